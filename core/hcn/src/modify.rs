@@ -1,0 +1,148 @@
+use hns_net::Guid;
+use serde_json::Value;
+
+use crate::code::ErrorCode;
+use crate::dns::Dns;
+use crate::fields::{DocumentError, Fields};
+use crate::namespace::Resource;
+use crate::policy::{Policy, policies_from_v2};
+
+/// What a Modify does to the resource it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestType {
+    Add,
+    Remove,
+    Update,
+    Refresh,
+    Reset,
+}
+
+const REQUESTS: &[(&str, u64, RequestType)] = &[
+    ("Add", 0, RequestType::Add),
+    ("Remove", 1, RequestType::Remove),
+    ("Update", 2, RequestType::Update),
+    ("Refresh", 3, RequestType::Refresh),
+    ("Reset", 4, RequestType::Reset),
+];
+
+/// A ModifySettingRequest (hcn-api 2.4), with the resource in the terms of the object it is sent to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModifyRequest<R> {
+    pub request: RequestType,
+    pub resource: R,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum NetworkResource {
+    Dns(Dns),
+    Policies(Vec<Policy>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum EndpointResource {
+    Port,
+    Policies(Vec<Policy>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamespaceResource {
+    Container(String),
+    Endpoint(Guid),
+}
+
+impl From<NamespaceResource> for Resource {
+    fn from(resource: NamespaceResource) -> Self {
+        match resource {
+            NamespaceResource::Container(id) => Self::Container(id),
+            NamespaceResource::Endpoint(id) => Self::Endpoint(id),
+        }
+    }
+}
+
+struct Envelope<'v> {
+    request: RequestType,
+    resource: &'static str,
+    settings: Option<Fields<'v>>,
+}
+
+fn envelope<'v>(
+    document: &'v Value,
+    resources: &[(&'static str, u64, &'static str)],
+    code: ErrorCode,
+) -> Result<Envelope<'v>, DocumentError> {
+    let mut fields = Fields::of(document, "", code)?;
+    fields.pass_over(&["ResourceUri"]);
+    let resource = fields.choice(&["ResourceType"], resources, ErrorCode::REQUEST_UNSUPPORTED)?;
+    let request = fields.choice(&["RequestType"], REQUESTS, ErrorCode::REQUEST_UNSUPPORTED)?;
+    let settings = fields.object(&["Settings"])?;
+    let resource =
+        resource.ok_or_else(|| fields.error("ResourceType", "a modify request needs a resource type"))?;
+    let request =
+        request.ok_or_else(|| fields.error("RequestType", "a modify request needs a request type"))?;
+    fields.finish()?;
+    Ok(Envelope { request, resource, settings })
+}
+
+fn needed<'v>(settings: Option<Fields<'v>>, code: ErrorCode) -> Result<Fields<'v>, DocumentError> {
+    settings.ok_or_else(|| DocumentError::new("Settings", "this request needs settings", code))
+}
+
+fn policies(settings: Option<Fields<'_>>) -> Result<Vec<Policy>, DocumentError> {
+    let Some(mut settings) = settings else { return Ok(Vec::new()) };
+    let policies = policies_from_v2(&mut settings, &["Policies"])?;
+    settings.finish()?;
+    Ok(policies)
+}
+
+impl ModifyRequest<NetworkResource> {
+    pub fn from_v2(document: &Value) -> Result<Self, DocumentError> {
+        let code = ErrorCode::INVALID_NETWORK;
+        let table = [("DNS", 0, "DNS"), ("Policy", 2, "Policy")];
+        let envelope = envelope(document, &table, code)?;
+        let resource = if envelope.resource == "DNS" {
+            // The settings are the Dns object itself.
+            let wrapped = serde_json::json!({ "Dns": dns_settings(document) });
+            NetworkResource::Dns(Dns::from_v2(&mut Fields::of(&wrapped, "Settings", code)?)?)
+        } else {
+            NetworkResource::Policies(policies(envelope.settings)?)
+        };
+        Ok(Self { request: envelope.request, resource })
+    }
+}
+
+fn dns_settings(document: &Value) -> Value {
+    let map = document.as_object();
+    let found = map.and_then(|map| map.iter().find(|(key, _)| key.eq_ignore_ascii_case("Settings")));
+    found.map_or(Value::Null, |(_, settings)| settings.clone())
+}
+
+impl ModifyRequest<EndpointResource> {
+    pub fn from_v2(document: &Value) -> Result<Self, DocumentError> {
+        let table = [("Port", 0, "Port"), ("Policy", 1, "Policy")];
+        let envelope = envelope(document, &table, ErrorCode::INVALID_ENDPOINT)?;
+        let resource = match envelope.resource {
+            "Port" => EndpointResource::Port,
+            _ => EndpointResource::Policies(policies(envelope.settings)?),
+        };
+        Ok(Self { request: envelope.request, resource })
+    }
+}
+
+impl ModifyRequest<NamespaceResource> {
+    pub fn from_v2(document: &Value) -> Result<Self, DocumentError> {
+        let code = ErrorCode::INVALID_PARAMETER;
+        let table = [("Container", 0, "Container"), ("Endpoint", 1, "Endpoint")];
+        let envelope = envelope(document, &table, code)?;
+        let mut settings = needed(envelope.settings, code)?;
+        let resource = if envelope.resource == "Container" {
+            let missing = settings.error("ContainerId", "this request needs a container's id");
+            NamespaceResource::Container(settings.text(&["ContainerId"])?.ok_or(missing)?)
+        } else {
+            let missing = settings.error("EndpointId", "this request needs an endpoint's id");
+            let id = settings.parsed(&["EndpointId"], ErrorCode::GUID_CONVERSION_FAILURE)?;
+            NamespaceResource::Endpoint(id.ok_or(missing)?)
+        };
+        settings.finish()?;
+        Ok(Self { request: envelope.request, resource })
+    }
+}
