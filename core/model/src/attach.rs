@@ -1,0 +1,96 @@
+use hns_net::{Guid, IfName};
+
+use crate::endpoint::Attachment;
+use crate::error::ModelError;
+use crate::network::{Network, PORTS_PER_SEGMENT, SEGMENTS_MAX};
+use crate::world::World;
+
+impl World {
+    /// Reserves a port on the endpoint's switch and a name in the namespace. The endpoint counts as
+    /// attached from now on; [`World::release_attachment`] takes it back.
+    pub fn reserve_attachment(&mut self, endpoint: Guid, namespace: Guid) -> Result<Attachment, ModelError> {
+        let wanted = self.endpoint(endpoint)?;
+        if let Some(attachment) = &wanted.attachment {
+            return Err(ModelError::InNamespaceAlready { endpoint, namespace: attachment.namespace });
+        }
+        let (network, turn) = (wanted.network, wanted.attachments);
+        let wanted_name = wanted.document.params.interface.clone();
+        let order = self.namespace(namespace)?.joins;
+        let interface = self.interface_name(namespace, wanted_name)?;
+        let segment = take_segment(self.network_mut(network)?)?;
+        let attachment = Attachment { namespace, interface, port: port_name(endpoint, turn), segment, order };
+        self.place(endpoint, attachment.clone())?;
+        Ok(attachment)
+    }
+
+    /// Puts a reserved or a remembered attachment into the books.
+    pub(crate) fn place(&mut self, endpoint: Guid, attachment: Attachment) -> Result<(), ModelError> {
+        let namespace = self.namespace_mut(attachment.namespace)?;
+        namespace.members.insert(endpoint);
+        namespace.joins = namespace.joins.max(attachment.order + 1);
+        let endpoint = self.endpoint_mut(endpoint)?;
+        endpoint.attachments += 1;
+        endpoint.attachment = Some(attachment);
+        Ok(())
+    }
+
+    /// Takes an endpoint out of its namespace; gives where it was.
+    pub fn release_attachment(&mut self, id: Guid) -> Result<Attachment, ModelError> {
+        let endpoint = self.endpoint_mut(id)?;
+        let attachment = endpoint.attachment.take().ok_or(ModelError::NotAttached(id))?;
+        let network = endpoint.network;
+        endpoint.trouble = None;
+        if let Ok(namespace) = self.namespace_mut(attachment.namespace) {
+            namespace.members.remove(&id);
+        }
+        if let Ok(network) = self.network_mut(network)
+            && let Some(ports) = network.segments.get_mut(usize::from(attachment.segment))
+        {
+            *ports = ports.saturating_sub(1);
+        }
+        Ok(attachment)
+    }
+
+    fn interface_name(&self, namespace: Guid, wanted: Option<IfName>) -> Result<IfName, ModelError> {
+        let members = self.namespace(namespace)?.members();
+        let used: Vec<&IfName> =
+            members.filter_map(|id| Some(&self.endpoint(id).ok()?.attachment.as_ref()?.interface)).collect();
+        if let Some(name) = wanted {
+            let taken = used.contains(&&name);
+            return if taken {
+                Err(ModelError::InterfaceTaken { namespace, interface: name })
+            } else {
+                Ok(name)
+            };
+        }
+        let free = (0..=used.len())
+            .filter_map(|n| format!("eth{n}").parse().ok())
+            .find(|name| !used.contains(&name));
+        free.ok_or_else(|| unreachable!("one of n + 1 names is unused by n interfaces"))
+    }
+}
+
+/// The lowest bridge with room, so that a network that shrinks gives up its last bridges first.
+fn take_segment(network: &mut Network) -> Result<u16, ModelError> {
+    if let Some(place) = network.segments.iter().position(|ports| *ports < PORTS_PER_SEGMENT) {
+        network.segments[place] += 1;
+        return Ok(u16::try_from(place).unwrap_or(0));
+    }
+    let place = u16::try_from(network.segments.len()).unwrap_or(u16::MAX);
+    if place > SEGMENTS_MAX {
+        let limit = u32::from(SEGMENTS_MAX + 1) * u32::from(PORTS_PER_SEGMENT);
+        return Err(ModelError::SwitchFull { network: network.document.name.clone(), limit });
+    }
+    network.segments.push(1);
+    Ok(place)
+}
+
+/// `hnv` and twelve digits that stand for the endpoint's id; from the second attachment on the last two digits count
+/// the attachments, since the port of the one before may still wait for its removal.
+fn port_name(endpoint: Guid, turn: u32) -> IfName {
+    let name = match turn {
+        0 => format!("hnv{}", endpoint.digest(12)),
+        turn => format!("hnv{}{:02x}", endpoint.digest(10), turn & 0xFF),
+    };
+    name.parse().unwrap_or_else(|_| unreachable!("\"hnv\" and twelve digits make an interface name"))
+}

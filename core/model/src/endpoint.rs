@@ -1,0 +1,340 @@
+use std::net::IpAddr;
+
+use hns_hcn::{self as hcn, EndpointFlags, ErrorCode, IpConfiguration, NetworkType, PolicySettings, Route};
+use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
+
+use crate::error::ModelError;
+use crate::ipam::Claim;
+use crate::network::Network;
+
+/// HNS's endpoint states (hcn-api 4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointState {
+    Created = 1,
+    Attached = 2,
+    AttachedSharing = 3,
+    Detached = 4,
+    Degraded = 5,
+}
+
+/// An endpoint: its document with everything chosen, and where it is plugged in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    pub(crate) id: Guid,
+    pub(crate) network: Guid,
+    pub(crate) document: hcn::Endpoint,
+    pub(crate) attachment: Option<Attachment>,
+    /// How often it was attached; names its port, so that a port's name is never used twice.
+    pub(crate) attachments: u32,
+    /// Whether its creation is complete: until then it holds addresses but is shown to nobody.
+    pub(crate) settled: bool,
+    /// Why the host does not show what is asked for, if it does not.
+    pub(crate) trouble: Option<String>,
+    pub(crate) order: u64,
+}
+
+/// Where an endpoint is plugged in, and under which names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    pub namespace: Guid,
+    /// The vNIC's name in the namespace.
+    pub interface: IfName,
+    /// The switch port: the name of the host end.
+    pub port: IfName,
+    /// Which of the network's bridges carries it.
+    pub segment: u16,
+    /// How many joined the namespace before it.
+    pub order: u32,
+}
+
+impl Endpoint {
+    #[must_use]
+    pub fn id(&self) -> Guid {
+        self.id
+    }
+
+    #[must_use]
+    pub fn network(&self) -> Guid {
+        self.network
+    }
+
+    #[must_use]
+    pub fn attachment(&self) -> Option<&Attachment> {
+        self.attachment.as_ref()
+    }
+
+    #[must_use]
+    pub fn attachments(&self) -> u32 {
+        self.attachments
+    }
+
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    #[must_use]
+    pub fn order(&self) -> u64 {
+        self.order
+    }
+
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// The document with its namespace, as it is answered and stored.
+    #[must_use]
+    pub fn document(&self) -> hcn::Endpoint {
+        let mut document = self.document.clone();
+        document.namespace = self.attachment.as_ref().map(|attachment| attachment.namespace);
+        document
+    }
+
+    #[must_use]
+    pub fn state(&self) -> EndpointState {
+        match (&self.trouble, &self.attachment, self.attachments) {
+            (Some(_), ..) => EndpointState::Degraded,
+            (None, Some(_), _) => EndpointState::AttachedSharing,
+            (None, None, 0) => EndpointState::Created,
+            (None, None, _) => EndpointState::Detached,
+        }
+    }
+
+    #[must_use]
+    pub fn mac(&self) -> Option<Mac> {
+        self.document.mac
+    }
+
+    pub fn addresses(&self) -> impl Iterator<Item = IfAddr> {
+        self.document.addresses.iter().filter_map(|configured| {
+            let address = configured.address?;
+            let whole = Family::of(address).bits();
+            IfAddr::new(address, configured.prefix_length.unwrap_or(whole)).ok()
+        })
+    }
+
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.document.routes
+    }
+
+    #[must_use]
+    pub fn gateway_priority(&self) -> i32 {
+        self.document.params.gateway_priority
+    }
+
+    #[must_use]
+    pub fn has_flag(&self, flag: u32) -> bool {
+        self.document.flags.has(flag)
+    }
+
+    /// The MTU of its own, if a policy sets one.
+    #[must_use]
+    pub fn mtu(&self) -> Option<Mtu> {
+        self.document.policies.iter().find_map(|policy| match policy.meaning {
+            PolicySettings::InterfaceParameters { mtu } => Some(mtu),
+            _ => None,
+        })
+    }
+
+    pub fn port_mappings(&self) -> impl Iterator<Item = &hcn::PortMapping> {
+        self.document.policies.iter().filter_map(hcn::Policy::as_port_mapping)
+    }
+}
+
+/// Refuses what an endpoint of this network cannot have, before anything is taken.
+pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), ModelError> {
+    let unsupported = [(EndpointFlags::REMOTE, "RemoteEndpoint"), (4, "EnableMirroring"), (32, "EnableDhcp")];
+    for (flag, name) in unsupported {
+        if document.flags.has(flag) {
+            let problem = format!("{name} is not available on {} networks", network.kind().name());
+            return Err(ModelError::endpoint("Flags", problem, ErrorCode::REQUEST_UNSUPPORTED));
+        }
+    }
+    if document.flags.has(EndpointFlags::DISABLE_ICC) && !network.has_host_port() {
+        let problem = "an endpoint that talks to no other needs a network with a host port to talk to";
+        return Err(ModelError::endpoint("Flags", problem, ErrorCode::REQUEST_UNSUPPORTED));
+    }
+    check_policies(document, network)?;
+    for (place, configured) in document.addresses.iter().enumerate() {
+        let Some(address) = configured.address else { continue };
+        let field = |key: &str| format!("IpConfigurations[{place}].{key}");
+        if document.addresses[..place].iter().any(|other| other.address == Some(address)) {
+            let problem = format!("{address} is named twice");
+            return Err(ModelError::endpoint(field("IpAddress"), problem, ErrorCode::INVALID_IP));
+        }
+        let Some(prefix) = network.prefixes().find(|prefix| prefix.contains(address)) else {
+            return Err(ModelError::NoSubnet { network: network.name().to_owned(), address });
+        };
+        if configured.prefix_length.is_some_and(|length| length < prefix.length()) {
+            let problem = format!("shorter than the subnet's own, {}", prefix.length());
+            return Err(ModelError::endpoint(field("PrefixLength"), problem, ErrorCode::INVALID_IP));
+        }
+    }
+    for (place, route) in document.routes.iter().enumerate() {
+        let Some(hop) = route.next_hop else { continue };
+        if !network.prefixes().any(|prefix| prefix.contains(hop)) {
+            let problem = format!("{hop} lies in no subnet of network \"{}\"", network.name());
+            return Err(ModelError::endpoint(
+                format!("Routes[{place}].NextHop"),
+                problem,
+                ErrorCode::INVALID_ENDPOINT,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Which policies an endpoint of this network may have.
+pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Result<(), ModelError> {
+    let mut parameters = 0;
+    for (place, policy) in document.policies.iter().enumerate() {
+        let field = format!("Policies[{place}].Type");
+        match policy.kind {
+            "PortMapping" if network.kind() == NetworkType::Nat => check_mapping(policy, network, place)?,
+            "PortMapping" => {
+                let problem =
+                    format!("a port cannot be published from a network of type {}", network.kind().name());
+                return Err(ModelError::endpoint(field, problem, ErrorCode::MAPPING_NOT_SUPPORTED));
+            }
+            "InterfaceParameters" if parameters > 0 => {
+                let problem = "a second InterfaceParameters";
+                return Err(ModelError::endpoint(
+                    field,
+                    problem,
+                    ErrorCode::INTERFACEPARAMETERS_ALREADY_APPLIED,
+                ));
+            }
+            "InterfaceParameters" => parameters += 1,
+            "PortName" | "L2Driver" => {}
+            // Outbound translation is what a NAT network does by itself.
+            "OutBoundNAT" if network.kind() == NetworkType::Nat && policy.settings.is_empty() => {}
+            kind => {
+                let problem = format!("{kind} is not supported on {} networks", network.kind().name());
+                return Err(ModelError::endpoint(field, problem, ErrorCode::REQUEST_UNSUPPORTED));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_mapping(policy: &hcn::Policy, network: &Network, place: usize) -> Result<(), ModelError> {
+    let Some(mapping) = policy.as_port_mapping() else { return Ok(()) };
+    let covered = [Family::V4, Family::V6].into_iter().any(|f| mapping.covers(f) && network.has_family(f));
+    if covered {
+        return Ok(());
+    }
+    let field = if mapping.address.is_some() { "VIP" } else { "Flags" };
+    let problem = format!("network \"{}\" has no subnet of the family this mapping is for", network.name());
+    Err(ModelError::endpoint(
+        format!("Policies[{place}].Settings.{field}"),
+        problem,
+        ErrorCode::INVALID_POLICY,
+    ))
+}
+
+/// Takes the addresses and the MAC address of an endpoint from its network's pools.
+pub(crate) fn allocate(
+    document: &mut hcn::Endpoint,
+    network: &mut Network,
+    id: Guid,
+) -> Result<(), ModelError> {
+    let mut granted: Vec<IpAddr> = Vec::new();
+    let outcome = addresses(document, network, &mut granted)
+        .and_then(|()| mac(document, network, id))
+        .inspect(|()| complete_routes(document, network));
+    if outcome.is_err() {
+        for address in granted {
+            network.pools.iter_mut().for_each(|pool| {
+                pool.release(address);
+            });
+        }
+    }
+    outcome
+}
+
+fn addresses(
+    document: &mut hcn::Endpoint,
+    network: &mut Network,
+    granted: &mut Vec<IpAddr>,
+) -> Result<(), ModelError> {
+    for configured in &mut document.addresses {
+        let Some(address) = configured.address else { continue };
+        claim(network, address)?;
+        granted.push(address);
+        let prefix = network.prefixes().find(|prefix| prefix.contains(address));
+        configured.prefix_length = configured.prefix_length.or(prefix.map(Cidr::length));
+    }
+    for family in [Family::V4, Family::V6] {
+        let has = document.addresses.iter().filter_map(|c| c.address).any(|a| Family::of(a) == family);
+        if has || !network.has_family(family) {
+            continue;
+        }
+        let pools = || network.pools.iter().filter(|pool| pool.prefix().family() == family);
+        let range = pools().next().map(crate::ipam::Pool::range);
+        let name = network.document.name.clone();
+        let mut of_family = network.pools.iter_mut().filter(|pool| pool.prefix().family() == family);
+        let found = of_family.find_map(|pool| Some((pool.allocate()?, pool.prefix())));
+        let Some((address, prefix)) = found else {
+            let range = range.unwrap_or(family.default_route());
+            return Err(ModelError::Exhausted { network: name, range });
+        };
+        granted.push(address);
+        document.addresses.push(IpConfiguration::of(address, prefix.length()));
+    }
+    // Clients read the IPv4 one first (hcn-api 3.2).
+    document.addresses.sort_by_key(|configured| configured.address.map(Family::of));
+    if document.addresses.is_empty() {
+        return Err(ModelError::NoSubnets { network: network.name().to_owned() });
+    }
+    Ok(())
+}
+
+fn claim(network: &mut Network, address: IpAddr) -> Result<(), ModelError> {
+    let name = network.document.name.clone();
+    let pool = network.pools.iter_mut().find(|pool| pool.prefix().contains(address));
+    let why = match pool.map(|pool| pool.claim(address)) {
+        Some(Claim::Granted) => return Ok(()),
+        Some(Claim::Reserved) => "reserved: the gateway's, an auxiliary or the subnet's own".to_owned(),
+        Some(Claim::InUse) => "in use by another endpoint".to_owned(),
+        Some(Claim::Outside) | None => return Err(ModelError::NoSubnet { network: name, address }),
+    };
+    Err(ModelError::AddressTaken { network: name, address, why })
+}
+
+fn mac(document: &mut hcn::Endpoint, network: &mut Network, id: Guid) -> Result<(), ModelError> {
+    if let Some(mac) = document.mac {
+        let taken = |holder| ModelError::MacTaken { network: network.document.name.clone(), mac, holder };
+        return network.macs.claim(mac, id).map_err(taken);
+    }
+    let first = document.addresses.iter().find_map(|configured| configured.address);
+    let offset = first.and_then(|address| {
+        let pool = network.pools.iter().find(|pool| pool.prefix().contains(address))?;
+        Some(pool.offset(address))
+    });
+    let chosen = network.macs.allocate(offset.unwrap_or(0), id);
+    let name = || network.document.name.clone();
+    document.mac = Some(chosen.ok_or_else(|| ModelError::MacsExhausted { network: name() })?);
+    network.document.mac_pool = network.macs.ranges().to_vec();
+    Ok(())
+}
+
+/// Gives every family of the endpoint the default route of its subnet, unless the document says
+/// something about that family's default itself. Networks without a way out get none (T-INT-1).
+fn complete_routes(document: &mut hcn::Endpoint, network: &Network) {
+    if network.kind() == NetworkType::Internal {
+        return;
+    }
+    for configured in &document.addresses {
+        let Some(address) = configured.address else { continue };
+        let said = |route: &Route| route.is_default() && route.destination.family() == Family::of(address);
+        if document.routes.iter().any(said) {
+            continue;
+        }
+        if let Some((_, gateway)) = network.gateways().find(|(prefix, _)| prefix.contains(address)) {
+            let destination = Family::of(address).default_route();
+            document.routes.push(Route { destination, next_hop: Some(gateway), metric: 0 });
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Networks, endpoints and namespaces as the store knows them, and the rules between them.
+//!
+//! [`World`] holds every object and what they share: address pools, MAC pools, host ports. Its operations
+//! come in pairs: one that *reserves* (an address is taken from that moment on) and one that takes it
+//! back, so that whoever changes the host between the two can fail without leaving anything behind.
+//!
+//! ```text
+//!   hcn document ──► World::reserve_endpoint ──► Endpoint (complete: addresses, MAC, ports chosen)
+//!                         │ fails: nothing changed         │ host failed: World::forget_endpoint
+//! ```
+//!
+//! To add a policy that needs bookkeeping between objects: a file like `port_book.rs`, a field of `World`.
+//!
+//! Never here: I/O, clocks, randomness; new ids and the host's routes come in as arguments.
+
+mod attach;
+mod endpoint;
+mod error;
+mod intervals;
+mod ipam;
+mod mac_pool;
+mod namespace;
+mod network;
+mod policies;
+mod port_book;
+mod prefix;
+mod world;
+
+pub use endpoint::{Attachment, Endpoint, EndpointState};
+pub use error::ModelError;
+pub use intervals::Intervals;
+pub use ipam::{Claim, Pool};
+pub use mac_pool::MacPool;
+pub use namespace::{Namespace, NamespaceOrigin};
+pub use network::{Network, PORTS_PER_SEGMENT, SEGMENTS_MAX, Surroundings};
+pub use policies::PolicyChange;
+pub use port_book::{PortBook, PortClaim};
+pub use world::World;

@@ -1,0 +1,322 @@
+use std::collections::BTreeMap;
+
+use hns_hcn as hcn;
+use hns_net::{Cidr, Guid};
+
+use crate::endpoint::{self, Attachment, Endpoint};
+use crate::error::ModelError;
+use crate::namespace::{self, Namespace, NamespaceOrigin};
+use crate::network::{self, Network, Surroundings};
+use crate::port_book::PortBook;
+
+/// Every object of this host, and what they share. See the crate's documentation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct World {
+    networks: BTreeMap<Guid, Network>,
+    endpoints: BTreeMap<Guid, Endpoint>,
+    namespaces: BTreeMap<Guid, Namespace>,
+    pub(crate) ports: PortBook,
+    /// Counts objects, so that lists come in order of creation (rule Q3).
+    order: u64,
+    compartment: u32,
+}
+
+/// Compartment 1 is the host's own (hcn-api 1.1).
+const FIRST_COMPARTMENT: u32 = 2;
+
+impl World {
+    fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    // Networks
+
+    /// Completes a document and takes its name, prefixes and MAC addresses.
+    pub fn reserve_network(
+        &mut self,
+        document: hcn::Network,
+        around: &mut Surroundings<'_>,
+    ) -> Result<&Network, ModelError> {
+        if let Some(id) = document.id.filter(|id| self.is_id_taken(*id)) {
+            return Err(ModelError::IdTaken(id));
+        }
+        if let Some(same) = self.networks.values().find(|other| other.name() == document.name) {
+            return Err(ModelError::NetworkNameTaken { name: document.name, id: same.id });
+        }
+        let network = network::complete(document, self.networks.values(), around)?;
+        Ok(self.insert_network(network))
+    }
+
+    /// A network as its record says.
+    pub fn restore_network(&mut self, document: hcn::Network) -> Option<&Network> {
+        let network = network::restore(document)?;
+        Some(self.insert_network(network))
+    }
+
+    fn insert_network(&mut self, mut network: Network) -> &Network {
+        network.order = self.next_order();
+        let id = network.id;
+        self.networks.insert(id, network);
+        &self.networks[&id]
+    }
+
+    /// Takes a network out with everything it holds. Its endpoints go first, by [`World::forget_endpoint`].
+    pub fn forget_network(&mut self, id: Guid) -> Result<Network, ModelError> {
+        self.networks.remove(&id).ok_or(ModelError::NetworkNotFound(id))
+    }
+
+    pub fn set_network_dns(&mut self, id: Guid, dns: hcn::Dns) -> Result<hcn::Dns, ModelError> {
+        let network = self.network_mut(id)?;
+        Ok(std::mem::replace(&mut network.document.dns, dns))
+    }
+
+    pub fn network(&self, id: Guid) -> Result<&Network, ModelError> {
+        self.networks.get(&id).ok_or(ModelError::NetworkNotFound(id))
+    }
+
+    pub(crate) fn network_mut(&mut self, id: Guid) -> Result<&mut Network, ModelError> {
+        self.networks.get_mut(&id).ok_or(ModelError::NetworkNotFound(id))
+    }
+
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.networks.values()
+    }
+
+    /// The networks whose prefixes overlap this one, such as a route that a VPN brings (IPAM-7).
+    pub fn networks_overlapping(&self, route: Cidr) -> impl Iterator<Item = (&Network, Cidr)> {
+        self.networks.values().filter(|network| network.has_host_port()).flat_map(move |network| {
+            network
+                .prefixes()
+                .filter(move |prefix| prefix.overlaps(route))
+                .map(move |prefix| (network, prefix))
+        })
+    }
+
+    // Endpoints
+
+    /// Completes a document and takes its addresses, MAC address and host ports. The endpoint is shown to
+    /// nobody until [`World::settle_endpoint`].
+    pub fn reserve_endpoint(&mut self, mut document: hcn::Endpoint, fresh: Guid) -> Result<Guid, ModelError> {
+        let id = document.id.unwrap_or(fresh);
+        if self.is_id_taken(id) {
+            return Err(ModelError::IdTaken(id));
+        }
+        let no_network = || {
+            let problem = "an endpoint needs a network";
+            ModelError::endpoint("HostComputeNetwork", problem, hcn::ErrorCode::INVALID_ENDPOINT)
+        };
+        let network_id = document.network.ok_or_else(no_network)?;
+        document.id = Some(id);
+        document.namespace = None;
+        let network = self.network_mut(network_id)?;
+        endpoint::check(&document, network)?;
+        endpoint::allocate(&mut document, network, id)?;
+        let policies = std::mem::take(&mut document.policies);
+        match self.take_ports(id, policies) {
+            Ok(policies) => document.policies = policies,
+            Err(error) => {
+                self.give_back(&document, network_id);
+                return Err(error);
+            }
+        }
+        self.insert_endpoint(id, network_id, document, false);
+        Ok(id)
+    }
+
+    /// An endpoint as its record says, with its attachment when its namespace is still there.
+    pub fn restore_endpoint(
+        &mut self,
+        mut document: hcn::Endpoint,
+        attachment: Option<Attachment>,
+        attachments: u32,
+    ) -> Result<Guid, ModelError> {
+        let no_field = |field| ModelError::endpoint(field, "absent", hcn::ErrorCode::INVALID_ENDPOINT);
+        let id = document.id.ok_or_else(|| no_field("ID"))?;
+        let network_id = document.network.ok_or_else(|| no_field("HostComputeNetwork"))?;
+        document.namespace = None;
+        endpoint::allocate(&mut document, self.network_mut(network_id)?, id)?;
+        let policies = std::mem::take(&mut document.policies);
+        match self.take_ports(id, policies) {
+            Ok(policies) => document.policies = policies,
+            Err(error) => {
+                self.give_back(&document, network_id);
+                return Err(error);
+            }
+        }
+        self.insert_endpoint(id, network_id, document, true);
+        if let Some(attachment) = attachment {
+            self.remember_segment(network_id, attachment.segment)?;
+            self.place(id, attachment)?;
+        }
+        self.endpoint_mut(id)?.attachments = attachments;
+        Ok(id)
+    }
+
+    fn remember_segment(&mut self, network: Guid, segment: u16) -> Result<(), ModelError> {
+        let segments = &mut self.network_mut(network)?.segments;
+        let place = usize::from(segment);
+        if segments.len() <= place {
+            segments.resize(place + 1, 0);
+        }
+        segments[place] += 1;
+        Ok(())
+    }
+
+    fn insert_endpoint(&mut self, id: Guid, network: Guid, document: hcn::Endpoint, settled: bool) {
+        let order = self.next_order();
+        let endpoint = Endpoint {
+            id,
+            network,
+            document,
+            attachment: None,
+            attachments: 0,
+            settled,
+            trouble: None,
+            order,
+        };
+        self.endpoints.insert(id, endpoint);
+        if let Some(network) = self.networks.get_mut(&network) {
+            network.endpoints.insert(id);
+        }
+    }
+
+    pub fn settle_endpoint(&mut self, id: Guid) -> Result<(), ModelError> {
+        self.endpoint_mut(id)?.settled = true;
+        Ok(())
+    }
+
+    /// Says why the host does not show what this endpoint asks for, or that it does again.
+    pub fn set_trouble(&mut self, id: Guid, trouble: Option<String>) -> Result<(), ModelError> {
+        self.endpoint_mut(id)?.trouble = trouble;
+        Ok(())
+    }
+
+    /// Takes an endpoint out with everything it holds, its attachment included.
+    pub fn forget_endpoint(&mut self, id: Guid) -> Result<Endpoint, ModelError> {
+        let mut endpoint = self.endpoint(id)?.clone();
+        if endpoint.attachment.is_some() {
+            endpoint.attachment = Some(self.release_attachment(id)?);
+        }
+        self.endpoints.remove(&id);
+        self.release_ports(id, &endpoint.document.policies);
+        self.give_back(&endpoint.document, endpoint.network);
+        if let Some(network) = self.networks.get_mut(&endpoint.network) {
+            network.endpoints.remove(&id);
+        }
+        Ok(endpoint)
+    }
+
+    fn give_back(&mut self, document: &hcn::Endpoint, network: Guid) {
+        let Some(network) = self.networks.get_mut(&network) else { return };
+        for address in document.addresses.iter().filter_map(|configured| configured.address) {
+            for pool in &mut network.pools {
+                pool.release(address);
+            }
+        }
+        if let Some(mac) = document.mac {
+            network.macs.release(mac);
+        }
+    }
+
+    pub fn endpoint(&self, id: Guid) -> Result<&Endpoint, ModelError> {
+        self.endpoints.get(&id).ok_or(ModelError::EndpointNotFound(id))
+    }
+
+    pub(crate) fn endpoint_mut(&mut self, id: Guid) -> Result<&mut Endpoint, ModelError> {
+        self.endpoints.get_mut(&id).ok_or(ModelError::EndpointNotFound(id))
+    }
+
+    /// The endpoints whose creation is complete.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.values().filter(|endpoint| endpoint.settled)
+    }
+
+    /// An endpoint in the words of an error.
+    pub(crate) fn describe_endpoint(&self, id: Guid) -> String {
+        match self.endpoints.get(&id) {
+            Some(endpoint) if !endpoint.document.name.is_empty() => {
+                format!("endpoint {id} \"{}\"", endpoint.document.name)
+            }
+            _ => format!("endpoint {id}"),
+        }
+    }
+
+    // Namespaces
+
+    /// Takes a namespace into the books; `document.params.path` says where it is or will be.
+    pub fn reserve_namespace(
+        &mut self,
+        mut document: hcn::Namespace,
+        fresh: [Guid; 2],
+    ) -> Result<&Namespace, ModelError> {
+        let id = document.id.unwrap_or(fresh[0]);
+        if self.is_id_taken(id) {
+            return Err(ModelError::IdTaken(id));
+        }
+        if let Some(path) = &document.params.path
+            && let Some(same) = self.namespaces.values().find(|other| other.path() == Some(path))
+        {
+            return Err(ModelError::NamespaceTaken { path: path.display().to_string(), holder: same.id });
+        }
+        document.id = Some(id);
+        document.resources.retain(|resource| matches!(resource, hcn::Resource::Container(_)));
+        document.compartment = self.compartment.max(FIRST_COMPARTMENT);
+        document.compartment_guid = Some(document.compartment_guid.unwrap_or(fresh[1]));
+        let origin = namespace::origin_of(&document);
+        Ok(self.insert_namespace(id, document, origin))
+    }
+
+    /// A namespace as its record says.
+    pub fn restore_namespace(
+        &mut self,
+        document: hcn::Namespace,
+        origin: NamespaceOrigin,
+    ) -> Option<&Namespace> {
+        let id = document.id?;
+        Some(self.insert_namespace(id, document, origin))
+    }
+
+    fn insert_namespace(
+        &mut self,
+        id: Guid,
+        document: hcn::Namespace,
+        origin: NamespaceOrigin,
+    ) -> &Namespace {
+        self.compartment = self.compartment.max(document.compartment + 1);
+        let order = self.next_order();
+        let members = std::collections::BTreeSet::new();
+        self.namespaces.insert(id, Namespace { id, document, origin, members, joins: 0, order });
+        &self.namespaces[&id]
+    }
+
+    /// Says where a namespace of ours was made, before it is shown to anyone.
+    pub fn locate_namespace(&mut self, id: Guid, path: std::path::PathBuf) -> Result<&Namespace, ModelError> {
+        let namespace = self.namespace_mut(id)?;
+        namespace.document.params.path = Some(path);
+        Ok(namespace)
+    }
+
+    /// Takes a namespace out. Its endpoints are detached first, by [`World::release_attachment`].
+    pub fn forget_namespace(&mut self, id: Guid) -> Result<Namespace, ModelError> {
+        self.namespaces.remove(&id).ok_or(ModelError::NamespaceNotFound(id))
+    }
+
+    pub fn namespace(&self, id: Guid) -> Result<&Namespace, ModelError> {
+        self.namespaces.get(&id).ok_or(ModelError::NamespaceNotFound(id))
+    }
+
+    pub fn namespace_mut(&mut self, id: Guid) -> Result<&mut Namespace, ModelError> {
+        self.namespaces.get_mut(&id).ok_or(ModelError::NamespaceNotFound(id))
+    }
+
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values()
+    }
+
+    fn is_id_taken(&self, id: Guid) -> bool {
+        self.networks.contains_key(&id)
+            || self.endpoints.contains_key(&id)
+            || self.namespaces.contains_key(&id)
+    }
+}
