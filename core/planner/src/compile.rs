@@ -1,0 +1,245 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
+use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, World};
+use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
+
+use crate::desired::{Desired, Forwarding, Home, NamespaceSpec, Port, Route, Switch, Target};
+use crate::rules::Element;
+
+/// Where on this host our namespaces are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub namespaces: PathBuf,
+}
+
+impl Layout {
+    /// Where a namespace of ours is, or the one that holds a switch apart.
+    #[must_use]
+    pub fn namespace(&self, id: Guid) -> PathBuf {
+        self.namespaces.join(id.to_string())
+    }
+
+    #[must_use]
+    pub fn home(&self, network: &Network) -> Home {
+        if network.has_host_port() { Home::Host } else { Home::Apart(self.namespace(network.id())) }
+    }
+}
+
+/// The bridge of a network: `hns` and nine digits, which leaves room for `.23`, the last segment.
+#[must_use]
+pub fn switch_name(network: Guid) -> IfName {
+    let name = format!("hns{}", network.digest(9));
+    name.parse().unwrap_or_else(|_| unreachable!("\"hns\" and nine digits make an interface name"))
+}
+
+/// Everything these objects ask of the host.
+#[must_use]
+pub fn compile(world: &World, layout: &Layout) -> Desired {
+    let mut desired = Desired::default();
+    for network in world.networks() {
+        add_network(&mut desired, network, layout);
+    }
+    for namespace in world.namespaces() {
+        add_namespace(&mut desired, namespace);
+    }
+    for endpoint in world.endpoints() {
+        add_endpoint(&mut desired, endpoint, world, layout);
+    }
+    desired
+}
+
+/// What one network asks for, without its endpoints.
+#[must_use]
+pub fn compile_network(network: &Network, layout: &Layout) -> Desired {
+    let mut desired = Desired::default();
+    add_network(&mut desired, network, layout);
+    desired
+}
+
+/// What one endpoint asks for: its port and its elements, when it is attached.
+#[must_use]
+pub fn compile_endpoint(endpoint: &Endpoint, world: &World, layout: &Layout) -> Desired {
+    let mut desired = Desired::default();
+    add_endpoint(&mut desired, endpoint, world, layout);
+    desired
+}
+
+fn add_network(desired: &mut Desired, network: &Network, layout: &Layout) {
+    let switch = switch_of(network, layout);
+    if let Home::Apart(path) = &switch.home {
+        desired.namespaces.insert(path.clone(), NamespaceSpec { path: path.clone() });
+    } else {
+        desired.rules.extend(network_elements(network));
+    }
+    if network.kind() == NetworkType::Nat {
+        desired.forwarding.v4 |= network.has_family(Family::V4);
+        desired.forwarding.v6 |= network.has_family(Family::V6);
+    }
+    desired.switches.insert(switch.name.clone(), switch);
+}
+
+fn add_namespace(desired: &mut Desired, namespace: &Namespace) {
+    if let (NamespaceOrigin::Ours, Some(path)) = (namespace.origin(), namespace.path()) {
+        desired.namespaces.insert(path.to_owned(), NamespaceSpec { path: path.to_owned() });
+    }
+}
+
+fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World, layout: &Layout) {
+    let Ok(network) = world.network(endpoint.network()) else { return };
+    let Some(port) = port_of(endpoint, network, world, layout) else { return };
+    if port.home == Home::Host {
+        desired.rules.extend(endpoint_elements(endpoint, network));
+    }
+    desired.ports.insert(port.name.clone(), port);
+}
+
+/// The switch of a network.
+#[must_use]
+pub fn switch_of(network: &Network, layout: &Layout) -> Switch {
+    let pool = network.document().mac_pool.first();
+    Switch {
+        name: switch_name(network.id()),
+        home: layout.home(network),
+        // Every network has a pool, and its first address is the switch's own.
+        mac: pool.map_or(Mac::new([0x02, 0, 0, 0, 0, 1]), |range| range.start()),
+        mtu: network.mtu(),
+        alias: format!("hns network {}", network.name()).chars().take(200).collect(),
+        gateways: gateways(network),
+        extra_segments: network.extra_segments(),
+        loopback: network.kind() == NetworkType::Nat,
+    }
+}
+
+fn gateways(network: &Network) -> BTreeSet<IfAddr> {
+    if !network.has_host_port() {
+        return BTreeSet::new();
+    }
+    network.gateways().map(|(prefix, gateway)| IfAddr::within(gateway, prefix)).collect()
+}
+
+fn network_elements(network: &Network) -> BTreeSet<Element> {
+    let switch = switch_name(network.id());
+    let mut elements = BTreeSet::from([Element::Switch(switch.clone())]);
+    for prefix in network.prefixes() {
+        elements.insert(Element::Inside { switch: switch.clone(), prefix });
+    }
+    if network.kind() == NetworkType::Internal {
+        elements.insert(Element::Internal(switch));
+        return elements;
+    }
+    for family in [Family::V4, Family::V6].into_iter().filter(|family| network.has_family(*family)) {
+        elements.insert(match (network.gateway_mode(family), family) {
+            (GatewayMode::Nat, Family::V4) => Element::Masquerade4(switch.clone()),
+            (GatewayMode::Nat, Family::V6) => Element::Masquerade6(switch.clone()),
+            (GatewayMode::Routed, Family::V4) => Element::Routed4(switch.clone()),
+            (GatewayMode::Routed, Family::V6) => Element::Routed6(switch.clone()),
+        });
+    }
+    elements
+}
+
+/// What the table holds for one attached endpoint.
+#[must_use]
+pub fn endpoint_elements(endpoint: &Endpoint, network: &Network) -> BTreeSet<Element> {
+    let mut elements = BTreeSet::new();
+    let Some(attachment) = endpoint.attachment() else { return elements };
+    if endpoint.has_flag(EndpointFlags::DISABLE_ICC) {
+        elements.insert(Element::QuietPort(attachment.port.clone()));
+        elements.extend(endpoint.addresses().map(|address| Element::QuietAddress(address.address())));
+    }
+    for mapping in endpoint.port_mappings() {
+        let Some(external) = mapping.external else { continue };
+        let at = mapping.address.filter(|address| !address.is_unspecified());
+        for to in endpoint.addresses().map(IfAddr::address).filter(|to| mapping.covers(Family::of(*to))) {
+            let translated = network.gateway_mode(Family::of(to)) == GatewayMode::Nat;
+            for transport in mapping.transports().iter().copied() {
+                elements.insert(Element::Open { address: to, transport, ports: mapping.internal });
+                if translated {
+                    publish(&mut elements, at, transport, external, to, mapping.internal);
+                }
+            }
+        }
+    }
+    elements
+}
+
+/// A run of ports that keep their numbers is one element; nftables cannot shift a run, so one that
+/// changes them is an element a port.
+fn publish(
+    elements: &mut BTreeSet<Element>,
+    at: Option<IpAddr>,
+    transport: hns_net::Transport,
+    external: PortRange,
+    to: IpAddr,
+    internal: PortRange,
+) {
+    if external == internal && !external.is_single() {
+        elements.insert(Element::PublishRange { at, transport, ports: external, to });
+        return;
+    }
+    for (port, to_port) in external.iter().zip(internal.iter()) {
+        elements.insert(Element::Publish { at, transport, port, to, to_port });
+    }
+}
+
+/// The switch port of an attached endpoint.
+#[must_use]
+pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World, layout: &Layout) -> Option<Port> {
+    let attachment = endpoint.attachment()?;
+    let namespace = world.namespace(attachment.namespace).ok()?;
+    let target = target_of(namespace)?;
+    let switch = switch_name(network.id());
+    let in_host = target == Target::Host;
+    Some(Port {
+        name: attachment.port.clone(),
+        bridge: Switch::segment_name(&switch, attachment.segment)?,
+        home: layout.home(network),
+        interface: attachment.interface.clone(),
+        mac: endpoint.mac()?,
+        mtu: endpoint.mtu().unwrap_or(network.mtu()),
+        // In the host's own namespace the subnet's route is the gateway's; a second one would compete.
+        addresses: endpoint.addresses().filter_map(|a| if in_host { narrow(a) } else { Some(a) }).collect(),
+        routes: if in_host { Vec::new() } else { routes(endpoint, attachment.order) },
+        target,
+    })
+}
+
+fn narrow(address: IfAddr) -> Option<IfAddr> {
+    IfAddr::new(address.address(), address.family().bits()).ok()
+}
+
+fn target_of(namespace: &Namespace) -> Option<Target> {
+    match namespace.origin() {
+        NamespaceOrigin::Host => Some(Target::Host),
+        NamespaceOrigin::Ours | NamespaceOrigin::Given => {
+            namespace.path().map(Path::to_owned).map(Target::Path)
+        }
+    }
+}
+
+/// An endpoint's routes. Of several default routes in one namespace the one with the highest gateway
+/// priority wins, and of equals the one that came first; Linux takes the lowest metric.
+fn routes(endpoint: &Endpoint, order: u32) -> Vec<Route> {
+    let low = endpoint.has_flag(EndpointFlags::LOW_METRIC);
+    let base = if low { 100 } else { 20_000 - 100 * endpoint.gateway_priority() };
+    let metric = u32::try_from(base).unwrap_or(20_000) + order % 100;
+    let compiled = endpoint.routes().iter().filter_map(|route| {
+        let wins = if route.metric > 0 { u32::from(route.metric) } else { metric };
+        match route.next_hop {
+            // A default route without a next hop says "none" (hcn-api 3.2).
+            None if route.is_default() => None,
+            via => Some(Route { destination: route.destination, via, metric: wins }),
+        }
+    });
+    compiled.collect()
+}
+
+/// The families a host forwards once this network is there.
+#[must_use]
+pub fn forwarding_of(network: &Network) -> Forwarding {
+    let nat = network.kind() == NetworkType::Nat;
+    Forwarding { v4: nat && network.has_family(Family::V4), v6: nat && network.has_family(Family::V6) }
+}

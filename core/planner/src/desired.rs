@@ -1,0 +1,102 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use hns_net::{Cidr, IfAddr, IfName, Mac, Mtu};
+
+use crate::rules::Element;
+
+/// Everything the host should show, or the part of it that belongs to one object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    pub namespaces: BTreeMap<PathBuf, NamespaceSpec>,
+    pub switches: BTreeMap<IfName, Switch>,
+    pub ports: BTreeMap<IfName, Port>,
+    /// The elements of our table's sets and maps.
+    pub rules: BTreeSet<Element>,
+    pub forwarding: Forwarding,
+}
+
+/// Which families the host must forward for us. Turning one off again is never ours to do: others may
+/// have come to rely on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    pub v4: bool,
+    pub v6: bool,
+}
+
+/// A network namespace that we make and own, held by a bind mount at its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceSpec {
+    pub path: PathBuf,
+}
+
+/// Where a switch lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// The host's own namespace: the bridge device is the host's port.
+    Host,
+    /// A namespace of its own, held at this path: the host has no port (type Private).
+    Apart(PathBuf),
+}
+
+/// A virtual switch: a Linux bridge, and further bridges joined to it when it outgrows one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    pub name: IfName,
+    pub home: Home,
+    pub mac: Mac,
+    pub mtu: Mtu,
+    /// Shown by `ip link` as the alias, so that an operator sees which network it is.
+    pub alias: String,
+    /// The host's addresses on the switch: the gateways.
+    pub gateways: BTreeSet<IfAddr>,
+    /// Bridges beside the first; a Linux bridge takes 1,023 ports. See [`Switch::segment_name`].
+    pub extra_segments: u16,
+    /// Whether ports on it may be published on the host's loopback addresses, which needs
+    /// `route_localnet` (IPv4) and a `local ::1` route on the bridge (IPv6).
+    pub loopback: bool,
+}
+
+impl Switch {
+    /// Segment 0 is the bridge itself. The others are `NAME.1`, `NAME.2`, ...
+    #[must_use]
+    pub fn segment_name(switch: &IfName, segment: u16) -> Option<IfName> {
+        if segment == 0 { Some(switch.clone()) } else { format!("{switch}.{segment}").parse().ok() }
+    }
+}
+
+/// Into which namespace the container end of a port goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The host's own namespace (an endpoint of the host itself).
+    Host,
+    /// The namespace this path names, such as `/run/netns/x` or `/proc/1234/ns/net`.
+    Path(PathBuf),
+}
+
+/// A switch port: a veth whose host end is a bridge port and whose other end is the vNIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// The host end.
+    pub name: IfName,
+    /// The bridge (segment) it is plugged into, and where that bridge lives.
+    pub bridge: IfName,
+    pub home: Home,
+    pub target: Target,
+    /// The vNIC's name in the target.
+    pub interface: IfName,
+    pub mac: Mac,
+    pub mtu: Mtu,
+    pub addresses: Vec<IfAddr>,
+    pub routes: Vec<Route>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    pub destination: Cidr,
+    /// Absent: on-link.
+    pub via: Option<IpAddr>,
+    /// Linux's priority: lower wins.
+    pub metric: u32,
+}

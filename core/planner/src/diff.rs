@@ -1,0 +1,104 @@
+use std::collections::BTreeSet;
+
+use crate::desired::{Desired, Forwarding, Home, Port, Switch};
+use crate::observed::{Observed, ObservedPort, ObservedSwitch};
+use crate::rules::Element;
+use crate::step::Step;
+
+/// Ordered steps that bring the host from what it shows to what is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// What is there and not asked for goes first, so that names are free; what is asked for and not there
+/// comes from the ground up: forwarding, table, namespaces, switches, elements, ports. Elements come before
+/// ports, so that an endpoint's first packet meets its policy. What is right is not touched.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    let mut steps = Vec::new();
+    clear(desired, observed, &mut steps);
+    let lacking = Forwarding {
+        v4: desired.forwarding.v4 && !observed.forwarding.v4,
+        v6: desired.forwarding.v6 && !observed.forwarding.v6,
+    };
+    if lacking != Forwarding::default() {
+        steps.push(Step::Forward(lacking));
+    }
+    if observed.rules.is_none() {
+        steps.push(Step::LoadTable);
+    }
+    for (path, spec) in &desired.namespaces {
+        if !observed.namespaces.contains(path) {
+            steps.push(Step::MakeNamespace(spec.clone()));
+        }
+    }
+    for (name, switch) in &desired.switches {
+        if observed.switches.get(name).is_none_or(|shown| !switch_is_right(switch, shown)) {
+            steps.push(Step::MakeSwitch(switch.clone()));
+        }
+    }
+    add_elements(&desired.rules, observed.rules.as_ref(), &mut steps);
+    for (name, port) in &desired.ports {
+        match observed.ports.get(name) {
+            None => steps.push(Step::PlugPort(port.clone())),
+            Some(shown) if !port_is_right(port, shown) => steps.push(Step::ReplugPort(port.clone())),
+            Some(_) => {}
+        }
+    }
+    Plan { steps }
+}
+
+fn clear(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
+    if let Some(shown) = &observed.rules {
+        let stale: Vec<Element> = shown.difference(&desired.rules).cloned().collect();
+        if !stale.is_empty() {
+            steps.push(Step::RemoveElements(stale));
+        }
+    }
+    for (name, shown) in &observed.ports {
+        if !desired.ports.contains_key(name) {
+            steps.push(Step::UnplugPort { name: name.clone(), home: shown.home.clone() });
+        }
+    }
+    for (name, shown) in &observed.switches {
+        let asked_here = desired.switches.get(name).is_some_and(|switch| switch.home == shown.home);
+        if !asked_here {
+            steps.push(Step::RemoveSwitch { name: name.clone(), home: shown.home.clone() });
+        }
+    }
+    for path in observed.namespaces.iter().filter(|path| !desired.namespaces.contains_key(*path)) {
+        steps.push(Step::RemoveNamespace(crate::NamespaceSpec { path: path.clone() }));
+    }
+}
+
+fn add_elements(wanted: &BTreeSet<Element>, shown: Option<&BTreeSet<Element>>, steps: &mut Vec<Step>) {
+    let missing: Vec<Element> = match shown {
+        Some(shown) => wanted.difference(shown).cloned().collect(),
+        None => wanted.iter().cloned().collect(),
+    };
+    if !missing.is_empty() {
+        steps.push(Step::AddElements(missing));
+    }
+}
+
+fn switch_is_right(switch: &Switch, shown: &ObservedSwitch) -> bool {
+    shown.up
+        && shown.home == switch.home
+        && shown.mac == switch.mac
+        && shown.mtu == switch.mtu
+        && shown.gateways == switch.gateways
+        && shown.segments == (1..=switch.extra_segments).collect()
+        && (shown.loopback || !switch.loopback || switch.home != Home::Host)
+}
+
+fn port_is_right(port: &Port, shown: &ObservedPort) -> bool {
+    shown.home == port.home && shown.bridge.as_ref() == Some(&port.bridge) && shown.up && shown.forwards
+}

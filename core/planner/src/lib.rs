@@ -1,0 +1,33 @@
+//! Desired × observed → a [`Plan`]: ordered [`Step`]s, each with its undo.
+//!
+//! *Desired* is what the objects of the store ask for, in Linux's terms (bridges, veths, set elements).
+//! *Observed* is what the host shows. They are two types on purpose: only [`plan`] compares them, and no
+//! other code asks "does it exist already?". The plan leaves no choice open: whoever executes it only acts.
+//!
+//! ```text
+//!   model ──► Desired ┐
+//!                     ├──► plan() ──► [Step, Step, ...] ──► Host::execute, undone in reverse on failure
+//!   host  ──► Observed┘
+//! ```
+//!
+//! To add a kind of kernel object: its desired form in `desired.rs`, its observed form in `observed.rs`,
+//! the steps that make, align and remove it in `step.rs`, the comparison in `diff.rs`.
+//!
+//! Never here: I/O, clocks, randomness, choices for the executor.
+
+mod compile;
+mod desired;
+mod diff;
+mod observed;
+mod rules;
+mod step;
+
+pub use compile::{
+    Layout, compile, compile_endpoint, compile_network, endpoint_elements, forwarding_of, port_of,
+    switch_name, switch_of,
+};
+pub use desired::{Desired, Forwarding, Home, NamespaceSpec, Port, Route, Switch, Target};
+pub use diff::{Plan, plan};
+pub use observed::{Observed, ObservedPort, ObservedSwitch};
+pub use rules::Element;
+pub use step::{Announcement, Step};

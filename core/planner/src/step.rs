@@ -1,0 +1,70 @@
+use std::net::IpAddr;
+
+use hns_net::{IfName, Mac};
+
+use crate::desired::{Forwarding, Home, NamespaceSpec, Port, Switch};
+use crate::rules::Element;
+
+/// One thing to do to the host. Every step is idempotent: doing it again on a host that already shows
+/// its result succeeds and changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Let the host forward these families, keeping its own router discovery alive (V6-3).
+    Forward(Forwarding),
+    /// Load the table's chains and empty sets, replacing whatever stands under its name.
+    LoadTable,
+    MakeNamespace(NamespaceSpec),
+    RemoveNamespace(NamespaceSpec),
+    /// Make the bridge, its segments, addresses and settings; or bring an existing one in line.
+    MakeSwitch(Switch),
+    RemoveSwitch {
+        name: IfName,
+        home: Home,
+    },
+    /// Make the veth with its far end already in the target, address it, plug it in.
+    PlugPort(Port),
+    /// Bring an existing host end in line: plugged into its bridge, up, forwarding.
+    ReplugPort(Port),
+    /// Stop the port at once and hand its link to the reaper.
+    UnplugPort {
+        name: IfName,
+        home: Home,
+    },
+    /// In one netlink transaction.
+    AddElements(Vec<Element>),
+    RemoveElements(Vec<Element>),
+}
+
+impl Step {
+    /// The step that takes this one back, if anything is left to take back.
+    #[must_use]
+    pub fn undo(&self) -> Option<Self> {
+        match self {
+            Self::MakeNamespace(spec) => Some(Self::RemoveNamespace(spec.clone())),
+            Self::MakeSwitch(switch) => {
+                Some(Self::RemoveSwitch { name: switch.name.clone(), home: switch.home.clone() })
+            }
+            Self::PlugPort(port) => {
+                Some(Self::UnplugPort { name: port.name.clone(), home: port.home.clone() })
+            }
+            Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
+            Self::RemoveElements(elements) => Some(Self::AddElements(elements.clone())),
+            Self::Forward(_)
+            | Self::LoadTable
+            | Self::RemoveNamespace(_)
+            | Self::RemoveSwitch { .. }
+            | Self::ReplugPort(_)
+            | Self::UnplugPort { .. } => None,
+        }
+    }
+}
+
+/// Tell the neighbours on a switch which MAC an address now has: gratuitous ARP (RFC 5227) or an
+/// unsolicited neighbour advertisement (RFC 4861 section 7.2.6), sent from the switch's side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    pub switch: IfName,
+    pub home: Home,
+    pub mac: Mac,
+    pub addresses: Vec<IpAddr>,
+}
