@@ -1,0 +1,107 @@
+//! The daemon: reads its configuration, wires the parts together, serves. No logic.
+
+mod config;
+mod log;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use hns_host::RealHost;
+use hns_reconciler::{Engine, EngineSettings, HostThreads};
+use hns_server::{Access, Api, Listener};
+use hns_store::SqliteStore;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Arguments, Config};
+
+/// Threads on which requests change the host. The kernel serialises most of it; a few hide its waits.
+const HOST_THREADS: usize = 8;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be there yet; the reason must reach whoever started the daemon.
+            let _ = writeln!(std::io::stderr(), "hnsd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let config = Config::load(Arguments::parse())?;
+    log::start(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(512 * 1024)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for TERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for INT")?;
+    let engine = start_engine(&config)?;
+    let groups = [config.group.as_str(), config.read_group.as_str()];
+    let listener = Listener::bind(&config.socket, &groups).await?;
+    let stopping = CancellationToken::new();
+    let api = Api {
+        engine: Arc::clone(&engine),
+        threads: HostThreads::start(HOST_THREADS).context("cannot start the threads for requests")?,
+        access: Access { write_group: config.group.clone(), read_group: config.read_group.clone() },
+        stopping: stopping.clone(),
+    };
+    let server = tokio::spawn(hns_server::serve(listener, api));
+    say_ready(&config.socket)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; containers keep their network");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stopping.cancel();
+    server.await.context("the server ended early")?;
+    engine.stop();
+    Ok(())
+}
+
+fn start_engine(config: &Config) -> anyhow::Result<Arc<Engine>> {
+    make_folder(&config.state_dir)?;
+    make_folder(&config.run_dir)?;
+    let store = SqliteStore::open(&config.state_dir.join("hns.db"))
+        .with_context(|| format!("cannot open the state directory {}", config.state_dir.display()))?;
+    let host = RealHost::new(config.run_dir.clone()).context("cannot reach the kernel's network")?;
+    let settings = EngineSettings {
+        namespaces: config.run_dir.join("netns"),
+        default_network: config.default_network(),
+        bridge_netfilter: config.bridge_netfilter(),
+        boot_id: boot_id()?,
+    };
+    Engine::start(Arc::new(host), Arc::new(store), settings).context("cannot bring the host in line")
+}
+
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// The kernel's name for this boot.
+fn boot_id() -> anyhow::Result<String> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    Ok(std::fs::read_to_string(PATH).with_context(|| format!("cannot read {PATH}"))?.trim().to_owned())
+}
+
+/// Says ready to systemd, and in one line on standard output to anyone else.
+fn say_ready(socket: &Path) -> anyhow::Result<()> {
+    // Without systemd there is nobody to tell, which is no error.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "hnsd is ready on {}", socket.display()).context("cannot say ready")?;
+    out.flush().context("cannot say ready")
+}

@@ -1,0 +1,167 @@
+//! What is done after a request was answered: removing links (each would wait for the kernel's grace
+//! periods), forgetting tracked connections, telling neighbours, repairing.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hns_planner::{Announcement, Home};
+
+use crate::engine::Engine;
+
+/// Handles of the two threads that work behind the requests.
+pub(crate) struct Background {
+    chores: Sender<Chore>,
+    news: Sender<Announcement>,
+    waiting: Mutex<Waiting>,
+}
+
+/// The receiving ends, until the threads start.
+struct Waiting(Option<(Receiver<Chore>, Receiver<Announcement>)>);
+
+enum Chore {
+    Reap,
+    Flush(Vec<IpAddr>),
+    RepairEverything,
+    Stop,
+}
+
+/// How long links gather before they are removed in one message.
+const GATHER: Duration = Duration::from_millis(20);
+
+impl Background {
+    pub fn new() -> Self {
+        let (chores, chores_out) = channel();
+        let (news, news_out) = channel();
+        Self { chores, news, waiting: Mutex::new(Waiting(Some((chores_out, news_out)))) }
+    }
+
+    /// Starts the threads, which end with the engine.
+    pub fn start(&self, engine: &Arc<Engine>) -> std::io::Result<Vec<JoinHandle<()>>> {
+        let taken = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).0.take();
+        let Some((chores, news)) = taken else { return Ok(Vec::new()) };
+        let (reaper, courier) = (Arc::downgrade(engine), Arc::downgrade(engine));
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(work)
+        };
+        Ok(vec![
+            spawn("hns-reaper", Box::new(move || reap(&reaper, &chores)))?,
+            spawn("hns-courier", Box::new(move || announce(&courier, &news)))?,
+        ])
+    }
+
+    // A send fails only once the threads have ended, and then nothing is left to do behind the scenes.
+
+    pub fn reap(&self) {
+        let _ = self.chores.send(Chore::Reap);
+    }
+
+    pub fn flush_flows(&self, addresses: Vec<IpAddr>) {
+        if !addresses.is_empty() {
+            let _ = self.chores.send(Chore::Flush(addresses));
+        }
+    }
+
+    pub fn repair_everything(&self) {
+        let _ = self.chores.send(Chore::RepairEverything);
+    }
+
+    pub fn announce(&self, announcement: Announcement) {
+        let _ = self.news.send(announcement);
+    }
+
+    pub fn stop(&self) {
+        let _ = self.chores.send(Chore::Stop);
+    }
+}
+
+fn reap(engine: &Weak<Engine>, chores: &Receiver<Chore>) {
+    while let Ok(first) = chores.recv() {
+        let mut batch = Batch::default();
+        if !batch.add(first) {
+            return;
+        }
+        while let Ok(next) = chores.recv_timeout(GATHER) {
+            if !batch.add(next) {
+                return;
+            }
+            if batch.size > 1000 {
+                break;
+            }
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        batch.perform(&engine);
+    }
+}
+
+/// What gathered since the last round.
+#[derive(Default)]
+struct Batch {
+    size: usize,
+    reap: bool,
+    repair: bool,
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl Batch {
+    /// False when the thread is to end.
+    fn add(&mut self, chore: Chore) -> bool {
+        self.size += 1;
+        match chore {
+            Chore::Reap => self.reap = true,
+            Chore::RepairEverything => self.repair = true,
+            Chore::Flush(addresses) => self.addresses.extend(addresses),
+            Chore::Stop => return false,
+        }
+        true
+    }
+
+    fn perform(self, engine: &Engine) {
+        if !self.addresses.is_empty() {
+            let addresses: Vec<_> = self.addresses.into_iter().collect();
+            if let Err(error) = engine.host.flush_flows(&addresses) {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "tracked connections were not forgotten"
+                );
+            }
+        }
+        if self.repair {
+            engine.repair_everything_and_log("something could not be undone");
+        }
+        if self.reap {
+            engine.reap_everywhere();
+        }
+    }
+}
+
+impl Engine {
+    /// Removes the links that unplugged ports left behind, wherever there are switches.
+    pub(crate) fn reap_everywhere(&self) {
+        let mut homes = vec![Home::Host];
+        homes.extend(self.apart_homes().into_iter().map(Home::Apart));
+        for home in homes {
+            if let Err(error) = self.host.reap(&home) {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "links of deleted endpoints stay for now"
+                );
+            }
+        }
+    }
+}
+
+fn announce(engine: &Weak<Engine>, news: &Receiver<Announcement>) {
+    while let Ok(announcement) = news.recv() {
+        let Some(engine) = engine.upgrade() else { return };
+        if let Err(error) = engine.host.announce(&announcement) {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "neighbours were not told of an address"
+            );
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Noticing that somebody else changed what is ours, and putting it back within a second.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use hns_host::{HostEvent, Next, Watch};
+use hns_net::IfName;
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+/// How long events gather: one deed of somebody else's (`nft flush ruleset`, a deleted bridge with its
+/// ports) makes many.
+const GATHER: Duration = Duration::from_millis(30);
+
+/// How many gather at most before something is done about them.
+const GATHERED_MAX: usize = 2048;
+
+impl Engine {
+    pub(crate) fn watch(self: &Arc<Self>) -> Result<(), EngineError> {
+        let operation = || "cannot watch the host".to_owned();
+        let watch =
+            self.host.watch().map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let engine = Arc::downgrade(self);
+        std::thread::Builder::new()
+            .name("hns-watch".to_owned())
+            .spawn(move || follow(&engine, &watch))
+            .map_err(|source| EngineError::Host {
+                operation: operation(),
+                source: hns_host::HostError::Thread { name: "hns-watch", source },
+            })?;
+        Ok(())
+    }
+}
+
+fn follow(engine: &Weak<Engine>, watch: &Watch) {
+    let mut drift = Drift::default();
+    loop {
+        let next = if drift.is_empty() {
+            watch.next_event().map_or(Next::End, Next::Event)
+        } else {
+            watch.next_within(GATHER)
+        };
+        let Some(engine) = engine.upgrade() else { return };
+        match next {
+            Next::Event(event) => {
+                drift.add(event, &engine);
+                if drift.ports.len() < GATHERED_MAX {
+                    continue;
+                }
+            }
+            Next::Nothing => {}
+            Next::End => return,
+        }
+        std::mem::take(&mut drift).repair(&engine);
+    }
+}
+
+/// What may have to be repaired.
+#[derive(Default)]
+struct Drift {
+    everything: Option<&'static str>,
+    ports: BTreeSet<IfName>,
+}
+
+impl Drift {
+    fn is_empty(&self) -> bool {
+        self.everything.is_none() && self.ports.is_empty()
+    }
+
+    fn add(&mut self, event: HostEvent, engine: &Engine) {
+        match event {
+            HostEvent::PortGone(name) | HostEvent::PortChanged(name) => {
+                self.ports.insert(name);
+            }
+            HostEvent::SwitchGone(name) if engine.has_switch(&name) => {
+                self.everything = Some("a switch is gone")
+            }
+            HostEvent::SwitchChanged(name) if engine.has_switch(&name) => {
+                self.everything = Some("a switch was changed");
+            }
+            HostEvent::SwitchGone(_) | HostEvent::SwitchChanged(_) => {}
+            HostEvent::RulesChanged => self.everything = Some("another program changed our table"),
+            HostEvent::Overrun => self.everything = Some("events were lost"),
+            HostEvent::RoutesChanged(prefix) => {
+                for (network, ours) in engine.world().networks_overlapping(prefix) {
+                    // IPAM-7: nothing is changed under the containers; the operator is told.
+                    tracing::warn!(
+                        network = network.name(), prefix = %ours, route = %prefix,
+                        "the host has a new route that overlaps this network",
+                    );
+                }
+            }
+        }
+    }
+
+    fn repair(self, engine: &Engine) {
+        if let Some(cause) = self.everything {
+            engine.repair_everything_and_log(cause);
+            return;
+        }
+        for port in &self.ports {
+            engine.repair_port(port);
+        }
+    }
+}

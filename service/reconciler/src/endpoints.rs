@@ -1,0 +1,220 @@
+use std::sync::PoisonError;
+
+use hns_hcn::{self as hcn, NotificationType};
+use hns_model::{Endpoint, ModelError, Network};
+use hns_net::{Guid, IfAddr};
+use hns_planner::{Announcement, Layout, Step, compile_endpoint, endpoint_elements, plan, switch_of};
+use hns_store::{Durability, Txn};
+
+use crate::engine::{Engine, blank_slate, fresh_id};
+use crate::error::EngineError;
+use crate::locks::Key;
+use crate::records;
+
+/// How often another port of our choice is tried when a process of the host has taken the last one.
+const CHOICES_MAX: usize = 16;
+
+/// A network with more endpoints than this is told of a new address only when its MAC address is not the
+/// one derived from it: a broadcast reaches every port, and a thousand copies cost more than the endpoint.
+const ANNOUNCED_TO_MAX: usize = 256;
+
+impl Engine {
+    /// Creates an endpoint, and attaches it when the document names a namespace.
+    pub fn create_endpoint(&self, mut document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
+        let _pass = self.locks.pass();
+        let lock = document.network.map(|network| self.locks.network(network));
+        let _shared = lock.as_ref().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner));
+        let namespace = document.namespace.take();
+        let _joined = namespace.map(|id| self.locks.hold(Key::Namespace(id)));
+        if let Some(id) = namespace {
+            self.world().namespace(id)?;
+        }
+        let id = self.reserve_endpoint(&document)?;
+        let _held = self.locks.hold(Key::Endpoint(id));
+        let outcome = match namespace {
+            Some(namespace) => self.plug(id, namespace),
+            None => self.record_endpoint(id),
+        };
+        match outcome {
+            Ok(document) => Ok(document),
+            Err(error) => {
+                // Reserved above and shown to nobody since.
+                let _ = self.world().forget_endpoint(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reserves the endpoint, with host ports that no process of the host listens on.
+    fn reserve_endpoint(&self, document: &hcn::Endpoint) -> Result<Guid, EngineError> {
+        let mut tries = 0;
+        loop {
+            let id = self.world().reserve_endpoint(document.clone(), fresh_id())?;
+            match self.check_host_ports(id) {
+                Ok(()) => return Ok(id),
+                Err(error) => {
+                    self.world().forget_endpoint(id)?;
+                    tries += 1;
+                    let chosen = document.policies.iter().filter_map(hcn::Policy::as_port_mapping);
+                    let ours_to_choose = chosen.clone().any(|mapping| mapping.external.is_none());
+                    if !ours_to_choose || tries == CHOICES_MAX {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Attaches a reserved endpoint: its elements, its port, its record.
+    pub(crate) fn plug(&self, id: Guid, namespace: Guid) -> Result<hcn::Endpoint, EngineError> {
+        self.reserve_port(id, namespace)?;
+        let outcome = self.plug_reserved(id);
+        if outcome.is_err() {
+            // Reserved above; the attachment is there to be released.
+            let _ = self.world().release_attachment(id);
+        }
+        outcome
+    }
+
+    fn plug_reserved(&self, id: Guid) -> Result<hcn::Endpoint, EngineError> {
+        let (desired, announcement, network) = {
+            let world = self.world();
+            let endpoint = world.endpoint(id)?;
+            let network = world.network(endpoint.network())?;
+            let desired = compile_endpoint(endpoint, &world, &self.layout);
+            (desired, announcement(endpoint, network, &self.layout), network.id())
+        };
+        let done = self.execute(plan(&desired, &blank_slate()).steps)?;
+        let document = self.record_endpoint(id)?;
+        done.keep();
+        if let Some(announcement) = announcement {
+            self.background.announce(announcement);
+        }
+        self.notify(NotificationType::NetworkEndpointAttached, id, Some(network));
+        Ok(document)
+    }
+
+    /// Reserves a place on the switch; opens a further bridge of the network when the others are full.
+    fn reserve_port(&self, id: Guid, namespace: Guid) -> Result<(), EngineError> {
+        let network_id = self.world().endpoint(id)?.network();
+        let _segments = self.locks.hold(Key::Segments(network_id));
+        let (before, after) = {
+            let mut world = self.world();
+            let before = world.network(network_id)?.extra_segments();
+            world.reserve_attachment(id, namespace)?;
+            (before, world.network(network_id)?.clone())
+        };
+        if after.extra_segments() == before {
+            return Ok(());
+        }
+        let grown = self.execute_one(&Step::MakeSwitch(switch_of(&after, &self.layout)));
+        if grown.is_err() {
+            let _ = self.world().release_attachment(id);
+        }
+        grown
+    }
+
+    /// Writes the endpoint's record, after which it exists for everyone.
+    fn record_endpoint(&self, id: Guid) -> Result<hcn::Endpoint, EngineError> {
+        let record = records::endpoint(self.world().endpoint(id)?);
+        let txn = Txn::new(Durability::Process).put(records::key(records::ENDPOINTS, id), record);
+        self.commit(txn, format!("endpoint {id}"))?;
+        let mut world = self.world();
+        world.settle_endpoint(id)?;
+        Ok(world.endpoint(id)?.document())
+    }
+
+    /// Deletes an endpoint, attached or not. Answers once its port carries nothing any more and its names
+    /// and addresses are free; the link itself goes a moment later.
+    pub fn delete_endpoint(&self, id: Guid) -> Result<(), EngineError> {
+        let _pass = self.locks.pass();
+        let network_id = self.settled_endpoint(id)?.network();
+        let lock = self.locks.network(network_id);
+        let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.locks.hold(Key::Endpoint(id));
+        let endpoint = self.settled_endpoint(id)?;
+        let network = self.world().network(network_id)?.clone();
+        let txn = Txn::new(Durability::Process).delete(records::key(records::ENDPOINTS, id));
+        self.commit(txn, format!("endpoint {id}"))?;
+        self.take_down(removal_steps([&endpoint], &network, &self.layout));
+        self.world().forget_endpoint(id)?;
+        self.after_unplug(&endpoint, &network);
+        Ok(())
+    }
+
+    /// An endpoint that exists for everyone.
+    pub(crate) fn settled_endpoint(&self, id: Guid) -> Result<Endpoint, EngineError> {
+        let world = self.world();
+        let endpoint = world.endpoint(id)?;
+        if endpoint.is_settled() {
+            Ok(endpoint.clone())
+        } else {
+            Err(ModelError::EndpointNotFound(id).into())
+        }
+    }
+
+    /// Takes an endpoint out of its namespace. Its addresses and ports stay its own.
+    pub(crate) fn unplug(&self, id: Guid) -> Result<(), EngineError> {
+        let (endpoint, network) = {
+            let world = self.world();
+            let endpoint = world.endpoint(id)?.clone();
+            let network = world.network(endpoint.network())?.clone();
+            (endpoint, network)
+        };
+        let attachment = self.world().release_attachment(id)?;
+        let record = records::endpoint(self.world().endpoint(id)?);
+        let txn = Txn::new(Durability::Process).put(records::key(records::ENDPOINTS, id), record);
+        if let Err(error) = self.commit(txn, format!("endpoint {id}")) {
+            self.world().reserve_attachment(id, attachment.namespace)?;
+            return Err(error);
+        }
+        self.take_down(removal_steps([&endpoint], &network, &self.layout));
+        self.after_unplug(&endpoint, &network);
+        Ok(())
+    }
+
+    fn after_unplug(&self, endpoint: &Endpoint, network: &Network) {
+        if endpoint.attachment().is_none() {
+            return;
+        }
+        if network.has_host_port() {
+            self.background.flush_flows(endpoint.addresses().map(IfAddr::address).collect());
+        }
+        self.notify(NotificationType::NetworkEndpointDetached, endpoint.id(), Some(network.id()));
+    }
+}
+
+/// What makes attached endpoints of one network unreachable: first no new traffic is led to them, then
+/// their ports stop.
+pub(crate) fn removal_steps<'e>(
+    endpoints: impl IntoIterator<Item = &'e Endpoint>,
+    network: &Network,
+    layout: &Layout,
+) -> Vec<Step> {
+    let home = layout.home(network);
+    let mut elements = Vec::new();
+    let mut ports = Vec::new();
+    for endpoint in endpoints {
+        let Some(attachment) = endpoint.attachment() else { continue };
+        elements.extend(endpoint_elements(endpoint, network));
+        ports.push(Step::UnplugPort { name: attachment.port.clone(), home: home.clone() });
+    }
+    let mut steps = Vec::new();
+    if !elements.is_empty() && network.has_host_port() {
+        steps.push(Step::RemoveElements(elements));
+    }
+    steps.extend(ports);
+    steps
+}
+
+/// What the neighbours are told when an endpoint appears, if they must be.
+fn announcement(endpoint: &Endpoint, network: &Network, layout: &Layout) -> Option<Announcement> {
+    let few = network.endpoints().nth(ANNOUNCED_TO_MAX).is_none();
+    let mac = endpoint.mac()?;
+    if !few && network.is_derived_mac(endpoint) {
+        return None;
+    }
+    let switch = switch_of(network, layout);
+    let addresses = endpoint.addresses().map(IfAddr::address).collect();
+    Some(Announcement { switch: switch.name, home: switch.home, mac, addresses })
+}

@@ -1,0 +1,152 @@
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hns_hcn::{Notification, NotificationType};
+use hns_host::{BridgeNetfilter, Host, LinkStats, NamespaceIdentity};
+use hns_model::World;
+use hns_net::{Cidr, Guid};
+use hns_planner::{Home, Layout, Observed, Step};
+use hns_store::{Revision, Store, Txn};
+
+use crate::background::Background;
+use crate::error::EngineError;
+use crate::events::{EventStream, Events, EventsError};
+use crate::locks::Locks;
+
+/// What the configuration says of the engine.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Where our namespaces are held.
+    pub namespaces: PathBuf,
+    pub default_network: DefaultNetwork,
+    pub bridge_netfilter: BridgeNetfilter,
+    /// Identifies the boot of the host: records of an earlier one speak of namespaces that are gone.
+    pub boot_id: String,
+}
+
+/// The network `nat` that the first start makes (NAT-2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DefaultNetwork {
+    Suppressed,
+    /// With these prefixes; none: 172.16.0.0/16 or the next free one.
+    Made(Vec<Cidr>),
+}
+
+/// The objects of this host and all that is done with them. See the crate's documentation.
+pub struct Engine {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) settings: EngineSettings,
+    pub(crate) layout: Layout,
+    pub(crate) locks: Locks,
+    pub(crate) events: Events,
+    pub(crate) background: Background,
+    /// Which namespace each path led to when it was given to us.
+    pub(crate) identities: Mutex<HashMap<Guid, NamespaceIdentity>>,
+    world: Mutex<World>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        host: Arc<dyn Host>,
+        store: Arc<dyn Store>,
+        settings: EngineSettings,
+    ) -> Result<Self, EngineError> {
+        let revision = store.revision().map_err(store_error("read", "the store"))?;
+        Ok(Self {
+            host,
+            store,
+            layout: Layout { namespaces: settings.namespaces.clone() },
+            settings,
+            locks: Locks::default(),
+            events: Events::new(revision.as_u64()),
+            background: Background::new(),
+            identities: Mutex::default(),
+            world: Mutex::default(),
+        })
+    }
+
+    /// The objects, for as long as no kernel call is made.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn stream_events(&self, from: Option<u64>) -> Result<EventStream, EventsError> {
+        self.events.stream(from)
+    }
+
+    /// What an endpoint's port has carried; nothing while it is not attached.
+    pub fn endpoint_stats(&self, id: Guid) -> Result<LinkStats, EngineError> {
+        let (port, home) = {
+            let world = self.world();
+            let endpoint = world.endpoint(id)?;
+            let Some(attachment) = endpoint.attachment() else { return Ok(LinkStats::default()) };
+            (attachment.port.clone(), self.layout.home(world.network(endpoint.network())?))
+        };
+        let operation = || format!("cannot read the counters of endpoint {id}");
+        self.host.stats(&port, &home).map_err(|source| EngineError::Host { operation: operation(), source })
+    }
+
+    /// Ends the threads behind the requests and moves the records to their file.
+    pub fn stop(&self) {
+        self.background.stop();
+        let _alone = self.locks.close();
+        if let Err(error) = self.store.checkpoint() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the store was not checkpointed");
+        }
+    }
+
+    pub(crate) fn commit(&self, txn: Txn, object: impl ToString) -> Result<Revision, EngineError> {
+        self.store.commit(txn).map_err(|source| EngineError::Store {
+            operation: "write",
+            object: object.to_string(),
+            source,
+        })
+    }
+
+    pub(crate) fn notify(&self, kind: NotificationType, id: Guid, network: Option<Guid>) {
+        self.events.send(Notification { kind, id, network });
+    }
+
+    /// The namespaces that hold a switch apart from the host.
+    pub(crate) fn apart_homes(&self) -> BTreeSet<PathBuf> {
+        let home = |network: &_| match self.layout.home(network) {
+            Home::Apart(path) => Some(path),
+            Home::Host => None,
+        };
+        self.world().networks().filter_map(home).collect()
+    }
+
+    /// Performs steps that make an object unreachable. The object is gone whatever happens here; what
+    /// the host keeps of it is a leftover for the repair.
+    pub(crate) fn take_down(&self, steps: Vec<Step>) {
+        let mut reap = false;
+        for step in steps {
+            reap |= crate::execute::leaves_links_in(&step).is_some();
+            if let Err(error) = self.execute_one(&step) {
+                tracing::warn!(error = &error as &dyn std::error::Error, "will be repaired");
+                self.background.repair_everything();
+            }
+        }
+        if reap {
+            self.background.reap();
+        }
+    }
+}
+
+pub(crate) fn store_error(
+    operation: &'static str,
+    object: &'static str,
+) -> impl Fn(hns_store::StoreError) -> EngineError {
+    move |source| EngineError::Store { operation, object: object.to_owned(), source }
+}
+
+/// The part of the host that a fresh object sees: nothing of its own, and a table to add to.
+pub(crate) fn blank_slate() -> Observed {
+    Observed { rules: Some(BTreeSet::new()), ..Observed::default() }
+}
+
+pub(crate) fn fresh_id() -> Guid {
+    Guid::from_bytes(*uuid::Uuid::new_v4().as_bytes())
+}

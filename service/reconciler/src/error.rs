@@ -1,0 +1,67 @@
+use hns_hcn::{DocumentError, ErrorCode};
+use hns_host::HostError;
+use hns_model::ModelError;
+use hns_store::StoreError;
+
+/// Why a request was not performed. Nothing of it stays behind.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("{object} document: {source}")]
+    Document { object: &'static str, source: DocumentError },
+    #[error("{operation}")]
+    Host { operation: String, source: HostError },
+    #[error("cannot {operation} the record of {object}")]
+    Store { operation: &'static str, object: String, source: StoreError },
+    #[error("the record {key} cannot be read: {problem}")]
+    Record { key: String, problem: String },
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+impl EngineError {
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Model(error) => error.code(),
+            Self::Document { source, .. } => source.code,
+            Self::Host { source: HostError::InterfaceTaken { .. }, .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
+            Self::Host {
+                source: HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. },
+                ..
+            } => ErrorCode::INVALID_PARAMETER,
+            Self::Host { .. } | Self::Store { .. } | Self::Record { .. } => ErrorCode::FAIL,
+            Self::Stopping => ErrorCode::MANAGER_STOPPED,
+        }
+    }
+
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Model(error) => error.hint(),
+            Self::Host { source: HostError::NoSuchNamespace { .. }, .. } => {
+                Some("give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net")
+            }
+            Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
+            Self::Host { .. } => Some("hnsctl doctor looks for what the host lacks"),
+            _ => None,
+        }
+    }
+
+    /// Whether the request was at fault, or the host.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        match self {
+            Self::Host { source, .. } => !matches!(
+                source,
+                HostError::InterfaceTaken { .. }
+                    | HostError::NoSuchNamespace { .. }
+                    | HostError::NotANamespace { .. }
+                    | HostError::NoIpv6
+            ),
+            Self::Store { .. } | Self::Record { .. } => true,
+            Self::Model(_) | Self::Document { .. } | Self::Stopping => false,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+use hns_host::HostError;
+use hns_planner::{Home, Step};
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+/// Steps that were performed, to be taken back in reverse unless the operation succeeds.
+#[must_use = "what was done is taken back when this is dropped without `keep`"]
+pub(crate) struct Done<'e> {
+    engine: &'e Engine,
+    steps: Vec<Step>,
+    kept: bool,
+}
+
+impl Engine {
+    /// Performs the steps in order. If one fails, those before it are taken back in reverse.
+    pub(crate) fn execute(&self, steps: Vec<Step>) -> Result<Done<'_>, EngineError> {
+        let mut done = Done { engine: self, steps: Vec::with_capacity(steps.len()), kept: false };
+        for step in steps {
+            self.execute_one(&step)?;
+            done.steps.push(step);
+        }
+        Ok(done)
+    }
+
+    /// Performs one step; says in its error what was to be done.
+    pub(crate) fn execute_one(&self, step: &Step) -> Result<(), EngineError> {
+        match self.host.execute(step) {
+            // The interface of an endpoint that left this namespace a moment ago may still wait for the
+            // reaper under the same name.
+            Err(HostError::InterfaceTaken { .. }) => {
+                self.reap_now(step);
+                self.host.execute(step)
+            }
+            other => other,
+        }
+        .map_err(|source| EngineError::Host { operation: describe(step), source })
+    }
+
+    fn reap_now(&self, step: &Step) {
+        if let Step::PlugPort(port) = step
+            && let Err(error) = self.host.reap(&port.home)
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "links of deleted endpoints stay for now"
+            );
+        }
+    }
+}
+
+impl Done<'_> {
+    /// The operation succeeded: nothing is taken back.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        for step in self.steps.drain(..).rev().filter_map(|step| step.undo()) {
+            if let Err(error) = self.engine.execute_one(&step) {
+                // What could not be taken back is a leftover for the next repair.
+                tracing::warn!(error = &error as &dyn std::error::Error, "an undo failed");
+                self.engine.background.repair_everything();
+            }
+        }
+        self.engine.background.reap();
+    }
+}
+
+/// A step in the words of an error.
+pub(crate) fn describe(step: &Step) -> String {
+    match step {
+        Step::Forward(_) => "cannot turn on forwarding".to_owned(),
+        Step::LoadTable => "cannot load the nftables table".to_owned(),
+        Step::MakeNamespace(spec) => format!("cannot make the namespace {}", spec.path.display()),
+        Step::RemoveNamespace(spec) => format!("cannot remove the namespace {}", spec.path.display()),
+        Step::MakeSwitch(switch) => format!("cannot make the switch {}", switch.name),
+        Step::RemoveSwitch { name, .. } => format!("cannot remove the switch {name}"),
+        Step::PlugPort(port) => format!("cannot plug the port {} into {}", port.name, port.bridge),
+        Step::ReplugPort(port) => format!("cannot put the port {} back into {}", port.name, port.bridge),
+        Step::UnplugPort { name, .. } => format!("cannot unplug the port {name}"),
+        Step::AddElements(elements) => format!("cannot add {} elements to the table", elements.len()),
+        Step::RemoveElements(elements) => format!("cannot remove {} elements from the table", elements.len()),
+    }
+}
+
+/// Where a step leaves links for the reaper, if it does.
+pub(crate) fn leaves_links_in(step: &Step) -> Option<&Home> {
+    match step {
+        Step::UnplugPort { home, .. } => Some(home),
+        _ => None,
+    }
+}

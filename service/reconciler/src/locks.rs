@@ -1,0 +1,88 @@
+use std::collections::HashMap;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hns_net::Guid;
+
+/// What a request works on. Requests on one object come one after the other, others run side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Namespace(Guid),
+    Endpoint(Guid),
+    /// Opening a further bridge of a network.
+    Segments(Guid),
+}
+
+/// All locks of the engine; their order stands in the crate's documentation.
+#[derive(Default)]
+pub(crate) struct Locks {
+    gate: RwLock<()>,
+    networks: RwLock<HashMap<Guid, Arc<RwLock<()>>>>,
+    creation: Mutex<()>,
+    held: Keyed,
+}
+
+impl Locks {
+    /// Shared by every request that changes something.
+    pub fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Alone: no request is under way while this is held.
+    pub fn close(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Networks are made one at a time: each must see the prefixes of all others.
+    pub fn creation(&self) -> MutexGuard<'_, ()> {
+        self.creation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock of one network: shared by requests on its endpoints, exclusive for its deletion.
+    pub fn network(&self, id: Guid) -> Arc<RwLock<()>> {
+        if let Some(lock) = self.networks.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Arc::clone(lock);
+        }
+        let mut networks = self.networks.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(networks.entry(id).or_default())
+    }
+
+    pub fn forget_network(&self, id: Guid) {
+        self.networks.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    pub fn hold(&self, key: Key) -> Held<'_> {
+        self.held.hold(key)
+    }
+}
+
+/// A mutex for every value of a key, which exists only while somebody holds or wants it.
+#[derive(Default)]
+struct Keyed {
+    taken: Mutex<std::collections::HashSet<Key>>,
+    released: Condvar,
+}
+
+/// Holds one key until dropped.
+pub(crate) struct Held<'a> {
+    keyed: &'a Keyed,
+    key: Key,
+}
+
+impl Keyed {
+    fn hold(&self, key: Key) -> Held<'_> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while taken.contains(&key) {
+            taken = self.released.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        taken.insert(key);
+        Held { keyed: self, key }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.keyed.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.keyed.released.notify_all();
+    }
+}

@@ -1,0 +1,180 @@
+use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, NotificationType, RequestType};
+use hns_host::Scope;
+use hns_model::{ModelError, Network, Surroundings};
+use hns_net::Guid;
+use hns_planner::{Home, NamespaceSpec, Step, compile_network, plan, switch_name};
+use hns_store::{Durability, Txn};
+
+use crate::endpoints::removal_steps;
+use crate::engine::{Engine, fresh_id};
+use crate::error::EngineError;
+use crate::records;
+
+impl Engine {
+    /// Creates a network: the whole of it or nothing (NET-1).
+    pub fn create_network(&self, document: hcn::Network) -> Result<hcn::Network, EngineError> {
+        let _pass = self.locks.pass();
+        let _creation = self.locks.creation();
+        let id = self.reserve_network(document)?;
+        let lock = self.locks.network(id);
+        let _alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.notify(NotificationType::NetworkPreCreate, id, None);
+        match self.build_network(id) {
+            Ok(document) => {
+                self.notify(NotificationType::NetworkCreate, id, None);
+                Ok(document)
+            }
+            Err(error) => {
+                // The world is as it was: nothing could join the network while its lock was held.
+                let _ = self.world().forget_network(id);
+                self.notify(NotificationType::NetworkDelete, id, None);
+                Err(error)
+            }
+        }
+    }
+
+    fn reserve_network(&self, document: hcn::Network) -> Result<Guid, EngineError> {
+        let operation = || "cannot read the host's routes".to_owned();
+        let routes =
+            self.host.routes().map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let mut around = Surroundings { id: fresh_id(), fresh_id: &mut fresh_id, routes: &routes };
+        Ok(self.world().reserve_network(document, &mut around)?.id())
+    }
+
+    fn build_network(&self, id: Guid) -> Result<hcn::Network, EngineError> {
+        let network = self.world().network(id)?.clone();
+        let desired = compile_network(&network, &self.layout);
+        let scope = Scope::Switch { name: switch_name(id), home: self.layout.home(&network) };
+        let operation = || format!("cannot see what the host shows of network \"{}\"", network.name());
+        let mut observed = self
+            .host
+            .observe(&scope)
+            .map_err(|source| EngineError::Host { operation: operation(), source })?;
+        observed.rules.get_or_insert_default();
+        observed.ports.clear();
+        let done = self.execute(plan(&desired, &observed).steps)?;
+        let txn =
+            Txn::new(Durability::Power).put(records::key(records::NETWORKS, id), records::network(&network));
+        self.commit(txn, format!("network \"{}\"", network.name()))?;
+        done.keep();
+        self.open_reserved_chain();
+        Ok(network.document().clone())
+    }
+
+    /// Lets our switches through the chain that Docker keeps for others, where there is one.
+    pub(crate) fn open_reserved_chain(&self) {
+        if let Err(error) = self.host.open_reserved_chain() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "Docker's DOCKER-USER chain was not opened"
+            );
+        }
+    }
+
+    /// Deletes a network with its endpoints, as HNS does (rule Q6).
+    pub fn delete_network(&self, id: Guid) -> Result<(), EngineError> {
+        let _pass = self.locks.pass();
+        let lock = self.locks.network(id);
+        let _alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (network, endpoints) = {
+            let world = self.world();
+            let network = world.network(id)?.clone();
+            let endpoints: Vec<Guid> = network.endpoints().collect();
+            (network, endpoints)
+        };
+        self.notify(NotificationType::NetworkPreDelete, id, None);
+        let mut txn = Txn::new(Durability::Power).delete(records::key(records::NETWORKS, id));
+        for endpoint in &endpoints {
+            txn = txn.delete(records::key(records::ENDPOINTS, *endpoint));
+        }
+        self.commit(txn, format!("network \"{}\"", network.name()))?;
+        self.take_down(self.network_removal_steps(&network, &endpoints));
+        self.forget_members(&network, &endpoints);
+        self.locks.forget_network(id);
+        self.notify(NotificationType::NetworkDelete, id, None);
+        Ok(())
+    }
+
+    fn network_removal_steps(&self, network: &Network, endpoints: &[Guid]) -> Vec<Step> {
+        let world = self.world();
+        let members = endpoints.iter().filter_map(|id| world.endpoint(*id).ok());
+        let mut steps = removal_steps(members, network, &self.layout);
+        let home = self.layout.home(network);
+        let desired = compile_network(network, &self.layout);
+        if !desired.rules.is_empty() {
+            steps.push(Step::RemoveElements(desired.rules.into_iter().collect()));
+        }
+        steps.push(Step::RemoveSwitch { name: switch_name(network.id()), home: home.clone() });
+        if let Home::Apart(path) = home {
+            steps.push(Step::RemoveNamespace(NamespaceSpec { path }));
+        }
+        steps
+    }
+
+    fn forget_members(&self, network: &Network, endpoints: &[Guid]) {
+        let mut freed = Vec::new();
+        let mut detached = Vec::new();
+        {
+            let mut world = self.world();
+            for id in endpoints {
+                if let Ok(endpoint) = world.forget_endpoint(*id) {
+                    freed.extend(endpoint.addresses().map(hns_net::IfAddr::address));
+                    detached.extend(endpoint.attachment().map(|_| *id));
+                }
+            }
+            // It was there a moment ago and its lock is held.
+            let _ = world.forget_network(network.id());
+        }
+        for id in detached {
+            self.notify(NotificationType::NetworkEndpointDetached, id, Some(network.id()));
+        }
+        if network.has_host_port() {
+            self.background.flush_flows(freed);
+        }
+    }
+
+    /// HcnModifyNetwork. Policies of the types of network that exist have none to change.
+    pub fn modify_network(
+        &self,
+        id: Guid,
+        request: ModifyRequest<NetworkResource>,
+    ) -> Result<hcn::Network, EngineError> {
+        let _pass = self.locks.pass();
+        let lock = self.locks.network(id);
+        let _alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match request.resource {
+            NetworkResource::Dns(dns) if request.request == RequestType::Update => self.update_dns(id, dns),
+            NetworkResource::Policies(policies) if policies.is_empty() => {
+                Ok(self.world().network(id)?.document().clone())
+            }
+            NetworkResource::Policies(policies) => {
+                let kind = self.world().network(id)?.kind().name();
+                let problem = format!("{} is not supported on {kind} networks", policies[0].kind);
+                Err(unsupported("Settings.Policies", problem, ErrorCode::INVALID_POLICY_TYPE).into())
+            }
+            NetworkResource::Dns(_) => {
+                let problem = "DNS settings take Update only";
+                Err(unsupported("RequestType", problem, ErrorCode::REQUEST_UNSUPPORTED).into())
+            }
+        }
+    }
+
+    fn update_dns(&self, id: Guid, dns: hcn::Dns) -> Result<hcn::Network, EngineError> {
+        let (before, network) = {
+            let mut world = self.world();
+            let before = world.set_network_dns(id, dns)?;
+            (before, world.network(id)?.clone())
+        };
+        let txn =
+            Txn::new(Durability::Power).put(records::key(records::NETWORKS, id), records::network(&network));
+        if let Err(error) = self.commit(txn, format!("network \"{}\"", network.name())) {
+            let _ = self.world().set_network_dns(id, before);
+            return Err(error);
+        }
+        Ok(network.document().clone())
+    }
+}
+
+fn unsupported(field: &str, problem: impl std::fmt::Display, code: ErrorCode) -> ModelError {
+    ModelError::Document { object: "modify request", source: hcn::DocumentError::new(field, problem, code) }
+}

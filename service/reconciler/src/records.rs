@@ -1,0 +1,142 @@
+//! How objects are written down: their HCN document, and beside it what only this host knows of them.
+
+use hns_hcn as hcn;
+use hns_host::NamespaceIdentity;
+use hns_model::{Attachment, Endpoint, Namespace, NamespaceOrigin, Network};
+use hns_net::Guid;
+use serde_json::{Value, json};
+
+use crate::error::EngineError;
+
+/// The shape of the records. A change that old records do not fit gets the next number and a reader for
+/// this one.
+const SCHEMA: u64 = 1;
+
+pub(crate) const NETWORKS: &str = "networks/";
+pub(crate) const ENDPOINTS: &str = "endpoints/";
+pub(crate) const NAMESPACES: &str = "namespaces/";
+/// Written once the default network was made or declined.
+pub(crate) const INITIALISED: &str = "meta/initialised";
+/// The boot during which the records were written.
+pub(crate) const BOOT: &str = "meta/boot";
+
+pub(crate) fn key(prefix: &str, id: Guid) -> String {
+    format!("{prefix}{id}")
+}
+
+pub(crate) fn network(network: &Network) -> Vec<u8> {
+    bytes(&json!({ "Schema": SCHEMA, "Document": network.document().to_v2() }))
+}
+
+pub(crate) fn endpoint(endpoint: &Endpoint) -> Vec<u8> {
+    let attachment = endpoint.attachment().map(|attachment| {
+        json!({
+            "Namespace": attachment.namespace.to_string(),
+            "Interface": attachment.interface.as_str(),
+            "Port": attachment.port.as_str(),
+            "Segment": attachment.segment,
+            "Order": attachment.order,
+        })
+    });
+    bytes(&json!({
+        "Schema": SCHEMA,
+        "Document": endpoint.document().to_v2(),
+        "Attachments": endpoint.attachments(),
+        "Attachment": attachment,
+    }))
+}
+
+pub(crate) fn namespace(namespace: &Namespace, identity: Option<NamespaceIdentity>) -> Vec<u8> {
+    let origin = match namespace.origin() {
+        NamespaceOrigin::Ours => "Ours",
+        NamespaceOrigin::Given => "Given",
+        NamespaceOrigin::Host => "Host",
+    };
+    bytes(&json!({
+        "Schema": SCHEMA,
+        "Document": namespace.record().to_v2(),
+        "Origin": origin,
+        "Identity": identity.map(|identity| [identity.device, identity.inode]),
+    }))
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+/// A record under reading.
+pub(crate) struct Reader<'a> {
+    key: &'a str,
+    value: Value,
+}
+
+pub(crate) struct EndpointRecord {
+    pub document: hcn::Endpoint,
+    pub attachment: Option<Attachment>,
+    pub attachments: u32,
+}
+
+pub(crate) struct NamespaceRecord {
+    pub document: hcn::Namespace,
+    pub origin: NamespaceOrigin,
+    pub identity: Option<NamespaceIdentity>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(key: &'a str, bytes: &[u8]) -> Result<Self, EngineError> {
+        let unreadable = |problem: String| EngineError::Record { key: key.to_owned(), problem };
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        match value["Schema"].as_u64() {
+            Some(SCHEMA) => Ok(Self { key, value }),
+            other => Err(unreadable(format!("schema {other:?} is not known to this version"))),
+        }
+    }
+
+    fn error(&self, problem: impl ToString) -> EngineError {
+        EngineError::Record { key: self.key.to_owned(), problem: problem.to_string() }
+    }
+
+    pub fn network(&self) -> Result<hcn::Network, EngineError> {
+        hcn::Network::from_v2(&self.value["Document"]).map_err(|error| self.error(error))
+    }
+
+    pub fn endpoint(&self) -> Result<EndpointRecord, EngineError> {
+        let document = hcn::Endpoint::from_v2(&self.value["Document"]).map_err(|error| self.error(error))?;
+        let attachment = match &self.value["Attachment"] {
+            Value::Null => None,
+            attachment => Some(self.attachment(attachment)?),
+        };
+        let attachments = self.value["Attachments"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        Ok(EndpointRecord { document, attachment, attachments })
+    }
+
+    fn attachment(&self, value: &Value) -> Result<Attachment, EngineError> {
+        let text =
+            |name: &str| value[name].as_str().ok_or_else(|| self.error(format!("no Attachment.{name}")));
+        let number =
+            |name: &str| value[name].as_u64().ok_or_else(|| self.error(format!("no Attachment.{name}")));
+        Ok(Attachment {
+            namespace: text("Namespace")?.parse().map_err(|error| self.error(error))?,
+            interface: text("Interface")?.parse().map_err(|error| self.error(error))?,
+            port: text("Port")?.parse().map_err(|error| self.error(error))?,
+            segment: u16::try_from(number("Segment")?).map_err(|error| self.error(error))?,
+            order: u32::try_from(number("Order")?).map_err(|error| self.error(error))?,
+        })
+    }
+
+    pub fn namespace(&self) -> Result<NamespaceRecord, EngineError> {
+        let document = hcn::Namespace::from_v2(&self.value["Document"]).map_err(|error| self.error(error))?;
+        let origin = match self.value["Origin"].as_str() {
+            Some("Ours") => NamespaceOrigin::Ours,
+            Some("Given") => NamespaceOrigin::Given,
+            Some("Host") => NamespaceOrigin::Host,
+            other => return Err(self.error(format!("origin {other:?} is not known"))),
+        };
+        let identity = &self.value["Identity"];
+        let identity = identity[0]
+            .as_u64()
+            .zip(identity[1].as_u64())
+            .map(|(device, inode)| NamespaceIdentity { device, inode });
+        Ok(NamespaceRecord { document, origin, identity })
+    }
+}

@@ -1,0 +1,183 @@
+//! Bringing the host in line with what the store asks for: everything at start, and what an event touches
+//! while running.
+
+use std::sync::PoisonError;
+
+use hns_host::{NamespaceIdentity, Scope};
+use hns_model::NamespaceOrigin;
+use hns_net::{Guid, IfName};
+use hns_planner::{Home, Step, Target, compile, compile_endpoint, plan};
+
+use crate::engine::{Engine, blank_slate};
+use crate::error::EngineError;
+use crate::locks::Key;
+
+/// What a repair did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Repaired {
+    pub steps: usize,
+    pub failed: usize,
+}
+
+impl Engine {
+    /// Compares everything and repairs the difference. No request is under way meanwhile, since a half
+    /// made endpoint looks just like a leftover.
+    pub(crate) fn repair_everything(&self) -> Result<Repaired, EngineError> {
+        let _alone = self.locks.close();
+        self.drop_lost_namespaces();
+        let desired = compile(&self.world(), &self.layout);
+        let apart = self.apart_homes().into_iter().collect();
+        let operation = || "cannot see what the host shows".to_owned();
+        let observed = self
+            .host
+            .observe(&Scope::Everything { apart })
+            .map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let steps = plan(&desired, &observed).steps;
+        let mut repaired = Repaired { steps: steps.len(), failed: 0 };
+        for step in steps {
+            if let Err(error) = self.execute_one(&step) {
+                repaired.failed += 1;
+                self.mark_trouble(&step, &error);
+            } else if let Step::PlugPort(port) | Step::ReplugPort(port) = &step {
+                self.clear_trouble(&port.name);
+            }
+        }
+        self.reap_everywhere();
+        self.open_reserved_chain();
+        Ok(repaired)
+    }
+
+    pub(crate) fn repair_everything_and_log(&self, cause: &str) {
+        match self.repair_everything() {
+            Ok(Repaired { steps: 0, .. }) => tracing::debug!(cause, "nothing to repair"),
+            Ok(repaired) => {
+                tracing::info!(cause, steps = repaired.steps, failed = repaired.failed, "repaired the host");
+            }
+            Err(error) => {
+                tracing::error!(cause, error = &error as &dyn std::error::Error, "the host was not repaired");
+            }
+        }
+    }
+
+    /// Brings one port back, or says why it stays away.
+    pub(crate) fn repair_port(&self, name: &IfName) {
+        let _pass = self.locks.pass();
+        let Some((id, network)) = self.endpoint_of(name) else { return };
+        let lock = self.locks.network(network);
+        let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.locks.hold(Key::Endpoint(id));
+        // The endpoint may have been detached or deleted before its lock was ours.
+        if self.endpoint_of(name).is_none_or(|(same, _)| same != id) {
+            return;
+        }
+        if let Err(error) = self.replug(id, name) {
+            tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "the port stays away");
+            let _ = self.world().set_trouble(id, Some(chain(&error)));
+        }
+    }
+
+    fn replug(&self, id: Guid, name: &IfName) -> Result<(), EngineError> {
+        let (desired, namespace, home) = {
+            let world = self.world();
+            let endpoint = world.endpoint(id)?;
+            let home = self.layout.home(world.network(endpoint.network())?);
+            let namespace = endpoint.attachment().map(|attachment| attachment.namespace);
+            (compile_endpoint(endpoint, &world, &self.layout), namespace, home)
+        };
+        if namespace.is_some_and(|namespace| self.is_lost(namespace)) {
+            tracing::info!(endpoint = %id, "its namespace is gone; it is detached");
+            return self.unplug(id);
+        }
+        let scope = Scope::Port { name: name.clone(), home };
+        let operation = || format!("cannot see the port {name}");
+        let shown = self
+            .host
+            .observe(&scope)
+            .map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let observed =
+            hns_planner::Observed { ports: shown.ports, rules: Some(desired.rules.clone()), ..blank_slate() };
+        for step in plan(&desired, &observed).steps {
+            tracing::info!(endpoint = %id, "{}", crate::execute::describe(&step).replacen("cannot ", "", 1));
+            self.execute_one(&step)?;
+        }
+        self.world().set_trouble(id, None)?;
+        Ok(())
+    }
+
+    fn endpoint_of(&self, port: &IfName) -> Option<(Guid, Guid)> {
+        let world = self.world();
+        let has_it = |endpoint: &&hns_model::Endpoint| {
+            endpoint.attachment().is_some_and(|attachment| attachment.port == *port)
+        };
+        world.endpoints().find(has_it).map(|endpoint| (endpoint.id(), endpoint.network()))
+    }
+
+    fn mark_trouble(&self, step: &Step, error: &EngineError) {
+        tracing::error!(error = error as &dyn std::error::Error, "the host could not be repaired");
+        if let Step::PlugPort(port) | Step::ReplugPort(port) = step
+            && let Some((id, _)) = self.endpoint_of(&port.name)
+        {
+            let _ = self.world().set_trouble(id, Some(chain(error)));
+        }
+    }
+
+    fn clear_trouble(&self, port: &IfName) {
+        if let Some((id, _)) = self.endpoint_of(port) {
+            let _ = self.world().set_trouble(id, None);
+        }
+    }
+
+    /// Whether a namespace that was given to us is gone, or its path leads to another one by now.
+    pub(crate) fn is_lost(&self, id: Guid) -> bool {
+        let (origin, path) = {
+            let world = self.world();
+            let Ok(namespace) = world.namespace(id) else { return true };
+            (namespace.origin(), namespace.path().map(std::path::Path::to_owned))
+        };
+        let (NamespaceOrigin::Given, Some(path)) = (origin, path) else { return false };
+        let remembered = self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
+        let shown: Option<NamespaceIdentity> = self.host.identify(&Target::Path(path)).ok();
+        shown.is_none() || (remembered.is_some() && shown != remembered)
+    }
+
+    /// Detaches the endpoints whose namespace is gone: their container ended while we were away.
+    fn drop_lost_namespaces(&self) {
+        let given: Vec<Guid> = self.world().namespaces().map(hns_model::Namespace::id).collect();
+        for id in given.into_iter().filter(|id| self.is_lost(*id)) {
+            let members: Vec<Guid> = match self.world().namespace(id) {
+                Ok(namespace) => namespace.members().collect(),
+                Err(_) => continue,
+            };
+            for endpoint in members {
+                tracing::info!(%endpoint, namespace = %id, "its namespace is gone; it is detached");
+                if let Err(error) = self.unplug(endpoint) {
+                    tracing::warn!(%endpoint, error = &error as &dyn std::error::Error, "it stays attached");
+                }
+            }
+        }
+    }
+
+    /// Whether the host should show this switch.
+    pub(crate) fn has_switch(&self, name: &IfName) -> bool {
+        let base = name.as_str().split('.').next().unwrap_or_default().to_owned();
+        self.world().networks().any(|network| hns_planner::switch_name(network.id()).as_str() == base)
+    }
+
+    pub(crate) fn switches(&self) -> Vec<IfName> {
+        let world = self.world();
+        let here = world.networks().filter(|network| self.layout.home(network) == Home::Host);
+        here.map(|network| hns_planner::switch_name(network.id())).collect()
+    }
+}
+
+/// An error with its causes in one line, as it is shown in an object's health.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

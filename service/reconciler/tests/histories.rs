@@ -1,0 +1,241 @@
+//! Random histories of requests against the fake host: after each the host shows exactly what the objects
+//! ask for, a request that fails leaves no trace, and a restart finds everything that was acknowledged.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource};
+use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
+use hns_net::Guid;
+use hns_planner::{Home, Layout, Observed, compile, plan};
+use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings};
+use hns_store::{MemoryStore, Store};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const NAMESPACES: &str = "/run/hns/netns";
+
+/// A host, its records, and the engine that is running on them.
+struct Rig {
+    host: FakeHost,
+    store: Arc<dyn Store>,
+    engine: Arc<Engine>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (host, store) = (FakeHost::new(), Arc::new(MemoryStore::new()) as Arc<dyn Store>);
+        let engine = Self::start(&host, &store).unwrap();
+        Self { host, store, engine }
+    }
+
+    fn start(host: &FakeHost, store: &Arc<dyn Store>) -> Result<Arc<Engine>, EngineError> {
+        let settings = EngineSettings {
+            namespaces: PathBuf::from(NAMESPACES),
+            default_network: DefaultNetwork::Suppressed,
+            bridge_netfilter: BridgeNetfilter::Auto,
+            boot_id: "boot".to_owned(),
+        };
+        Engine::start(Arc::new(host.clone()), Arc::clone(store), settings)
+    }
+
+    fn observed(&self) -> Observed {
+        let world = self.engine.world();
+        let homes = world.networks().map(|n| PathBuf::from(NAMESPACES).join(n.id().to_string()));
+        let apart: Vec<PathBuf> = homes.collect();
+        drop(world);
+        // Links that wait for the reaper are neither asked for nor leaked.
+        for home in apart.iter().cloned().map(Home::Apart).chain([Home::Host]) {
+            self.host.reap(&home).unwrap();
+        }
+        self.host.observe(&Scope::Everything { apart }).unwrap()
+    }
+
+    /// What the host shows and what the objects ask for are the same.
+    #[track_caller]
+    fn check(&self) {
+        let layout = Layout { namespaces: NAMESPACES.into() };
+        let desired = compile(&self.engine.world(), &layout);
+        let steps = plan(&desired, &self.observed()).steps;
+        assert!(steps.is_empty(), "left to do: {steps:#?}");
+    }
+
+    /// Every object as it is shown to clients.
+    fn documents(&self) -> BTreeMap<Guid, Value> {
+        let world = self.engine.world();
+        let networks = world.networks().map(|network| (network.id(), network.document().to_v2()));
+        let endpoints = world.endpoints().map(|endpoint| (endpoint.id(), endpoint.document().to_v2()));
+        let namespaces = world.namespaces().map(|namespace| (namespace.id(), namespace.document().to_v2()));
+        networks.chain(endpoints).chain(namespaces).collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Request {
+    CreateNetwork { kind: usize, v6: bool },
+    DeleteNetwork(usize),
+    CreateNamespace { given: bool },
+    DeleteNamespace(usize),
+    CreateEndpoint { network: usize, namespace: Option<usize>, port: u16, quiet: bool },
+    DeleteEndpoint(usize),
+    Attach { endpoint: usize, namespace: usize },
+    Detach(usize),
+    Publish { endpoint: usize, port: u16, add: bool },
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let n = 0usize..6;
+    prop_oneof![
+        2 => (0usize..3, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
+        1 => n.clone().prop_map(Request::DeleteNetwork),
+        2 => any::<bool>().prop_map(|given| Request::CreateNamespace { given }),
+        1 => n.clone().prop_map(Request::DeleteNamespace),
+        6 => (n.clone(), prop::option::of(0usize..6), 0u16..4, prop::bool::weighted(0.2)).prop_map(
+            |(network, namespace, port, quiet)| Request::CreateEndpoint { network, namespace, port, quiet }),
+        2 => n.clone().prop_map(Request::DeleteEndpoint),
+        3 => (n.clone(), 0usize..6).prop_map(|(endpoint, namespace)| Request::Attach { endpoint, namespace }),
+        2 => n.clone().prop_map(Request::Detach),
+        3 => (n, 0u16..4, any::<bool>()).prop_map(|(endpoint, port, add)| Request::Publish { endpoint, port, add }),
+    ]
+}
+
+fn pick(ids: impl Iterator<Item = Guid>, n: usize) -> Guid {
+    let ids: Vec<Guid> = ids.collect();
+    if ids.is_empty() { Guid::ZERO } else { ids[n % ids.len()] }
+}
+
+fn mapping(port: u16) -> Value {
+    json!({ "Type": "PortMapping", "Settings": { "Protocol": 6, "InternalPort": 80, "ExternalPort": 8000 + port } })
+}
+
+/// Sends one request; objects are picked among those there are.
+fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> {
+    let engine = &rig.engine;
+    let network = |n| pick(engine.world().networks().map(hns_model::Network::id), n);
+    let endpoint = |n| pick(engine.world().endpoints().map(hns_model::Endpoint::id), n);
+    let namespace = |n| pick(engine.world().namespaces().map(hns_model::Namespace::id), n);
+    match request {
+        Request::CreateNetwork { kind, v6 } => {
+            let kind = ["NAT", "Internal", "Private"][*kind];
+            let document = json!({ "Name": format!("n{number}"), "Type": kind, "AdditionalParams": { "EnableIPv6": v6 } });
+            engine.create_network(hcn::Network::from_v2(&document).unwrap()).map(drop)
+        }
+        Request::DeleteNetwork(n) => engine.delete_network(network(*n)),
+        Request::CreateNamespace { given } => {
+            let mut document = json!({});
+            if *given {
+                let path = format!("/run/netns/given{number}");
+                rig.host.add_foreign_namespace(&path);
+                document = json!({ "AdditionalParams": { "Path": path } });
+            }
+            engine.create_namespace(hcn::Namespace::from_v2(&document).unwrap()).map(drop)
+        }
+        Request::DeleteNamespace(n) => engine.delete_namespace(namespace(*n)),
+        Request::CreateEndpoint { network: n, namespace: joined, port, quiet } => {
+            let mut document = json!({
+                "HostComputeNetwork": network(*n).to_string(), "Flags": if *quiet { 2 } else { 0 },
+                "Policies": if *port == 0 { json!([]) } else { json!([mapping(*port)]) },
+            });
+            if let Some(n) = joined {
+                document["HostComputeNamespace"] = json!(namespace(*n).to_string());
+            }
+            engine.create_endpoint(hcn::Endpoint::from_v2(&document).unwrap()).map(drop)
+        }
+        Request::DeleteEndpoint(n) => engine.delete_endpoint(endpoint(*n)),
+        Request::Attach { endpoint: e, namespace: n } => {
+            membership(engine, "Add", namespace(*n), endpoint(*e))
+        }
+        Request::Detach(n) => {
+            let id = endpoint(*n);
+            let joined = engine.world().endpoint(id).ok().and_then(|e| Some(e.attachment()?.namespace));
+            membership(engine, "Remove", joined.unwrap_or(Guid::ZERO), id)
+        }
+        Request::Publish { endpoint: e, port, add } => {
+            let request = json!({
+                "ResourceType": "Policy", "RequestType": if *add { "Add" } else { "Remove" },
+                "Settings": { "Policies": [mapping(*port)] },
+            });
+            let request = ModifyRequest::<EndpointResource>::from_v2(&request).unwrap();
+            engine.modify_endpoint(endpoint(*e), request).map(drop)
+        }
+    }
+}
+
+fn membership(engine: &Engine, verb: &str, namespace: Guid, endpoint: Guid) -> Result<(), EngineError> {
+    let request = json!({
+        "ResourceType": "Endpoint", "RequestType": verb, "Settings": { "EndpointId": endpoint.to_string() },
+    });
+    let request = ModifyRequest::<NamespaceResource>::from_v2(&request).unwrap();
+    engine.modify_namespace(namespace, &request).map(drop)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_host_shows_what_the_objects_ask_for(history in prop::collection::vec(request(), 1..40)) {
+        let rig = Rig::new();
+        for (number, request) in history.iter().enumerate() {
+            let before = rig.documents();
+            if send(&rig, request, number).is_err() {
+                prop_assert_eq!(rig.documents(), before, "{:?} was refused and changed something", request);
+            }
+            rig.check();
+        }
+        let before = rig.documents();
+        let again = Rig { engine: Rig::start(&rig.host, &rig.store).unwrap(), ..rig };
+        prop_assert_eq!(again.documents(), before, "a restart lost or invented something");
+        again.check();
+    }
+
+    #[test]
+    fn a_request_that_fails_on_the_host_leaves_no_trace(
+        history in prop::collection::vec(request(), 1..25), last in request(), call in 0usize..6,
+    ) {
+        let rig = Rig::new();
+        for (number, request) in history.iter().enumerate() {
+            let _ = send(&rig, request, number);
+        }
+        let (documents, observed) = (rig.documents(), rig.observed());
+        rig.host.fail_next(call);
+        let outcome = send(&rig, &last, 1000);
+        // Behind the answer the reaper and the courier make calls too: the fault may still be pending.
+        rig.host.fail_next(1 << 40);
+        if outcome.is_err() {
+            prop_assert_eq!(rig.documents(), documents, "{:?}", last);
+            let now = rig.observed();
+            prop_assert_eq!((now.ports, now.switches, now.namespaces), (observed.ports, observed.switches, observed.namespaces));
+            prop_assert_eq!(now.rules.unwrap_or_default(), observed.rules.unwrap_or_default());
+        }
+        let again = Rig { engine: Rig::start(&rig.host, &rig.store).unwrap(), ..rig };
+        again.check();
+    }
+}
+
+#[test]
+fn a_crash_at_any_call_converges_at_the_next_start() {
+    // The fault stands for the death of the process: nothing after it happens, and a new engine starts.
+    for call in 0..12 {
+        let rig = Rig::new();
+        for (number, request) in [
+            Request::CreateNetwork { kind: 0, v6: true },
+            Request::CreateNamespace { given: false },
+            Request::CreateEndpoint { network: 0, namespace: Some(0), port: 1, quiet: true },
+        ]
+        .iter()
+        .enumerate()
+        {
+            send(&rig, request, number).unwrap();
+        }
+        let kept = rig.documents();
+        rig.host.fail_next(call);
+        let acknowledged =
+            send(&rig, &Request::CreateEndpoint { network: 0, namespace: Some(0), port: 2, quiet: false }, 9);
+        rig.host.fail_next(1 << 40);
+        let expected = if acknowledged.is_ok() { rig.documents() } else { kept };
+        let again = Rig { engine: Rig::start(&rig.host, &rig.store).unwrap(), ..rig };
+        assert_eq!(again.documents(), expected, "call {call}");
+        again.check();
+    }
+}

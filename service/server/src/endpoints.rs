@@ -1,0 +1,139 @@
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hns_hcn::{DocumentError, Endpoint, EndpointResource, ErrorCode, ModifyRequest};
+use hns_model as model;
+use hns_net::Guid;
+use serde_json::{Value, json};
+
+use crate::answer::Refusal;
+use crate::api::Api;
+use crate::body;
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/endpoints", get(list).post(create))
+        .route("/endpoints/{id}", get(query).delete(delete))
+        .route("/endpoints/{id}/modify", post(modify))
+        .route("/endpoints/{id}/stats", get(stats))
+}
+
+fn view(endpoint: &model::Endpoint) -> Value {
+    let mut document = endpoint.document().to_v2();
+    document["State"] = json!(endpoint.state() as u16);
+    let mut extra = json!({});
+    if let Some(attachment) = endpoint.attachment() {
+        extra = json!({ "Interface": attachment.interface.as_str(), "Port": attachment.port.as_str() });
+    }
+    let data = endpoint.trouble().map(|trouble| json!({ "LastError": trouble }));
+    document["Health"] = json!({ "Data": data, "Extra": extra });
+    document
+}
+
+async fn list(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Json<Value>, Refusal> {
+    let enumeration = body::enumeration(raw.as_deref())?;
+    let documents = {
+        let world = api.engine.world();
+        // Look-ups by id are lists to the clients (rule Q5), and must not cost a list.
+        let pinned = enumeration.query.id();
+        let mut endpoints: Vec<_> = match pinned {
+            Some(id) => {
+                world.endpoint(id).ok().filter(|endpoint| endpoint.is_settled()).into_iter().collect()
+            }
+            None => world.endpoints().collect(),
+        };
+        endpoints.sort_by_key(|endpoint| endpoint.order());
+        endpoints.into_iter().map(view).collect()
+    };
+    Ok(Json(body::render(documents, &enumeration)))
+}
+
+async fn create(
+    State(api): State<Api>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let document = Endpoint::from_v2(&body::json(body)?).map_err(Refusal::document("endpoint"))?;
+    create_from(api, document).await
+}
+
+/// HcnCreateEndpoint: the path names the network, and the document may not name another.
+pub(crate) async fn create_on_network(
+    State(api): State<Api>,
+    Path(network): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let network = body::guid(&network)?;
+    let mut document = Endpoint::from_v2(&body::json(body)?).map_err(Refusal::document("endpoint"))?;
+    if let Some(other) = document.network.filter(|other| *other != network) {
+        let problem = format!("{other} is not the network of the path, {network}");
+        let error = DocumentError::new("HostComputeNetwork", problem, ErrorCode::INVALID_ENDPOINT);
+        return Err(Refusal::document("endpoint")(error));
+    }
+    document.network = Some(network);
+    create_from(api, document).await
+}
+
+async fn create_from(api: Api, document: Endpoint) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let made = api.perform(move |engine| engine.create_endpoint(document)).await?;
+    Ok((StatusCode::CREATED, Json(shown(&api, &made))))
+}
+
+/// The answer to a change. The endpoint may be gone again by now; the answer then shows what was made.
+fn shown(api: &Api, made: &Endpoint) -> Value {
+    let world = api.engine.world();
+    let now = made.id.and_then(|id| world.endpoint(id).ok());
+    now.map_or_else(|| made.to_v2(), view)
+}
+
+/// An endpoint that exists for everyone.
+fn settled(api: &Api, id: Guid) -> Result<Value, Refusal> {
+    let world = api.engine.world();
+    let endpoint = world.endpoint(id)?;
+    if endpoint.is_settled() {
+        Ok(view(endpoint))
+    } else {
+        Err(model::ModelError::EndpointNotFound(id).into())
+    }
+}
+
+async fn query(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let id = body::guid(&id)?;
+    Ok(Json(settled(&api, id)?))
+}
+
+async fn delete(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    let id = body::guid(&id)?;
+    api.perform(move |engine| engine.delete_endpoint(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn modify(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let id = body::guid(&id)?;
+    let request = ModifyRequest::<EndpointResource>::from_v2(&body::json(body)?)
+        .map_err(Refusal::document("modify request"))?;
+    let changed = api.perform(move |engine| engine.modify_endpoint(id, request)).await?;
+    Ok(Json(shown(&api, &changed)))
+}
+
+async fn stats(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let id = body::guid(&id)?;
+    settled(&api, id)?;
+    let stats = api.perform(move |engine| engine.endpoint_stats(id)).await?;
+    Ok(Json(json!({
+        "EndpointId": id.to_string(),
+        "InstanceId": id.to_string(),
+        "BytesReceived": stats.bytes_received,
+        "BytesSent": stats.bytes_sent,
+        "PacketsReceived": stats.packets_received,
+        "PacketsSent": stats.packets_sent,
+        "DroppedPacketsIncoming": stats.dropped_received,
+        "DroppedPacketsOutgoing": stats.dropped_sent,
+    })))
+}

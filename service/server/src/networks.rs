@@ -1,0 +1,84 @@
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hns_hcn::{ModifyRequest, Network, NetworkResource};
+use hns_model as model;
+use serde_json::{Value, json};
+
+use crate::answer::Refusal;
+use crate::api::Api;
+use crate::body;
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/networks", get(list).post(create))
+        .route("/networks/{id}", get(query).delete(delete))
+        .route("/networks/{id}/modify", post(modify))
+        .route("/networks/{id}/endpoints", post(crate::endpoints::create_on_network))
+}
+
+fn view(network: &model::Network) -> Value {
+    let mut document = network.document().to_v2();
+    document["State"] = json!(1);
+    document["Health"] = json!({
+        "Data": null,
+        "Extra": {
+            "Switch": hns_planner::switch_name(network.id()).as_str(),
+            "CurrentEndpointCount": network.endpoints().count(),
+        },
+    });
+    document
+}
+
+async fn list(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Json<Value>, Refusal> {
+    let enumeration = body::enumeration(raw.as_deref())?;
+    let world = api.engine.world();
+    let mut networks: Vec<_> = world.networks().collect();
+    networks.sort_by_key(|network| network.order());
+    let documents = networks.into_iter().map(view).collect();
+    drop(world);
+    Ok(Json(body::render(documents, &enumeration)))
+}
+
+async fn create(
+    State(api): State<Api>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let document = Network::from_v2(&body::json(body)?).map_err(Refusal::document("network"))?;
+    let made = api.perform(move |engine| engine.create_network(document)).await?;
+    Ok((StatusCode::CREATED, Json(shown(&api, &made)?)))
+}
+
+/// The answer to a change: the network as it is shown to everyone.
+fn shown(api: &Api, network: &Network) -> Result<Value, Refusal> {
+    match network.id {
+        Some(id) => Ok(view(api.engine.world().network(id)?)),
+        None => Ok(network.to_v2()),
+    }
+}
+
+async fn query(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let id = body::guid(&id)?;
+    Ok(Json(view(api.engine.world().network(id)?)))
+}
+
+async fn delete(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    let id = body::guid(&id)?;
+    api.perform(move |engine| engine.delete_network(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn modify(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let id = body::guid(&id)?;
+    let request = ModifyRequest::<NetworkResource>::from_v2(&body::json(body)?)
+        .map_err(Refusal::document("modify request"))?;
+    let changed = api.perform(move |engine| engine.modify_network(id, request)).await?;
+    Ok(Json(shown(&api, &changed)?))
+}
