@@ -1,0 +1,174 @@
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use serde_json::Value;
+
+use super::cgroups::Layout;
+use super::error::ContainerError;
+use super::record::Containers;
+
+/// What a runtime that failed has to say is at the end of what it said.
+const SAID_LENGTH_MAX: usize = 400;
+
+/// An OCI runtime: crun or runc.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    program: PathBuf,
+    state: PathBuf,
+    layout: Layout,
+}
+
+/// A container as its runtime sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// `created`, `running` or `stopped`.
+    pub status: String,
+    pub pid: Option<u32>,
+}
+
+impl Runtime {
+    /// The runtime `chosen`, or the first that is installed.
+    pub fn find(chosen: Option<&Path>, containers: &Containers) -> Result<Self, ContainerError> {
+        let program = match chosen {
+            Some(program) => program.to_owned(),
+            None => {
+                ["crun", "runc"].iter().find_map(|name| installed(name)).ok_or(ContainerError::NoRuntime)?
+            }
+        };
+        Ok(Self { program, state: containers.runtime_state(), layout: Layout::of_this_host() })
+    }
+
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Starts a container that outlives us; it writes to `log`.
+    pub fn run_detached(&self, name: &str, bundle: &Path, log: &Path) -> Result<(), ContainerError> {
+        let write_error = |source| ContainerError::Write { path: log.to_owned(), source };
+        let out = File::create(log).map_err(write_error)?;
+        let errors = out.try_clone().map_err(write_error)?;
+        let mut command = self.command();
+        command.args(["run", "--detach", "--bundle"]).arg(bundle).arg(name);
+        command.stdin(Stdio::null()).stdout(out).stderr(errors);
+        let status = self.layout.with_accepted_mounts(|| command.status())?;
+        let status = status.map_err(|source| self.start_error(source))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(self.refusal("start", name, &fs::read(log).unwrap_or_default()))
+    }
+
+    /// Starts a container in our place: it has our standard streams, and `wait` gives its exit code.
+    pub fn run_attached(
+        &self,
+        name: &str,
+        bundle: &Path,
+        has_terminal: bool,
+    ) -> Result<Attached, ContainerError> {
+        let mut command = self.command();
+        command.args(["run", "--bundle"]).arg(bundle).arg(name);
+        if !has_terminal {
+            // The terminal's signals go to us alone, and we pass them on: otherwise one ^C would arrive twice.
+            command.process_group(0);
+        }
+        let child = self.layout.with_accepted_mounts(|| command.spawn())?;
+        Ok(Attached { child: child.map_err(|source| self.start_error(source))? })
+    }
+
+    /// What the runtime knows of the container; nothing when it knows none of this name.
+    pub fn state(&self, name: &str) -> Result<Option<State>, ContainerError> {
+        let output = self.output(&["state", name])?;
+        if !output.status.success() {
+            return Ok(None);
+        }
+        let path = self.state.join(name);
+        let state: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|source| ContainerError::Parse { path, source })?;
+        let pid = state.get("pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
+        Ok(Some(State {
+            status: state.get("status").and_then(Value::as_str).unwrap_or("unknown").to_owned(),
+            pid: pid.filter(|pid| *pid > 0),
+        }))
+    }
+
+    /// Sends a signal to the container's first process. A container that has just ended is no error.
+    pub fn kill(&self, name: &str, signal: &str) -> Result<(), ContainerError> {
+        let output = self.output(&["kill", name, signal])?;
+        if output.status.success() || self.state(name)?.is_none_or(|state| state.status != "running") {
+            return Ok(());
+        }
+        Err(self.refusal("signal", name, &output.stderr))
+    }
+
+    /// Ends the container if it runs and forgets it.
+    pub fn delete(&self, name: &str) -> Result<(), ContainerError> {
+        let output = self.output(&["delete", "--force", name])?;
+        if output.status.success() || self.state(name)?.is_none() {
+            return Ok(());
+        }
+        Err(self.refusal("delete", name, &output.stderr))
+    }
+
+    fn output(&self, arguments: &[&str]) -> Result<Output, ContainerError> {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null());
+        let output = self.layout.with_accepted_mounts(|| command.output())?;
+        output.map_err(|source| self.start_error(source))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--root").arg(&self.state);
+        if self.is_crun() && !self.layout.has_cgroups() {
+            command.arg("--cgroup-manager=disabled");
+        }
+        command
+    }
+
+    fn is_crun(&self) -> bool {
+        self.program.file_name().is_some_and(|name| name.to_string_lossy().contains("crun"))
+    }
+
+    fn start_error(&self, source: io::Error) -> ContainerError {
+        ContainerError::StartRuntime { program: self.program.clone(), source }
+    }
+
+    fn refusal(&self, verb: &'static str, name: &str, said: &[u8]) -> ContainerError {
+        let said = String::from_utf8_lossy(said);
+        let said = said.trim();
+        let start = said.len().saturating_sub(SAID_LENGTH_MAX);
+        let start = (start..=said.len()).find(|&place| said.is_char_boundary(place)).unwrap_or(0);
+        ContainerError::Runtime {
+            program: self.program.clone(),
+            verb,
+            name: name.to_owned(),
+            said: said[start..].replace('\n', "; "),
+        }
+    }
+}
+
+/// A runtime that stays until its container has ended.
+#[derive(Debug)]
+pub struct Attached {
+    child: Child,
+}
+
+impl Attached {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn wait(mut self) -> io::Result<ExitStatus> {
+        self.child.wait()
+    }
+}
+
+fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    // System folders last, for a PATH that an unprivileged login has set.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}

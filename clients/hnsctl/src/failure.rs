@@ -1,0 +1,194 @@
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use hns_client::ClientError;
+use hns_hcn::ErrorCode;
+
+use crate::container::ContainerError;
+use crate::output;
+
+/// Everything that can stop a command.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    #[error("cannot start")]
+    Runtime {
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot write the output")]
+    Output {
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot read {}", path.display())]
+    ReadFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot write {}", path.display())]
+    WriteFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not a JSON document", path.display())]
+    ParseFile {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{} is not an export: it has no list {list}", path.display())]
+    NotAnExport { path: PathBuf, list: &'static str },
+    #[error("gateway {gateway} is in no subnet of the network")]
+    GatewayOutside { gateway: std::net::IpAddr },
+    #[error("subnet {subnet} has two gateways")]
+    TwoGateways { subnet: hns_net::Cidr },
+    #[error("a network name or a document is needed")]
+    NothingToCreate,
+    #[error("a policy is needed")]
+    NothingToChange,
+    #[error("network {network} has {} attached: {}", plural(endpoints.len(), "endpoint"), endpoints.join(", "))]
+    NetworkInUse { network: String, endpoints: Vec<String> },
+    #[error("endpoint {endpoint} is in no namespace")]
+    NotAttached { endpoint: String },
+    #[error("endpoint {endpoint} is not in namespace {namespace}")]
+    NotAMember { endpoint: String, namespace: String },
+    #[error("endpoint {endpoint} has no port mapping {mapping}")]
+    NoSuchMapping { endpoint: String, mapping: String },
+    #[error("this host has {}", plural(*count, "problem"))]
+    ProblemsFound { count: usize },
+    #[error("{failed} of {} could not be imported", plural(*total, "object"))]
+    Import { failed: usize, total: usize },
+    #[error("the stream of events ended")]
+    EventsEnded,
+    /// The failures were printed as they happened.
+    #[error("{} failed", plural(*count, "operation"))]
+    Several { count: usize },
+}
+
+impl Failure {
+    fn hint(&self) -> Option<String> {
+        let fixed = match self {
+            Self::Client(error) => return error.hint(),
+            Self::Container(error) => return error.hint(),
+            Self::GatewayOutside { .. } => "give its subnet with --subnet",
+            Self::TwoGateways { .. } => "give --gateway once for each subnet",
+            Self::NothingToCreate => "`hnsctl network create --help` shows examples",
+            Self::NothingToChange => "name it by -p, such as `-p 8080:80`, or by --json",
+            Self::NetworkInUse { .. } => "detach or remove them, or pass --force to remove them too",
+            Self::NotAttached { .. } | Self::NotAMember { .. } => "`hnsctl endpoint ls` shows where each is",
+            Self::NoSuchMapping { .. } => "`hnsctl policy ls` shows the endpoint's policies",
+            Self::NotAnExport { .. } => "pass a file that `hnsctl export` wrote",
+            Self::EventsEnded => {
+                "the daemon stopped or restarted; start again with --from and the last revision"
+            }
+            _ => return None,
+        };
+        Some(fixed.to_owned())
+    }
+
+    fn code(&self) -> Option<u32> {
+        match self {
+            Self::Client(error) => error.code(),
+            Self::Container(ContainerError::Client(error)) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// The exit codes, as `hnsctl --help` documents them.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(ClientError::Unreachable { .. })
+            | Self::Container(ContainerError::Client(ClientError::Unreachable { .. })) => 3,
+            Self::GatewayOutside { .. }
+            | Self::TwoGateways { .. }
+            | Self::NothingToCreate
+            | Self::NothingToChange
+            | Self::Container(ContainerError::NoCommand { .. } | ContainerError::Name { .. }) => 2,
+            _ => 1,
+        }
+    }
+
+    /// One sentence with its causes, a hint where there is one, and HCN's code where there is one.
+    pub fn describe(&self) -> String {
+        let mut text = format!("error: {self}");
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        if let Some(code) = self.code() {
+            let code = ErrorCode(code);
+            text.push_str(&format!("\ncode: {code} {}", code.name()));
+        }
+        text
+    }
+
+    /// Tells the operator and says how to end.
+    pub fn report(&self) -> ExitCode {
+        if self.is_closed_pipe() {
+            return ExitCode::SUCCESS;
+        }
+        output::complain(&self.describe());
+        ExitCode::from(self.exit_code())
+    }
+
+    /// Whoever read our output, such as `head`, has enough of it.
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output { source } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+pub fn plural(count: usize, thing: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_with_its_hint_and_code() {
+        let refused = Failure::Client(ClientError::Refused {
+            status: 409,
+            code: 0x803B_0013,
+            message: "port 8080 is taken by endpoint web".to_owned(),
+            hint: Some("choose another port, or 0 to let the daemon choose".to_owned()),
+        });
+        insta::assert_snapshot!(refused.describe(), @r"
+        error: port 8080 is taken by endpoint web
+        hint: choose another port, or 0 to let the daemon choose
+        code: 0x803b0013 PORT_ALREADY_EXISTS
+        ");
+        assert_eq!(refused.exit_code(), 1);
+    }
+
+    #[test]
+    fn causes_stand_behind_what_they_caused() {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let unreachable =
+            Failure::Client(ClientError::Unreachable { socket: "/run/hns/hns.sock".into(), source: missing });
+        insta::assert_snapshot!(unreachable.describe(), @r"
+        error: cannot reach the daemon on /run/hns/hns.sock: entity not found
+        hint: is hnsd running? `systemctl status hnsd`, or pass its socket with --socket
+        ");
+        assert_eq!(unreachable.exit_code(), 3);
+    }
+
+    #[test]
+    fn a_reader_that_has_enough_is_no_failure() {
+        let closed = Failure::Output { source: io::ErrorKind::BrokenPipe.into() };
+        assert!(closed.is_closed_pipe());
+    }
+}

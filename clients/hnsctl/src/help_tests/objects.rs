@@ -1,0 +1,383 @@
+use super::help;
+
+#[test]
+fn hnsctl() {
+    insta::assert_snapshot!(help(""), @"
+    The command line of HNS for Linux: networks, endpoints, namespaces and policies of this host
+
+    Usage: hnsctl [OPTIONS] <COMMAND>
+
+    Commands:
+      network     Virtual networks of this host [alias: net]
+      endpoint    Ports on networks, each with its addresses and policies [alias: ep]
+      namespace   Network namespaces that endpoints are attached to [alias: ns]
+      policy      Policies of endpoints, such as published ports
+      run         Start a container in a namespace of its own, with an endpoint on a network
+      ps          List containers that `hnsctl run` started, with what they publish
+      stop        Stop containers and remove everything made for them; also cleans up after dead ones
+      events      Follow what happens: a line for each object that is made, changed or removed
+      doctor      Look for what keeps networks from working: missing kernel features, foreign rules,
+                  leaks
+      export      Write all networks, namespaces and endpoints into one JSON document
+      import      Create what is missing of an exported document; what is there stays as it is
+      completion  Print the completion script for a shell
+      version     Print the version of hnsctl and of the daemon
+      help        Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Networks, endpoints and namespaces are named by their names, their ids, or unambiguous beginnings of
+    their ids.
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 daemon unreachable. `hnsctl run` in the
+    foreground ends with the container's exit code.
+
+    Example:
+      hnsctl network create blue --subnet 10.7.0.0/24
+      hnsctl run -p 8080:80 --network blue ./rootfs -- httpd -f
+    ");
+}
+
+#[test]
+fn hnsctl_network() {
+    insta::assert_snapshot!(help("network"), @"
+    Virtual networks of this host
+
+    Usage: hnsctl network [OPTIONS] <COMMAND>
+
+    Commands:
+      ls       List networks [alias: list]
+      create   Create a network; what is not given, the daemon chooses
+      inspect  Print the documents of networks
+      rm       Remove networks, unless endpoints are attached to them [alias: remove]
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+    ");
+}
+
+#[test]
+fn hnsctl_network_ls() {
+    insta::assert_snapshot!(help("network ls"), @"
+    List networks
+
+    Usage: hnsctl network ls [OPTIONS]
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl network ls -o wide
+    ");
+}
+
+#[test]
+fn hnsctl_network_create() {
+    insta::assert_snapshot!(help("network create"), @"
+    Create a network; what is not given, the daemon chooses
+
+    Usage: hnsctl network create [OPTIONS] [NAME]
+
+    Arguments:
+      [NAME]  Its name, unique on the host
+
+    Options:
+      -t, --type <TYPE>                Endpoints reach each other; with internal the host too, with nat
+                                       also the outside, and they publish ports [default: nat] [possible
+                                       values: nat, internal, private]
+          --subnet <CIDR>              A subnet; once for each family or more often
+          --gateway <ADDR>             A subnet's gateway; once for each subnet
+          --ip-range <CIDR>            Give out addresses of these blocks only
+          --aux <NAME=ADDR>            An address that is never given out, under a name
+          --mac-pool <START-END>       Give out MAC addresses of this range only
+          --mtu <BYTES>                The largest packet, in bytes
+          --non-persistent             Forget the network when the daemon ends
+          --ipv6                       Add an IPv6 subnet of the daemon's choice
+          --no-ipv4                    Make a network without IPv4
+          --gateway-mode <MODE[:4|6]>  Translate to the host's address or route, for both families or
+                                       one [possible: nat, routed, nat:6, ...]
+          --dns <ADDR>                 A DNS server for the endpoints
+          --dns-search <DOMAIN>        A search domain for the endpoints
+      -f, --file <FILE>                Create from this HCN document as it is; - reads standard input
+      -h, --help                       Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Examples:
+      hnsctl network create blue
+      hnsctl network create blue --subnet 10.7.0.0/24 --subnet fd00:7::/64 --gateway 10.7.0.1
+      hnsctl network create lab --type internal --ipv6 --mtu 1400
+      hnsctl network create public6 --subnet 2001:db8:7::/64 --gateway-mode routed:6
+      hnsctl network create -f network.json
+    ");
+}
+
+#[test]
+fn hnsctl_network_inspect() {
+    insta::assert_snapshot!(help("network inspect"), @"
+    Print the documents of networks
+
+    Usage: hnsctl network inspect [OPTIONS] <NETWORK>...
+
+    Arguments:
+      <NETWORK>...
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl network inspect nat
+    ");
+}
+
+#[test]
+fn hnsctl_network_rm() {
+    insta::assert_snapshot!(help("network rm"), @"
+    Remove networks, unless endpoints are attached to them
+
+    Usage: hnsctl network rm [OPTIONS] <NETWORK>...
+
+    Arguments:
+      <NETWORK>...
+
+    Options:
+      -f, --force  Remove the attached endpoints too
+      -h, --help   Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl network rm blue
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint() {
+    insta::assert_snapshot!(help("endpoint"), @"
+    Ports on networks, each with its addresses and policies
+
+    Usage: hnsctl endpoint [OPTIONS] <COMMAND>
+
+    Commands:
+      ls       List endpoints [alias: list]
+      create   Create an endpoint; what is not given, the daemon chooses
+      inspect  Print the documents of endpoints
+      rm       Remove endpoints, attached or not [alias: remove]
+      attach   Put an endpoint's interface into a namespace
+      detach   Take an endpoint's interface out of its namespace; the endpoint keeps its addresses and
+               policies
+      stats    Show how much an endpoint has sent and received
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint_ls() {
+    insta::assert_snapshot!(help("endpoint ls"), @"
+    List endpoints
+
+    Usage: hnsctl endpoint ls [OPTIONS]
+
+    Options:
+          --network <NETWORK>  Only those of this network
+      -h, --help               Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl endpoint ls --network nat
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint_create() {
+    insta::assert_snapshot!(help("endpoint create"), @"
+    Create an endpoint; what is not given, the daemon chooses
+
+    Usage: hnsctl endpoint create [OPTIONS]
+
+    Options:
+          --network <NETWORK>          The network it is a port of
+          --name <NAME>                Its name, which need not be unique
+          --ip <ADDR>                  Its address; once for each family
+          --mac <MAC>                  Its MAC address
+      -p, --publish <PORTS>            Publish a port on the host:
+                                       [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the
+                                       daemon chooses
+          --namespace <NAMESPACE>      Attach it to this namespace at once
+          --interface <NAME>           Its interface's name in the namespace [default: eth0, eth1, ...
+                                       by order]
+          --gateway-priority <NUMBER>  Of several endpoints in a namespace, the one with the highest
+                                       number gives the default route
+          --disable-icc                Keep it from talking to other endpoints of its network
+      -f, --file <FILE>                Create from this HCN document as it is; - reads standard input
+      -h, --help                       Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Examples:
+      hnsctl endpoint create --network nat --name web -p 8080:80
+      hnsctl endpoint create --network nat --namespace pod1 --ip 172.16.0.20 -p
+      127.0.0.1:8000-8010:80-90 -p [::1]:53:53/udp
+      hnsctl endpoint create -f endpoint.json
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint_inspect() {
+    insta::assert_snapshot!(help("endpoint inspect"), @"
+    Print the documents of endpoints
+
+    Usage: hnsctl endpoint inspect [OPTIONS] <ENDPOINT>...
+
+    Arguments:
+      <ENDPOINT>...
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl endpoint inspect web
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint_rm() {
+    insta::assert_snapshot!(help("endpoint rm"), @"
+    Remove endpoints, attached or not
+
+    Usage: hnsctl endpoint rm [OPTIONS] <ENDPOINT>...
+
+    Arguments:
+      <ENDPOINT>...
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl endpoint rm web
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint_attach() {
+    insta::assert_snapshot!(help("endpoint attach"), @"
+    Put an endpoint's interface into a namespace
+
+    Usage: hnsctl endpoint attach [OPTIONS] <ENDPOINT> <NAMESPACE>
+
+    Arguments:
+      <ENDPOINT>
+      <NAMESPACE>
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl endpoint attach web pod1
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint_detach() {
+    insta::assert_snapshot!(help("endpoint detach"), @"
+    Take an endpoint's interface out of its namespace; the endpoint keeps its addresses and policies
+
+    Usage: hnsctl endpoint detach [OPTIONS] <ENDPOINT>
+
+    Arguments:
+      <ENDPOINT>
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl endpoint detach web
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint_stats() {
+    insta::assert_snapshot!(help("endpoint stats"), @"
+    Show how much an endpoint has sent and received
+
+    Usage: hnsctl endpoint stats [OPTIONS] <ENDPOINT>
+
+    Arguments:
+      <ENDPOINT>
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl endpoint stats web
+    ");
+}

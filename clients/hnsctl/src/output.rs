@@ -1,0 +1,135 @@
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Wide,
+    Json,
+}
+
+/// A table under construction: the columns of `-o table`, and those that `-o wide` adds.
+#[derive(Debug)]
+pub struct Rows {
+    wide: bool,
+    headers: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Rows {
+    pub fn new(format: Format, columns: &[&'static str], wide_columns: &[&'static str]) -> Self {
+        let wide = format == Format::Wide;
+        let mut headers = columns.to_vec();
+        if wide {
+            headers.extend(wide_columns);
+        }
+        Self { wide, headers, rows: Vec::new() }
+    }
+
+    /// An id, shortened to what is still accepted wherever ids are.
+    pub fn id(&self, id: &str) -> String {
+        if self.wide { id.to_owned() } else { id.chars().take(8).collect() }
+    }
+
+    /// Adds a row. Empty cells become `-`, so that columns can be cut out by position.
+    pub fn push(&mut self, cells: Vec<String>, wide_cells: Vec<String>) {
+        let mut row = cells;
+        if self.wide {
+            row.extend(wide_cells);
+        }
+        row.iter_mut().filter(|cell| cell.is_empty()).for_each(|cell| cell.push('-'));
+        self.rows.push(row);
+    }
+}
+
+impl std::fmt::Display for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(&self.headers);
+        table.add_rows(&self.rows);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        for line in table.lines() {
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints a table, or the documents it was made from.
+pub fn show(format: Format, documents: &[Value], rows: impl FnOnce(Format) -> Rows) -> Result<(), Failure> {
+    match format {
+        Format::Json => show_json(&Value::Array(documents.to_vec())),
+        Format::Table | Format::Wide => write(&rows(format).to_string()),
+    }
+}
+
+/// Prints one document after a change, or its row.
+pub fn show_one(format: Format, document: &Value, rows: impl FnOnce(Format) -> Rows) -> Result<(), Failure> {
+    match format {
+        Format::Json => show_json(document),
+        Format::Table | Format::Wide => write(&rows(format).to_string()),
+    }
+}
+
+/// Prints documents for `inspect`: one as itself, several as a list.
+pub fn show_documents(mut documents: Vec<Value>) -> Result<(), Failure> {
+    match documents.len() {
+        1 => show_json(&documents.remove(0)),
+        _ => show_json(&Value::Array(documents)),
+    }
+}
+
+pub fn show_json(document: &Value) -> Result<(), Failure> {
+    write(&format!("{document:#}\n"))
+}
+
+pub fn line(text: &str) -> Result<(), Failure> {
+    write(&format!("{text}\n"))
+}
+
+/// Writes to standard output at once, so that a pipe sees each event when it happens.
+pub fn write(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| Failure::Output { source })
+}
+
+/// Writes to standard error. When that is closed too, there is nobody left to tell.
+pub fn complain(text: &str) {
+    let _nobody_listens = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(format: Format) -> Rows {
+        let mut rows = Rows::new(format, &["NAME", "ID", "PORTS"], &["MAC"]);
+        let id = rows.id("1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44");
+        rows.push(vec!["web".into(), id.clone(), String::new()], vec!["00-15-5D-00-00-01".into()]);
+        rows.push(vec!["a-longer-name".into(), id, "8080:80/tcp".into()], vec![String::new()]);
+        rows
+    }
+
+    #[test]
+    fn tables_have_no_borders_and_no_empty_cells() {
+        insta::assert_snapshot!(rows(Format::Table), @r"
+        NAME           ID        PORTS
+        web            1F0E7F52  -
+        a-longer-name  1F0E7F52  8080:80/tcp
+        ");
+        insta::assert_snapshot!(rows(Format::Wide), @r"
+        NAME           ID                                    PORTS        MAC
+        web            1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44  -            00-15-5D-00-00-01
+        a-longer-name  1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44  8080:80/tcp  -
+        ");
+    }
+}
