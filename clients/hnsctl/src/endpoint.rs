@@ -238,7 +238,7 @@ fn rows(format: Format, endpoints: &[Value], names: &HashMap<String, String>) ->
             ],
             vec![
                 view::text(endpoint, "MacAddress").to_owned(),
-                view::plain(view::param(endpoint, "InterfaceName")),
+                view::plain(view::shown(endpoint, "Interface")),
                 view::plain(endpoint.get("Flags")),
             ],
         );
@@ -341,7 +341,7 @@ mod tests {
             json!({"ID": "1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44", "Name": "web", "Flags": 2,
                 "HostComputeNetwork": "5B1C5A0E-1D2E-4C7A-9A52-3F1F2B0C7D11",
                 "HostComputeNamespace": "9E3A2D7C-30A1-4B60-8F7B-0B9F6B8C1E22",
-                "MacAddress": "00-15-5D-00-00-07", "AdditionalParams": {"InterfaceName": "eth0"},
+                "MacAddress": "00-15-5D-00-00-07", "Health": {"Data": null, "Extra": {"Interface": "eth0"}},
                 "IpConfigurations": [{"IpAddress": "172.16.0.20", "PrefixLength": 16},
                     {"IpAddress": "fd00::20", "PrefixLength": 64}],
                 "Policies": [{"Type": "ACL", "Settings": {}},

@@ -22,6 +22,11 @@ pub fn param<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
     document.get("AdditionalParams")?.get(key)
 }
 
+/// What the host shows of the object: a field of `Health.Extra`.
+pub fn shown<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
+    document.get("Health")?.get("Extra")?.get(key)
+}
+
 pub fn id(document: &Value) -> &str {
     text(document, "ID")
 }

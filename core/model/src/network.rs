@@ -158,12 +158,12 @@ pub(crate) fn complete<'n>(
     check_kind(&document)?;
     choose_families(&mut document)?;
     let routes = if has_host_port(&document) { around.routes } else { &[] };
-    choose_prefixes(&mut document, id, others.clone(), routes)?;
-    check_prefixes(&document, others.clone(), routes)?;
+    choose_prefixes(&mut document, id, &others, routes)?;
+    check_prefixes(&document, &others, routes)?;
     choose_gateways(&mut document)?;
     name_subnets(&mut document, around);
     check_params(&document)?;
-    let macs = choose_macs(&document, id, others)?;
+    let macs = choose_macs(&document, id, &others)?;
     Ok(assemble(id, document, macs))
 }
 
@@ -285,7 +285,7 @@ fn choose_families(document: &mut hcn::Network) -> Result<(), ModelError> {
 fn choose_prefixes<'n>(
     document: &mut hcn::Network,
     id: Guid,
-    others: impl Iterator<Item = &'n Network> + Clone,
+    others: &(impl Iterator<Item = &'n Network> + Clone),
     routes: &[Cidr],
 ) -> Result<(), ModelError> {
     let named: Vec<Cidr> =
@@ -311,7 +311,7 @@ fn choose_prefixes<'n>(
 
 fn check_prefixes<'n>(
     document: &hcn::Network,
-    others: impl Iterator<Item = &'n Network> + Clone,
+    others: &(impl Iterator<Item = &'n Network> + Clone),
     routes: &[Cidr],
 ) -> Result<(), ModelError> {
     let network = &document.name;
@@ -436,7 +436,7 @@ fn check_params(document: &hcn::Network) -> Result<(), ModelError> {
 fn choose_macs<'n>(
     document: &hcn::Network,
     id: Guid,
-    others: impl Iterator<Item = &'n Network> + Clone,
+    others: &(impl Iterator<Item = &'n Network> + Clone),
 ) -> Result<MacPool, ModelError> {
     if document.mac_pool.is_empty() {
         let clashes = |pool: &MacPool| others.clone().any(|other| other.macs.overlaps(pool));

@@ -8,8 +8,10 @@ use hns_net::{Cidr, Guid, Mac, MacRange};
 use proptest::prelude::*;
 
 fn prefix() -> impl Strategy<Value = Cidr> {
-    let v4 = (any::<[u8; 4]>(), 22u8..=32).prop_map(|(ip, n)| Cidr::new(IpAddr::from(ip), n).unwrap());
-    let v6 = (any::<[u8; 16]>(), 118u8..=128).prop_map(|(ip, n)| Cidr::new(IpAddr::from(ip), n).unwrap());
+    let v4 = (any::<[u8; 4]>(), 22u8..=32)
+        .prop_map(|(ip, n)| Cidr::new(IpAddr::from(ip), n).expect("a legal length"));
+    let v6 = (any::<[u8; 16]>(), 118u8..=128)
+        .prop_map(|(ip, n)| Cidr::new(IpAddr::from(ip), n).expect("a legal length"));
     prop_oneof![v4, v6]
 }
 

@@ -28,11 +28,11 @@ impl Layout {
     }
 }
 
-/// The bridge of a network: `hns` and nine digits, which leaves room for `.23`, the last segment.
+/// The bridge of a network: `hns` and eight digits, which leaves room for `.23`, the last segment.
 #[must_use]
 pub fn switch_name(network: Guid) -> IfName {
-    let name = format!("hns{}", network.digest(9));
-    name.parse().unwrap_or_else(|_| unreachable!("\"hns\" and nine digits make an interface name"))
+    let name = format!("hns{}", network.digest(8));
+    name.parse().unwrap_or_else(|_| unreachable!("\"hns\" and eight digits make an interface name"))
 }
 
 /// Everything these objects ask of the host.

@@ -26,6 +26,7 @@ enum Chore {
     Reap,
     Flush(Vec<IpAddr>),
     RepairEverything,
+    Checkpoint,
     Stop,
 }
 
@@ -69,6 +70,11 @@ impl Background {
         let _ = self.chores.send(Chore::RepairEverything);
     }
 
+    /// Moves records to where they are read at the next start, before a commit has to do it.
+    pub fn checkpoint(&self) {
+        let _ = self.chores.send(Chore::Checkpoint);
+    }
+
     pub fn announce(&self, announcement: Announcement) {
         let _ = self.news.send(announcement);
     }
@@ -103,6 +109,7 @@ struct Batch {
     size: usize,
     reap: bool,
     repair: bool,
+    checkpoint: bool,
     addresses: BTreeSet<IpAddr>,
 }
 
@@ -113,6 +120,7 @@ impl Batch {
         match chore {
             Chore::Reap => self.reap = true,
             Chore::RepairEverything => self.repair = true,
+            Chore::Checkpoint => self.checkpoint = true,
             Chore::Flush(addresses) => self.addresses.extend(addresses),
             Chore::Stop => return false,
         }
@@ -134,6 +142,11 @@ impl Batch {
         }
         if self.reap {
             engine.reap_everywhere();
+        }
+        if self.checkpoint
+            && let Err(error) = engine.store.checkpoint()
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the store was not checkpointed");
         }
     }
 }

@@ -75,7 +75,7 @@ impl Drift {
                 self.ports.insert(name);
             }
             HostEvent::SwitchGone(name) if engine.has_switch(&name) => {
-                self.everything = Some("a switch is gone")
+                self.everything = Some("a switch is gone");
             }
             HostEvent::SwitchChanged(name) if engine.has_switch(&name) => {
                 self.everything = Some("a switch was changed");

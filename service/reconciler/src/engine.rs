@@ -1,5 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_hcn::{Notification, NotificationType};
@@ -45,7 +46,12 @@ pub struct Engine {
     /// Which namespace each path led to when it was given to us.
     pub(crate) identities: Mutex<HashMap<Guid, NamespaceIdentity>>,
     world: Mutex<World>,
+    commits: AtomicU64,
 }
+
+/// After how many commits the store is checkpointed behind the requests: well before SQLite would do it
+/// by itself inside a commit, which then takes tens of milliseconds.
+const COMMITS_PER_CHECKPOINT: u64 = 128;
 
 impl Engine {
     pub(crate) fn new(
@@ -64,6 +70,7 @@ impl Engine {
             background: Background::new(),
             identities: Mutex::default(),
             world: Mutex::default(),
+            commits: AtomicU64::new(0),
         })
     }
 
@@ -98,6 +105,10 @@ impl Engine {
     }
 
     pub(crate) fn commit(&self, txn: Txn, object: impl ToString) -> Result<Revision, EngineError> {
+        if self.commits.fetch_add(1, Ordering::Relaxed) % COMMITS_PER_CHECKPOINT == COMMITS_PER_CHECKPOINT - 1
+        {
+            self.background.checkpoint();
+        }
         self.store.commit(txn).map_err(|source| EngineError::Store {
             operation: "write",
             object: object.to_string(),

@@ -24,7 +24,14 @@ impl Engine {
             document.params.path = Some(PathBuf::from(format!("/proc/{pid}/ns/net")));
         }
         let given = document.params.path.clone().map(Target::Path);
-        let identity = given.map(|target| self.identify(&target)).transpose()?;
+        let identity = match given.map(|target| self.identify(&target)).transpose() {
+            // API-1: the document names the place where another daemon had made the namespace for itself.
+            Err(_) if was_made_by_a_daemon(&document) => {
+                document.params.path = None;
+                None
+            }
+            identity => identity?,
+        };
         let id = self.world().reserve_namespace(document, [fresh_id(), fresh_id()])?.id();
         let _held = self.locks.hold(Key::Namespace(id));
         match self.build_namespace(id, identity) {
@@ -163,6 +170,12 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether the path is one that a daemon gives to the namespaces it makes: its last part is the ID.
+fn was_made_by_a_daemon(document: &hcn::Namespace) -> bool {
+    let name = document.params.path.as_deref().and_then(std::path::Path::file_name);
+    document.id.is_some_and(|id| name.is_some_and(|name| name.to_string_lossy() == id.to_string()))
 }
 
 fn check_kind(document: &hcn::Namespace) -> Result<(), EngineError> {

@@ -38,7 +38,15 @@ impl Engine {
         let routes =
             self.host.routes().map_err(|source| EngineError::Host { operation: operation(), source })?;
         let mut around = Surroundings { id: fresh_id(), fresh_id: &mut fresh_id, routes: &routes };
-        Ok(self.world().reserve_network(document, &mut around)?.id())
+        let mut world = self.world();
+        let id = world.reserve_network(document, &mut around)?.id();
+        // Thirty-two bits of a hash name the bridge: two networks may, very rarely, ask for one name.
+        let same_name = |other: &Network| other.id() != id && switch_name(other.id()) == switch_name(id);
+        if world.networks().any(same_name) {
+            world.forget_network(id)?;
+            return Err(ModelError::IdTaken(id).into());
+        }
+        Ok(id)
     }
 
     fn build_network(&self, id: Guid) -> Result<hcn::Network, EngineError> {
