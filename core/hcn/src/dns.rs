@@ -16,7 +16,11 @@ pub struct Dns {
 
 impl Dns {
     pub(crate) fn from_v2(fields: &mut Fields<'_>) -> Result<Self, DocumentError> {
-        let Some(mut dns) = fields.object(&["Dns"])? else { return Ok(Self::default()) };
+        fields.object(&["Dns"])?.map_or_else(|| Ok(Self::default()), Self::read)
+    }
+
+    /// The object itself, as it stands in a Modify of a network.
+    pub(crate) fn read(mut dns: Fields<'_>) -> Result<Self, DocumentError> {
         let read = Self {
             domain: dns.text(&["Domain", "Suffix"])?,
             search: dns.parsed_list(&["Search"], ErrorCode::INVALID_NETWORK)?,

@@ -94,7 +94,7 @@ impl Endpoint {
             flags: EndpointFlags(fields.flags(&["Flags"], EndpointFlags::TABLE)?),
             params: EndpointParams::from_v2(&mut fields)?,
         };
-        pass_over_base(&mut fields);
+        pass_over_base(&mut fields)?;
         fields.finish()?;
         if endpoint.name.len() > 256 || endpoint.name.chars().any(char::is_control) {
             return Err(DocumentError::new("Name", "at most 256 bytes without control characters", CODE));

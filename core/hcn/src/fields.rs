@@ -116,7 +116,7 @@ impl<'v> Fields<'v> {
         }
         match text.trim().parse() {
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(DocumentError::new(found.path, error, code)),
+            Err(error) => Err(DocumentError::new(found.path, naming(text, &error), code)),
         }
     }
 
@@ -176,7 +176,8 @@ impl<'v> Fields<'v> {
             if text.is_empty() {
                 continue;
             }
-            values.push(text.parse().map_err(|error| DocumentError::new(found.path, error, code))?);
+            let wrong = |error| DocumentError::new(found.path, naming(text, &error), code);
+            values.push(text.parse().map_err(wrong)?);
         }
         Ok(values)
     }
@@ -268,8 +269,24 @@ pub(crate) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The fields of HCN's base schema that only answers carry: accepted in a request, read by nobody, so that
-/// what Query returns can be fed to Create (API-1).
-pub(crate) fn pass_over_base(fields: &mut Fields<'_>) {
-    fields.pass_over(&["SchemaVersion", "Version", "Health", "Telemetry", "State", "ActivityId"]);
+/// Why a text is refused, with the text itself: the standard library's parsers do not repeat it.
+fn naming(text: &str, error: &impl Display) -> String {
+    let error = error.to_string();
+    if error.contains(text.trim()) { error } else { format!("\"{text}\": {error}") }
+}
+
+/// The fields of HCN's base schema that only answers carry: accepted in a request if they have their type, and
+/// otherwise unread, so that what Query returns can be fed to Create (API-1).
+pub(crate) fn pass_over_base(fields: &mut Fields<'_>) -> Result<(), DocumentError> {
+    if let Some(mut schema) = fields.object(&["SchemaVersion"])? {
+        schema.number_u32(&["Major"])?;
+        schema.number_u32(&["Minor"])?;
+        schema.finish()?;
+    }
+    fields.number(&["Version"], u64::MAX)?;
+    fields.number_u16(&["State"])?;
+    fields.object(&["Health"])?;
+    fields.object(&["Telemetry"])?;
+    fields.text(&["ActivityId"])?;
+    Ok(())
 }

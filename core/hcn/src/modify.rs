@@ -71,7 +71,7 @@ fn envelope<'v>(
     code: ErrorCode,
 ) -> Result<Envelope<'v>, DocumentError> {
     let mut fields = Fields::of(document, "", code)?;
-    fields.pass_over(&["ResourceUri"]);
+    fields.text(&["ResourceUri"])?;
     let resource = fields.choice(&["ResourceType"], resources, ErrorCode::REQUEST_UNSUPPORTED)?;
     let request = fields.choice(&["RequestType"], REQUESTS, ErrorCode::REQUEST_UNSUPPORTED)?;
     let settings = fields.object(&["Settings"])?;
@@ -100,20 +100,13 @@ impl ModifyRequest<NetworkResource> {
         let table = [("DNS", 0, "DNS"), ("Policy", 2, "Policy")];
         let envelope = envelope(document, &table, code)?;
         let resource = if envelope.resource == "DNS" {
-            // The settings are the Dns object itself.
-            let wrapped = serde_json::json!({ "Dns": dns_settings(document) });
-            NetworkResource::Dns(Dns::from_v2(&mut Fields::of(&wrapped, "Settings", code)?)?)
+            let dns = envelope.settings.map(Dns::read).transpose()?;
+            NetworkResource::Dns(dns.unwrap_or_default())
         } else {
             NetworkResource::Policies(policies(envelope.settings)?)
         };
         Ok(Self { request: envelope.request, resource })
     }
-}
-
-fn dns_settings(document: &Value) -> Value {
-    let map = document.as_object();
-    let found = map.and_then(|map| map.iter().find(|(key, _)| key.eq_ignore_ascii_case("Settings")));
-    found.map_or(Value::Null, |(_, settings)| settings.clone())
 }
 
 impl ModifyRequest<EndpointResource> {

@@ -80,7 +80,7 @@ impl Namespace {
         // A namespace exists as soon as it is created here, so the two ways to ask for that change nothing.
         fields.flag(&["CreateWithCompartment"])?;
         fields.flag(&["ReadyOnCreate"])?;
-        pass_over_base(&mut fields);
+        pass_over_base(&mut fields)?;
         fields.finish()?;
         Ok(namespace)
     }

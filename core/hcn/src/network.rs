@@ -203,7 +203,7 @@ impl Network {
             ipams: ipams(&mut fields)?,
             params: NetworkParams::from_v2(&mut fields)?,
         };
-        pass_over_base(&mut fields);
+        pass_over_base(&mut fields)?;
         fields.finish()?;
         if network.name.len() > 256 || network.name.chars().any(char::is_control) {
             return Err(DocumentError::new("Name", "at most 256 bytes without control characters", CODE));
@@ -407,11 +407,16 @@ fn ip_range(params: &mut Fields<'_>) -> Result<Vec<Cidr>, DocumentError> {
         Value::Array(members) => members.iter().collect(),
         one => vec![one],
     };
-    let parse = |value: &Value| {
-        let text = value.as_str().unwrap_or_default();
-        text.parse().map_err(|error| DocumentError::new(&found.path, error, ErrorCode::INVALID_PREFIX))
+    let parse = |(place, value): (usize, &Value)| {
+        let path =
+            if found.value.is_array() { format!("{}[{place}]", found.path) } else { found.path.clone() };
+        let Some(text) = value.as_str() else {
+            let problem = format!("expected an address prefix, found {}", kind(value));
+            return Err(DocumentError::new(path, problem, CODE));
+        };
+        text.parse().map_err(|error| DocumentError::new(path, error, ErrorCode::INVALID_PREFIX))
     };
-    texts.into_iter().map(parse).collect()
+    texts.into_iter().enumerate().map(parse).collect()
 }
 
 fn aux_addresses(params: &mut Fields<'_>) -> Result<BTreeMap<String, IpAddr>, DocumentError> {

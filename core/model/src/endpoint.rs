@@ -206,7 +206,10 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
                     ErrorCode::INTERFACEPARAMETERS_ALREADY_APPLIED,
                 ));
             }
-            "InterfaceParameters" => parameters += 1,
+            "InterfaceParameters" => {
+                parameters += 1;
+                check_mtu(policy, network, place)?;
+            }
             "PortName" | "L2Driver" => {}
             // Outbound translation is what a NAT network does by itself.
             "OutBoundNAT" if network.kind() == NetworkType::Nat && policy.settings.is_empty() => {}
@@ -217,6 +220,19 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
         }
     }
     Ok(())
+}
+
+fn check_mtu(policy: &hcn::Policy, network: &Network, place: usize) -> Result<(), ModelError> {
+    match policy.meaning {
+        PolicySettings::InterfaceParameters { mtu }
+            if mtu < Mtu::IPV6_MIN && network.has_family(Family::V6) =>
+        {
+            let problem = "an endpoint with IPv6 needs at least 1280 (RFC 8200 section 5)";
+            let field = format!("Policies[{place}].Settings.Mtu");
+            Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_POLICY))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_mapping(policy: &hcn::Policy, network: &Network, place: usize) -> Result<(), ModelError> {
@@ -316,7 +332,9 @@ fn mac(document: &mut hcn::Endpoint, network: &mut Network, id: Guid) -> Result<
     let chosen = network.macs.allocate(offset.unwrap_or(0), id);
     let name = || network.document.name.clone();
     document.mac = Some(chosen.ok_or_else(|| ModelError::MacsExhausted { network: name() })?);
-    network.document.mac_pool = network.macs.ranges().to_vec();
+    if network.document.mac_pool.len() != network.macs.ranges().len() {
+        network.document.mac_pool = network.macs.ranges().to_vec();
+    }
     Ok(())
 }
 

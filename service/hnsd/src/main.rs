@@ -48,9 +48,11 @@ fn run() -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for TERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for INT")?;
-    let engine = start_engine(&config)?;
+    // Both are taken before the host is touched: a daemon that may not run must not repair what another one made.
+    let store = open_store(&config)?;
     let groups = [config.group.as_str(), config.read_group.as_str()];
     let listener = Listener::bind(&config.socket, &groups).await?;
+    let engine = start_engine(&config, store)?;
     let stopping = CancellationToken::new();
     let api = Api {
         engine: Arc::clone(&engine),
@@ -72,11 +74,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_engine(config: &Config) -> anyhow::Result<Arc<Engine>> {
+fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
     make_folder(&config.state_dir)?;
+    SqliteStore::open(&config.state_dir.join("hns.db"))
+        .with_context(|| format!("cannot open the state directory {}", config.state_dir.display()))
+}
+
+fn start_engine(config: &Config, store: SqliteStore) -> anyhow::Result<Arc<Engine>> {
     make_folder(&config.run_dir)?;
-    let store = SqliteStore::open(&config.state_dir.join("hns.db"))
-        .with_context(|| format!("cannot open the state directory {}", config.state_dir.display()))?;
     let host = RealHost::new(config.run_dir.clone()).context("cannot reach the kernel's network")?;
     let settings = EngineSettings {
         namespaces: config.run_dir.join("netns"),

@@ -98,16 +98,15 @@ impl Engine {
     fn reserve_port(&self, id: Guid, namespace: Guid) -> Result<(), EngineError> {
         let network_id = self.world().endpoint(id)?.network();
         let _segments = self.locks.hold(Key::Segments(network_id));
-        let (before, after) = {
+        let grown = {
             let mut world = self.world();
             let before = world.network(network_id)?.extra_segments();
             world.reserve_attachment(id, namespace)?;
-            (before, world.network(network_id)?.clone())
+            let network = world.network(network_id)?;
+            (network.extra_segments() > before).then(|| switch_of(network, &self.layout))
         };
-        if after.extra_segments() == before {
-            return Ok(());
-        }
-        let grown = self.execute_one(&Step::MakeSwitch(switch_of(&after, &self.layout)));
+        let Some(switch) = grown else { return Ok(()) };
+        let grown = self.execute_one(&Step::MakeSwitch(switch));
         if grown.is_err() {
             let _ = self.world().release_attachment(id);
         }
@@ -133,13 +132,20 @@ impl Engine {
         let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
         let _held = self.locks.hold(Key::Endpoint(id));
         let endpoint = self.settled_endpoint(id)?;
-        let network = self.world().network(network_id)?.clone();
+        let removal = self.removal(&endpoint)?;
         let txn = Txn::new(Durability::Process).delete(records::key(records::ENDPOINTS, id));
         self.commit(txn, format!("endpoint {id}"))?;
-        self.take_down(removal_steps([&endpoint], &network, &self.layout));
+        self.take_down(removal.steps);
         self.world().forget_endpoint(id)?;
-        self.after_unplug(&endpoint, &network);
+        self.after_unplug(&endpoint, removal.forwarded);
         Ok(())
+    }
+
+    fn removal(&self, endpoint: &Endpoint) -> Result<Removal, EngineError> {
+        let world = self.world();
+        let network = world.network(endpoint.network())?;
+        let steps = removal_steps([endpoint], network, &self.layout);
+        Ok(Removal { steps, forwarded: network.has_host_port() })
     }
 
     /// An endpoint that exists for everyone.
@@ -155,12 +161,8 @@ impl Engine {
 
     /// Takes an endpoint out of its namespace. Its addresses and ports stay its own.
     pub(crate) fn unplug(&self, id: Guid) -> Result<(), EngineError> {
-        let (endpoint, network) = {
-            let world = self.world();
-            let endpoint = world.endpoint(id)?.clone();
-            let network = world.network(endpoint.network())?.clone();
-            (endpoint, network)
-        };
+        let endpoint = self.world().endpoint(id)?.clone();
+        let removal = self.removal(&endpoint)?;
         let attachment = self.world().release_attachment(id)?;
         let record = records::endpoint(self.world().endpoint(id)?);
         let txn = Txn::new(Durability::Process).put(records::key(records::ENDPOINTS, id), record);
@@ -168,20 +170,27 @@ impl Engine {
             self.world().reserve_attachment(id, attachment.namespace)?;
             return Err(error);
         }
-        self.take_down(removal_steps([&endpoint], &network, &self.layout));
-        self.after_unplug(&endpoint, &network);
+        self.take_down(removal.steps);
+        self.after_unplug(&endpoint, removal.forwarded);
         Ok(())
     }
 
-    fn after_unplug(&self, endpoint: &Endpoint, network: &Network) {
+    /// `forwarded`: whether the host tracks connections of this endpoint's network.
+    fn after_unplug(&self, endpoint: &Endpoint, forwarded: bool) {
         if endpoint.attachment().is_none() {
             return;
         }
-        if network.has_host_port() {
+        if forwarded {
             self.background.flush_flows(endpoint.addresses().map(IfAddr::address).collect());
         }
-        self.notify(NotificationType::NetworkEndpointDetached, endpoint.id(), Some(network.id()));
+        self.notify(NotificationType::NetworkEndpointDetached, endpoint.id(), Some(endpoint.network()));
     }
+}
+
+/// What takes an endpoint off the host.
+struct Removal {
+    steps: Vec<Step>,
+    forwarded: bool,
 }
 
 /// What makes attached endpoints of one network unreachable: first no new traffic is led to them, then
