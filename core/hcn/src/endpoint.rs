@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
 use crate::dns::Dns;
-use crate::fields::{DocumentError, Fields, Found, pass_over_base};
+use crate::fields::{DocumentError, Fields, Found, base_to_v2, check_name, pass_over_base};
 use crate::policy::{Policy, policies_from_v2};
 use crate::route::Route;
 
@@ -96,28 +96,18 @@ impl Endpoint {
         };
         pass_over_base(&mut fields)?;
         fields.finish()?;
-        if endpoint.name.len() > 256 || endpoint.name.chars().any(char::is_control) {
-            return Err(DocumentError::new("Name", "at most 256 bytes without control characters", CODE));
-        }
+        check_name(&endpoint.name, CODE)?;
         Ok(endpoint)
     }
 
     #[must_use]
     pub fn to_v2(&self) -> Value {
-        let mut out = Map::new();
-        if let Some(id) = self.id {
-            out.insert("ID".into(), json!(id.to_string()));
-        }
-        out.insert("Name".into(), json!(self.name));
-        if let Some(owner) = &self.owner {
-            out.insert("Owner".into(), json!(owner));
-        }
+        let mut out = base_to_v2(self.id, &self.name, self.owner.as_ref());
         if let Some(network) = self.network {
             out.insert("HostComputeNetwork".into(), json!(network.to_string()));
         }
         let namespace = self.namespace.unwrap_or(Guid::ZERO);
         out.insert("HostComputeNamespace".into(), json!(namespace.to_string()));
-        out.insert("Version".into(), json!(crate::version_number()));
         out.insert("Policies".into(), self.policies.iter().map(Policy::to_v2).collect());
         out.insert("IpConfigurations".into(), self.addresses.iter().map(IpConfiguration::to_v2).collect());
         out.insert("Dns".into(), self.dns.to_v2());
@@ -127,7 +117,6 @@ impl Endpoint {
         }
         out.insert("Flags".into(), json!(self.flags.0));
         out.insert("AdditionalParams".into(), self.params.to_v2());
-        out.insert("SchemaVersion".into(), json!({ "Major": crate::SCHEMA.0, "Minor": crate::SCHEMA.1 }));
         Value::Object(out)
     }
 

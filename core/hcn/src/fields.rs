@@ -1,7 +1,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use serde_json::{Map, Value};
+use hns_net::Guid;
+use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
 
@@ -288,5 +289,30 @@ pub(crate) fn pass_over_base(fields: &mut Fields<'_>) -> Result<(), DocumentErro
     fields.object(&["Health"])?;
     fields.object(&["Telemetry"])?;
     fields.text(&["ActivityId"])?;
+    Ok(())
+}
+
+/// What every object's document begins with.
+pub(crate) fn base_to_v2(id: Option<Guid>, name: &str, owner: Option<&String>) -> Map<String, Value> {
+    let mut out = Map::new();
+    if let Some(id) = id {
+        out.insert("ID".into(), json!(id.to_string()));
+    }
+    if !name.is_empty() {
+        out.insert("Name".into(), json!(name));
+    }
+    if let Some(owner) = owner {
+        out.insert("Owner".into(), json!(owner));
+    }
+    out.insert("SchemaVersion".into(), json!({ "Major": crate::SCHEMA.0, "Minor": crate::SCHEMA.1 }));
+    out.insert("Version".into(), json!(crate::version_number()));
+    out
+}
+
+/// Refuses a name that no tool could show.
+pub(crate) fn check_name(name: &str, code: ErrorCode) -> Result<(), DocumentError> {
+    if name.len() > 256 || name.chars().any(char::is_control) {
+        return Err(DocumentError::new("Name", "at most 256 bytes without control characters", code));
+    }
     Ok(())
 }

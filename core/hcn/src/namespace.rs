@@ -4,7 +4,7 @@ use hns_net::Guid;
 use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
-use crate::fields::{DocumentError, Fields, pass_over_base};
+use crate::fields::{DocumentError, Fields, base_to_v2, pass_over_base};
 
 const CODE: ErrorCode = ErrorCode::INVALID_PARAMETER;
 
@@ -87,25 +87,14 @@ impl Namespace {
 
     #[must_use]
     pub fn to_v2(&self) -> Value {
-        let mut out = Map::new();
-        if let Some(id) = self.id {
-            out.insert("ID".into(), json!(id.to_string()));
-        }
-        if !self.name.is_empty() {
-            out.insert("Name".into(), json!(self.name));
-        }
-        if let Some(owner) = &self.owner {
-            out.insert("Owner".into(), json!(owner));
-        }
+        let mut out = base_to_v2(self.id, &self.name, self.owner.as_ref());
         out.insert("NamespaceId".into(), json!(self.compartment));
         if let Some(id) = self.compartment_guid {
             out.insert("NamespaceGuid".into(), json!(id.to_string()));
         }
         out.insert("Type".into(), json!(self.kind.name()));
-        out.insert("Version".into(), json!(crate::version_number()));
         out.insert("Resources".into(), self.resources.iter().map(Resource::to_v2).collect());
         out.insert("AdditionalParams".into(), self.params.to_v2());
-        out.insert("SchemaVersion".into(), json!({ "Major": crate::SCHEMA.0, "Minor": crate::SCHEMA.1 }));
         Value::Object(out)
     }
 }

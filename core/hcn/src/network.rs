@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
 use crate::dns::Dns;
-use crate::fields::{DocumentError, Fields, Found, kind, pass_over_base};
+use crate::fields::{DocumentError, Fields, Found, base_to_v2, check_name, kind, pass_over_base};
 use crate::policy::{Policy, policies_from_v2};
 use crate::route::Route;
 
@@ -205,24 +205,14 @@ impl Network {
         };
         pass_over_base(&mut fields)?;
         fields.finish()?;
-        if network.name.len() > 256 || network.name.chars().any(char::is_control) {
-            return Err(DocumentError::new("Name", "at most 256 bytes without control characters", CODE));
-        }
+        check_name(&network.name, CODE)?;
         Ok(network)
     }
 
     #[must_use]
     pub fn to_v2(&self) -> Value {
-        let mut out = Map::new();
-        if let Some(id) = self.id {
-            out.insert("ID".into(), json!(id.to_string()));
-        }
-        out.insert("Name".into(), json!(self.name));
-        if let Some(owner) = &self.owner {
-            out.insert("Owner".into(), json!(owner));
-        }
+        let mut out = base_to_v2(self.id, &self.name, self.owner.as_ref());
         out.insert("Type".into(), json!(self.kind.name()));
-        out.insert("Version".into(), json!(crate::version_number()));
         out.insert("Policies".into(), self.policies.iter().map(Policy::to_v2).collect());
         let ranges: Vec<_> = self.mac_pool.iter().map(mac_range_to_v2).collect();
         out.insert("MacPool".into(), if ranges.is_empty() { json!({}) } else { json!({ "Ranges": ranges }) });
@@ -230,7 +220,6 @@ impl Network {
         out.insert("Ipams".into(), self.ipams.iter().map(Ipam::to_v2).collect());
         out.insert("Flags".into(), json!(self.flags.0));
         out.insert("AdditionalParams".into(), self.params.to_v2());
-        out.insert("SchemaVersion".into(), json!({ "Major": crate::SCHEMA.0, "Minor": crate::SCHEMA.1 }));
         Value::Object(out)
     }
 

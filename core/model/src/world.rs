@@ -112,14 +112,7 @@ impl World {
         let network = self.network_mut(network_id)?;
         endpoint::check(&document, network)?;
         endpoint::allocate(&mut document, network, id)?;
-        let policies = std::mem::take(&mut document.policies);
-        match self.take_ports(id, policies) {
-            Ok(policies) => document.policies = policies,
-            Err(error) => {
-                self.give_back(&document, network_id);
-                return Err(error);
-            }
-        }
+        self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, false);
         Ok(id)
     }
@@ -136,14 +129,7 @@ impl World {
         let network_id = document.network.ok_or_else(|| no_field("HostComputeNetwork"))?;
         document.namespace = None;
         endpoint::allocate(&mut document, self.network_mut(network_id)?, id)?;
-        let policies = std::mem::take(&mut document.policies);
-        match self.take_ports(id, policies) {
-            Ok(policies) => document.policies = policies,
-            Err(error) => {
-                self.give_back(&document, network_id);
-                return Err(error);
-            }
-        }
+        self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, true);
         if let Some(attachment) = attachment {
             self.remember_segment(network_id, attachment.segment)?;
@@ -151,6 +137,22 @@ impl World {
         }
         self.endpoint_mut(id)?.attachments = attachments;
         Ok(id)
+    }
+
+    /// Takes the host ports that a document's policies name; without them its addresses go back.
+    fn take_ports_of(
+        &mut self,
+        document: &mut hcn::Endpoint,
+        id: Guid,
+        network: Guid,
+    ) -> Result<(), ModelError> {
+        let policies = std::mem::take(&mut document.policies);
+        let taken = self.take_ports(id, policies);
+        if taken.is_err() {
+            self.give_back(document, network);
+        }
+        document.policies = taken?;
+        Ok(())
     }
 
     fn remember_segment(&mut self, network: Guid, segment: u16) -> Result<(), ModelError> {
