@@ -1,0 +1,76 @@
+//! The daemon through its socket: one persistent connection, HCN documents.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::ensure;
+use hns_testbed::{Answer, Api};
+use serde_json::{Value, json};
+
+use crate::contender::{Contender, Slot};
+
+/// A connection, the network to create on, and the namespaces that were registered before.
+#[derive(Debug)]
+pub struct Ours {
+    api: Api,
+    network: String,
+    namespaces: Vec<String>,
+    endpoints: HashMap<usize, String>,
+}
+
+impl Ours {
+    /// Connects, and registers the slots' namespaces.
+    pub fn new(socket: &Path, network: String, slots: &[Slot]) -> anyhow::Result<Self> {
+        let mut api = Api::connect(socket)?;
+        let namespaces: anyhow::Result<Vec<String>> =
+            slots.iter().map(|slot| register(&mut api, &slot.netns)).collect();
+        Ok(Self { api, network, namespaces: namespaces?, endpoints: HashMap::new() })
+    }
+}
+
+impl Contender for Ours {
+    fn create(&mut self, slot: &Slot) -> anyhow::Result<()> {
+        let id = create(&mut self.api, &self.network, &self.namespaces[slot.number], slot.port)?;
+        self.endpoints.insert(slot.number, id);
+        Ok(())
+    }
+
+    fn delete(&mut self, slot: &Slot) -> anyhow::Result<()> {
+        let id = self.endpoints.remove(&slot.number).unwrap_or_default();
+        document(self.api.delete(&format!("/v2/endpoints/{id}"))?).map(drop)
+    }
+}
+
+/// Registers a namespace that exists.
+pub fn register(api: &mut Api, path: &str) -> anyhow::Result<String> {
+    id(api.post("/v2/namespaces", &json!({"Type": "Host", "AdditionalParams": {"Path": path}}))?)
+}
+
+/// Makes a NAT network.
+pub fn network(api: &mut Api, name: &str, subnet: &str) -> anyhow::Result<String> {
+    let subnets = json!([{"IpAddressPrefix": subnet}]);
+    id(api.post(
+        "/v2/networks",
+        &json!({"Name": name, "Type": "NAT", "Ipams": [{"Type": "Static", "Subnets": subnets}]}),
+    )?)
+}
+
+/// Makes an endpoint with one port mapping, attached.
+pub fn create(api: &mut Api, network: &str, namespace: &str, port: u16) -> anyhow::Result<String> {
+    let mapping = json!({"Protocol": 6, "InternalPort": 80, "ExternalPort": port});
+    let document = json!({
+        "HostComputeNamespace": namespace,
+        "Policies": [{"Type": "PortMapping", "Settings": mapping}],
+    });
+    id(api.post(&format!("/v2/networks/{network}/endpoints"), &document)?)
+}
+
+fn id(answer: Answer) -> anyhow::Result<String> {
+    let document = document(answer)?;
+    Ok(document["ID"].as_str().unwrap_or_default().to_owned())
+}
+
+fn document(answer: Answer) -> anyhow::Result<Value> {
+    ensure!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text);
+    Ok(answer.body)
+}

@@ -1,0 +1,174 @@
+//! What was measured, for people and for programs.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::contender::Runner;
+use crate::samples::Samples;
+
+/// All stages of a run.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub stages: Vec<Stage>,
+}
+
+/// With so many of our endpoints present.
+#[derive(Debug)]
+pub struct Stage {
+    pub present: usize,
+    /// Of the daemon.
+    pub resident_kib: u64,
+    /// Ours first, the bare kernel second, then the peers.
+    pub rows: Vec<Row>,
+}
+
+/// One contender's times.
+#[derive(Debug)]
+pub struct Row {
+    name: &'static str,
+    version: String,
+    creates: Samples,
+    deletes: Samples,
+}
+
+impl Row {
+    /// Takes the times out of a runner, which begins anew.
+    pub fn take(runner: &mut Runner) -> Self {
+        Self {
+            name: runner.name,
+            version: runner.version.clone(),
+            creates: std::mem::take(&mut runner.creates),
+            deletes: std::mem::take(&mut runner.deletes),
+        }
+    }
+}
+
+/// What design and requirements promise.
+struct Promise {
+    what: String,
+    measured: f64,
+    at_most: f64,
+}
+
+impl Report {
+    #[expect(clippy::print_stdout, reason = "the report is the program's purpose")]
+    pub fn print(&self, as_json: bool) {
+        if as_json {
+            println!("{:#}", self.json());
+        } else {
+            print!("{}", self.text());
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::from(
+            "One endpoint with one port mapping. Times in milliseconds as the caller sees them; x is against the bare kernel.\n\
+             The peers and the kernel work in empty hosts of their own, only ours has endpoints present.\n",
+        );
+        for stage in &self.stages {
+            text += &format!(
+                "\n{} endpoints present, hnsd resident {:.1} MiB\n{:<10}{:<17}{:>7}{:>12}{:>9}{:>8}{:>12}{:>9}{:>8}\n",
+                stage.present,
+                stage.resident_mib(),
+                "",
+                "version",
+                "rounds",
+                "create p50",
+                "p99",
+                "x",
+                "delete p50",
+                "p99",
+                "x"
+            );
+            let floor = &stage.rows[1];
+            for row in &stage.rows {
+                text += &format!(
+                    "{:<10}{:<17}{:>7}{:>12}{:>9}{:>8.2}{:>12}{:>9}{:>8.2}\n",
+                    row.name,
+                    row.version.chars().take(16).collect::<String>(),
+                    row.creates.count(),
+                    shown(row.creates.p50()),
+                    shown(row.creates.p99()),
+                    ratio(row.creates.p50(), floor.creates.p50()),
+                    shown(row.deletes.p50()),
+                    shown(row.deletes.p99()),
+                    ratio(row.deletes.p50(), floor.deletes.p50()),
+                );
+            }
+        }
+        text += "\n";
+        for promise in self.promises() {
+            let verdict = if promise.measured <= promise.at_most { "kept  " } else { "MISSED" };
+            text += &format!(
+                "{verdict}  {}: {:.2} (at most {})\n",
+                promise.what, promise.measured, promise.at_most
+            );
+        }
+        text
+    }
+
+    /// Each promise as a number that must not be exceeded.
+    fn promises(&self) -> Vec<Promise> {
+        let (Some(first), Some(last)) = (self.stages.first(), self.stages.last()) else { return Vec::new() };
+        let promise =
+            |what: &str, measured: f64, at_most: f64| Promise { what: what.to_owned(), measured, at_most };
+        let ours = &first.rows[0];
+        let mut promises = vec![
+            promise("create p50 on the empty host, ms", milliseconds(ours.creates.p50()), 1.5),
+            promise("create p99 on the empty host, ms", milliseconds(ours.creates.p99()), 6.0),
+            promise("delete p50 on the empty host, ms", milliseconds(ours.deletes.p50()), 2.0),
+        ];
+        if let Some(fastest) = first.rows[2..].iter().filter_map(|row| row.creates.p50()).min() {
+            let of_the_peer = ratio(ours.creates.p50(), Some(fastest));
+            promises.push(promise("create p50, as a part of the fastest peer's (1/15)", of_the_peer, 0.067));
+        }
+        if last.present > first.present {
+            let grown = ratio(last.rows[0].creates.p50(), ours.creates.p50());
+            let what = format!("create p50 with {} endpoints against none", last.present);
+            promises.push(promise(&what, grown, 1.3));
+            let what = format!("resident memory with {} endpoints, MiB", last.present);
+            promises.push(promise(&what, last.resident_mib(), 40.0));
+        }
+        promises
+    }
+
+    fn json(&self) -> Value {
+        let row = |row: &Row| {
+            json!({
+                "name": row.name, "version": row.version, "rounds": row.creates.count(),
+                "create_ms": {"p50": milliseconds(row.creates.p50()), "p99": milliseconds(row.creates.p99())},
+                "delete_ms": {"p50": milliseconds(row.deletes.p50()), "p99": milliseconds(row.deletes.p99())},
+            })
+        };
+        let stage = |stage: &Stage| {
+            let rows: Vec<Value> = stage.rows.iter().map(row).collect();
+            json!({"endpoints_present": stage.present, "hnsd_resident_kib": stage.resident_kib, "contenders": rows})
+        };
+        let promises = self.promises();
+        let promise = |p: &Promise| json!({"what": p.what, "measured": p.measured, "at_most": p.at_most, "kept": p.measured <= p.at_most});
+        json!({
+            "stages": self.stages.iter().map(stage).collect::<Vec<_>>(),
+            "promises": promises.iter().map(promise).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Stage {
+    #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 KiB")]
+    fn resident_mib(&self) -> f64 {
+        self.resident_kib as f64 / 1024.0
+    }
+}
+
+fn milliseconds(time: Option<Duration>) -> f64 {
+    time.map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+}
+
+fn shown(time: Option<Duration>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| format!("{:.2}", time.as_secs_f64() * 1000.0))
+}
+
+fn ratio(time: Option<Duration>, floor: Option<Duration>) -> f64 {
+    milliseconds(time) / milliseconds(floor)
+}
