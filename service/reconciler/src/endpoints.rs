@@ -217,7 +217,7 @@ pub(crate) fn removal_steps<'e>(
 }
 
 /// What the neighbours are told when an endpoint appears, if they must be.
-fn announcement(endpoint: &Endpoint, network: &Network, layout: &Layout) -> Option<Announcement> {
+pub(crate) fn announcement(endpoint: &Endpoint, network: &Network, layout: &Layout) -> Option<Announcement> {
     let few = network.endpoints().nth(ANNOUNCED_TO_MAX).is_none();
     let mac = endpoint.mac()?;
     if !few && network.is_derived_mac(endpoint) {

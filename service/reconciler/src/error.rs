@@ -31,6 +31,7 @@ impl EngineError {
                 source: HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. },
                 ..
             } => ErrorCode::INVALID_PARAMETER,
+            Self::Host { source: HostError::NoIpv6, .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::Host { .. } | Self::Store { .. } | Self::Record { .. } => ErrorCode::FAIL,
             Self::Stopping => ErrorCode::MANAGER_STOPPED,
         }
@@ -43,6 +44,7 @@ impl EngineError {
             Self::Host { source: HostError::NoSuchNamespace { .. }, .. } => {
                 Some("give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net")
             }
+            Self::Host { source: HostError::NoIpv6, .. } => Some("leave the IPv6 subnets out"),
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } => Some("hnsctl doctor looks for what the host lacks"),
             _ => None,

@@ -8,6 +8,7 @@ use hns_model::NamespaceOrigin;
 use hns_net::{Guid, IfName};
 use hns_planner::{Home, Step, Target, compile, compile_endpoint, plan};
 
+use crate::endpoints::announcement;
 use crate::engine::{Engine, blank_slate};
 use crate::error::EngineError;
 use crate::locks::Key;
@@ -40,6 +41,7 @@ impl Engine {
                 self.mark_trouble(&step, &error);
             } else if let Step::PlugPort(port) | Step::ReplugPort(port) = &step {
                 self.clear_trouble(&port.name);
+                self.announce_again(&port.name);
             }
         }
         self.reap_everywhere();
@@ -100,6 +102,7 @@ impl Engine {
             tracing::info!(endpoint = %id, "{}", crate::execute::describe(&step).replacen("cannot ", "", 1));
             self.execute_one(&step)?;
         }
+        self.announce_again(name);
         self.world().set_trouble(id, None)?;
         Ok(())
     }
@@ -118,6 +121,19 @@ impl Engine {
             && let Some((id, _)) = self.endpoint_of(&port.name)
         {
             let _ = self.world().set_trouble(id, Some(chain(error)));
+        }
+    }
+
+    /// Whoever looked for the endpoint while its port was away would look again only after a second.
+    fn announce_again(&self, port: &IfName) {
+        let Some((id, network)) = self.endpoint_of(port) else { return };
+        let news = {
+            let world = self.world();
+            let both = world.endpoint(id).ok().zip(world.network(network).ok());
+            both.and_then(|(endpoint, network)| announcement(endpoint, network, &self.layout))
+        };
+        if let Some(news) = news {
+            self.background.announce(news);
         }
     }
 
