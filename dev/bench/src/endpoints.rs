@@ -41,7 +41,6 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let lab = Lab::new();
     let host = lab.host("ours");
-    host.sh("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
     let hnsd = Hnsd::start(&host);
     let mut api = hnsd.api();
     let network = ours::network(&mut api, "bench0", "10.100.0.0/16").context("making a network")?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,8 +30,21 @@ enum Chore {
     Stop,
 }
 
-/// How long links gather before they are removed in one message.
+/// How long chores gather before they are done together.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// Removing links holds the kernel's link lock for tens of milliseconds, which a create right behind would
+/// wait for: it is done in a lull of requests, ...
+const LULL: Duration = Duration::from_millis(100);
+
+/// ... or when links have waited for that long, ...
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// ... or are that many.
+const LINKS_MAX: usize = 512;
+
+/// How many addresses gather at most before their connections are forgotten.
+const ADDRESSES_MAX: usize = 256;
 
 impl Background {
     pub fn new() -> Self {
@@ -85,46 +98,88 @@ impl Background {
 }
 
 fn reap(engine: &Weak<Engine>, chores: &Receiver<Chore>) {
-    while let Ok(first) = chores.recv() {
-        let mut batch = Batch::default();
-        if !batch.add(first) {
+    let mut batch = Batch::default();
+    let mut links = Links::default();
+    loop {
+        let next = if batch.is_empty() && links.count == 0 {
+            chores.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            chores.recv_timeout(GATHER)
+        };
+        match next {
+            Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Chore::Reap) => links.count += 1,
+            Ok(chore) => {
+                batch.add(chore);
+                if batch.addresses.len() >= ADDRESSES_MAX {
+                    let Some(engine) = engine.upgrade() else { return };
+                    std::mem::take(&mut batch).perform(&engine);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let Some(engine) = engine.upgrade() else { return };
+                std::mem::take(&mut batch).perform(&engine);
+                links.remove_when_due(&engine);
+            }
+        }
+        if links.count >= LINKS_MAX {
+            let Some(engine) = engine.upgrade() else { return };
+            links.remove(&engine);
+        }
+    }
+}
+
+/// Links that wait for their removal.
+#[derive(Default)]
+struct Links {
+    count: usize,
+    /// How long they have waited, and how long no request has come.
+    waited: Duration,
+    quiet: Duration,
+    requests: u64,
+}
+
+impl Links {
+    /// Called once in each [`GATHER`] without a chore.
+    fn remove_when_due(&mut self, engine: &Engine) {
+        if self.count == 0 {
             return;
         }
-        while let Ok(next) = chores.recv_timeout(GATHER) {
-            if !batch.add(next) {
-                return;
-            }
-            if batch.size > 1000 {
-                break;
-            }
+        let requests = engine.locks.passes();
+        self.waited += GATHER;
+        self.quiet = if requests == self.requests { self.quiet + GATHER } else { Duration::ZERO };
+        self.requests = requests;
+        if self.quiet >= LULL || self.waited >= WAIT_MAX {
+            self.remove(engine);
         }
-        let Some(engine) = engine.upgrade() else { return };
-        batch.perform(&engine);
+    }
+
+    fn remove(&mut self, engine: &Engine) {
+        *self = Self::default();
+        engine.reap_everywhere();
     }
 }
 
 /// What gathered since the last round.
 #[derive(Default)]
 struct Batch {
-    size: usize,
-    reap: bool,
     repair: bool,
     checkpoint: bool,
     addresses: BTreeSet<IpAddr>,
 }
 
 impl Batch {
-    /// False when the thread is to end.
-    fn add(&mut self, chore: Chore) -> bool {
-        self.size += 1;
+    fn is_empty(&self) -> bool {
+        !self.repair && !self.checkpoint && self.addresses.is_empty()
+    }
+
+    fn add(&mut self, chore: Chore) {
         match chore {
-            Chore::Reap => self.reap = true,
             Chore::RepairEverything => self.repair = true,
             Chore::Checkpoint => self.checkpoint = true,
             Chore::Flush(addresses) => self.addresses.extend(addresses),
-            Chore::Stop => return false,
+            Chore::Reap | Chore::Stop => {}
         }
-        true
     }
 
     fn perform(self, engine: &Engine) {
@@ -139,9 +194,6 @@ impl Batch {
         }
         if self.repair {
             engine.repair_everything_and_log("something could not be undone");
-        }
-        if self.reap {
-            engine.reap_everywhere();
         }
         if self.checkpoint
             && let Err(error) = engine.store.checkpoint()

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -17,6 +18,7 @@ pub(crate) enum Key {
 #[derive(Default)]
 pub(crate) struct Locks {
     gate: RwLock<()>,
+    passes: AtomicU64,
     networks: RwLock<HashMap<Guid, Arc<RwLock<()>>>>,
     creation: Mutex<()>,
     held: Keyed,
@@ -25,7 +27,13 @@ pub(crate) struct Locks {
 impl Locks {
     /// Shared by every request that changes something.
     pub fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.passes.fetch_add(1, Ordering::Relaxed);
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many requests have come.
+    pub fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Relaxed)
     }
 
     /// Alone: no request is under way while this is held.

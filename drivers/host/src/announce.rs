@@ -1,0 +1,171 @@
+//! Telling neighbours where an address is now.
+
+#![expect(unsafe_code, reason = "no library call sends a frame out of a chosen link on a packet socket")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hns_net::Mac;
+use hns_planner::{Announcement, Home};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use crate::namespace::path_of_home;
+use crate::netlink::{Batch, Netlink};
+use crate::{HostError, address, link};
+
+/// One packet socket a home, kept open: closing one waits for the kernel's readers, some 20 ms. They receive
+/// nothing (their protocol is 0), so they cost no packet anything.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets(Mutex<BTreeMap<Option<PathBuf>, Arc<OwnedFd>>>);
+
+impl Sockets {
+    /// Announces from the side of the switch, whose namespace `netlink` and the calling thread are in.
+    pub(crate) fn announce(
+        &self,
+        netlink: &mut Netlink,
+        announcement: &Announcement,
+    ) -> Result<(), HostError> {
+        let index = link::index(netlink, &announcement.switch)?;
+        let socket = self.socket(&announcement.home)?;
+        let mut batch = Batch::new();
+        for address in &announcement.addresses {
+            send(&socket, index, &frame(announcement.mac, *address)).map_err(|source| {
+                let object = format!("{address} on {}", announcement.switch);
+                HostError::Conversation { operation: "announce", object, source }
+            })?;
+            // The host itself does not hear what it sends.
+            address::forget_neighbour(&mut batch, index, *address);
+        }
+        netlink.execute(&batch)
+    }
+
+    /// Closes the socket of a namespace that is about to go.
+    pub(crate) fn forget(&self, path: &Path) {
+        let socket = self.lock().remove(&Some(path.to_owned()));
+        drop(socket);
+    }
+
+    fn socket(&self, home: &Home) -> Result<Arc<OwnedFd>, HostError> {
+        let key = path_of_home(home).map(Path::to_owned);
+        if let Some(socket) = self.lock().get(&key) {
+            return Ok(Arc::clone(socket));
+        }
+        let opened = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
+            .map_err(|errno| HostError::Socket { kind: "packet", source: errno.into() })?;
+        Ok(Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(opened))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<PathBuf>, Arc<OwnedFd>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn send(socket: &OwnedFd, link: u32, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: `sockaddr_ll` is plain old data, for which zeroes are valid.
+    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    to.sll_family = u16::try_from(libc::AF_PACKET).expect("the number of the family is 17");
+    to.sll_ifindex = i32::try_from(link).unwrap_or_default();
+    let length = libc::socklen_t::try_from(size_of_val(&to)).expect("an address is 20 bytes");
+    // SAFETY: both pointers are to values that outlive the call, with their own lengths beside them.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const to).cast(),
+            length,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn frame(mac: Mac, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(ip) => arp(mac, ip),
+        IpAddr::V6(ip) => neighbour_advertisement(mac, ip),
+    }
+}
+
+/// An ARP announcement (RFC 5227 section 2.3): a request in which the sender asks for itself.
+fn arp(mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(60);
+    frame.extend([0xff; 6]);
+    frame.extend(mac.octets());
+    frame.extend([0x08, 0x06]);
+    // Ethernet, IPv4, their lengths, request.
+    frame.extend([0, 1, 0x08, 0, 6, 4, 0, 1]);
+    frame.extend(mac.octets());
+    frame.extend(ip.octets());
+    frame.extend([0; 6]);
+    frame.extend(ip.octets());
+    // The least an Ethernet frame has.
+    frame.resize(60, 0);
+    frame
+}
+
+/// An unsolicited neighbour advertisement to all nodes (RFC 4861 section 7.2.6), overriding what they know.
+fn neighbour_advertisement(mac: Mac, ip: Ipv6Addr) -> Vec<u8> {
+    const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    const OVERRIDE: u8 = 0x20;
+    const ICMPV6: u8 = 58;
+    let mut message = vec![136, 0, 0, 0, OVERRIDE, 0, 0, 0];
+    message.extend(ip.octets());
+    // Option: target link-layer address, one unit of eight bytes.
+    message.extend([2, 1]);
+    message.extend(mac.octets());
+
+    let length = u8::try_from(message.len()).expect("an advertisement is 32 bytes");
+    let mut pseudo = Vec::new();
+    pseudo.extend(ip.octets());
+    pseudo.extend(ALL_NODES.octets());
+    pseudo.extend([0, 0, 0, length, 0, 0, 0, ICMPV6]);
+    pseudo.extend(&message);
+    message[2..4].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+
+    let mut frame = Vec::new();
+    frame.extend([0x33, 0x33, 0, 0, 0, 1]);
+    frame.extend(mac.octets());
+    frame.extend([0x86, 0xdd]);
+    frame.extend([0x60, 0, 0, 0, 0, length, ICMPV6, 255]);
+    frame.extend(ip.octets());
+    frame.extend(ALL_NODES.octets());
+    frame.extend(message);
+    frame
+}
+
+/// The internet checksum (RFC 1071) of an even number of bytes.
+fn checksum(bytes: &[u8]) -> u16 {
+    let (words, _) = bytes.as_chunks::<2>();
+    let sum: u32 = words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
+    let folded = (sum >> 16) + (sum & 0xffff);
+    let folded = (folded >> 16) + (folded & 0xffff);
+    !u16::try_from(folded).expect("folded twice, a sum of some 40 words fits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arp_announcement_asks_for_its_sender() {
+        let frame = arp("00-15-5D-0A-B7-C6".parse().unwrap(), "172.16.0.2".parse().unwrap());
+        assert_eq!(frame.len(), 60);
+        assert_eq!(frame[..6], [0xff; 6]);
+        assert_eq!(frame[28..32], frame[38..42]);
+    }
+
+    #[test]
+    fn the_checksum_of_a_checked_message_is_zero() {
+        let frame = neighbour_advertisement("00-15-5D-0A-B7-C6".parse().unwrap(), "fd00::2".parse().unwrap());
+        let mut pseudo = frame[22..54].to_vec();
+        pseudo.extend([0, 0, 0, 32, 0, 0, 0, 58]);
+        pseudo.extend(&frame[54..]);
+        assert_eq!(frame.len(), 14 + 40 + 32);
+        assert_eq!(checksum(&pseudo), 0);
+    }
+}

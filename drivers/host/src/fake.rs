@@ -1,0 +1,283 @@
+//! A host in memory. It behaves as the real one as far as [`Host`] can tell, and it can be made to fail.
+
+mod kernel;
+mod steps;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
+use hns_planner::{Announcement, Element, Home, Observed, Step, Target};
+
+use crate::event::Wake;
+use crate::{
+    Finding, Host, HostError, HostEvent, Level, LinkStats, NamespaceIdentity, PortHolder, Scope, Settings,
+    Watch,
+};
+use kernel::{Kernel, Link, SpaceId};
+
+/// A host in memory. Clones are the same host, as two programs on one machine would see it.
+///
+/// ```
+/// use hns_host::{FakeHost, Host, Scope};
+///
+/// let host = FakeHost::new().fail_on_call(1);
+/// let everything = Scope::Everything { apart: Vec::new() };
+/// assert!(host.observe(&everything).is_ok());
+/// assert!(host.observe(&everything).is_err());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct FakeHost {
+    kernel: Arc<Mutex<Kernel>>,
+}
+
+/// What the tests of others do to the host behind our back, and how they look at it.
+impl FakeHost {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets the `n`-th call from now on (counted from 0) fail before it does anything, once. Calls are those
+    /// of [`Host`], except `watch`.
+    #[must_use]
+    pub fn fail_on_call(self, n: usize) -> Self {
+        self.fail_next(n);
+        self
+    }
+
+    /// As [`fail_on_call`](Self::fail_on_call), on a host that is in use.
+    pub fn fail_next(&self, n: usize) {
+        let mut kernel = self.kernel();
+        kernel.fail_at = Some(kernel.calls + n);
+    }
+
+    /// How many calls it has had.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.kernel().calls
+    }
+
+    /// All our links in every namespace, those that wait for the reaper included.
+    #[must_use]
+    pub fn links(&self) -> Vec<IfName> {
+        let kernel = self.kernel();
+        let mut names: Vec<IfName> =
+            kernel.spaces.values().flat_map(|space| space.links.keys()).cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// What is in our table; empty also when there is no table.
+    #[must_use]
+    pub fn elements(&self) -> Vec<Element> {
+        self.kernel().elements.iter().flatten().cloned().collect()
+    }
+
+    #[must_use]
+    pub fn announcements(&self) -> Vec<Announcement> {
+        self.kernel().announcements.clone()
+    }
+
+    /// Makes a namespace that is not ours, as a container runtime does.
+    pub fn add_foreign_namespace(&self, path: impl Into<PathBuf>) {
+        self.kernel().make_namespace(path.into());
+    }
+
+    /// Removes any namespace with everything in it, as a runtime does when its container ends.
+    pub fn remove_foreign_namespace(&self, path: impl AsRef<Path>) {
+        let gone = self.kernel().remove_namespace(path.as_ref());
+        self.tell_ports_gone(gone);
+    }
+
+    /// Another program deletes a link of ours.
+    pub fn delete_link(&self, name: &IfName) {
+        let gone = self.kernel().delete_link(name);
+        for link in gone {
+            self.tell(match link {
+                (name, Link::Bridge(_)) => HostEvent::SwitchGone(name),
+                (name, Link::Port(_)) => HostEvent::PortGone(name),
+            });
+        }
+    }
+
+    /// Another program pulls a port out of its bridge.
+    pub fn unplug(&self, port: &IfName) {
+        if self.kernel().lose_bridge(port) {
+            self.tell(HostEvent::PortChanged(port.clone()));
+        }
+    }
+
+    /// Another program flushes the ruleset.
+    pub fn flush_rules(&self) {
+        self.kernel().elements = None;
+        self.tell(HostEvent::RulesChanged);
+    }
+
+    /// Another program adds a route.
+    pub fn add_route(&self, to: Cidr) {
+        self.kernel().routes.push(to);
+        self.tell(HostEvent::RoutesChanged(to));
+    }
+
+    /// Gives the host itself an address, on `interface`.
+    pub fn add_address(&self, interface: &IfName, address: IfAddr) {
+        self.kernel().addresses.push((interface.clone(), address));
+    }
+
+    /// A process of the host listens on a port.
+    pub fn occupy(&self, transport: Transport, holder: PortHolder) {
+        self.kernel().holders.push((transport, holder));
+    }
+
+    /// Sends an event to every watcher.
+    pub fn tell(&self, event: HostEvent) {
+        let watchers = self.kernel().watchers.clone();
+        for watcher in watchers {
+            watcher.send(event.clone());
+        }
+    }
+
+    fn tell_ports_gone(&self, ports: Vec<IfName>) {
+        for port in ports {
+            self.tell(HostEvent::PortGone(port));
+        }
+    }
+
+    fn kernel(&self) -> MutexGuard<'_, Kernel> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernel, unless this is the call that should fail.
+    fn call(&self) -> Result<MutexGuard<'_, Kernel>, HostError> {
+        let mut kernel = self.kernel();
+        let call = kernel.calls;
+        kernel.calls += 1;
+        if kernel.fail_at == Some(call) {
+            kernel.fail_at = None;
+            return Err(HostError::Injected { call });
+        }
+        Ok(kernel)
+    }
+}
+
+impl Host for FakeHost {
+    fn prepare(&self, _settings: &Settings) -> Result<(), HostError> {
+        self.call().map(drop)
+    }
+
+    fn observe(&self, scope: &Scope) -> Result<Observed, HostError> {
+        let kernel = self.call()?;
+        Ok(match scope {
+            Scope::Everything { apart } => kernel.observe_everything(apart),
+            Scope::Switch { name, home } => kernel.observe_switch(name, home),
+            Scope::Port { name, home } => kernel.observe_port(name, home),
+        })
+    }
+
+    fn execute(&self, step: &Step) -> Result<(), HostError> {
+        let gone = self.call()?.execute(step)?;
+        self.tell_ports_gone(gone);
+        Ok(())
+    }
+
+    fn reap(&self, home: &Home) -> Result<usize, HostError> {
+        Ok(self.call()?.reap(home))
+    }
+
+    fn announce(&self, announcement: &Announcement) -> Result<(), HostError> {
+        let mut kernel = self.call()?;
+        kernel.bridge(&announcement.home, &announcement.switch)?;
+        kernel.announcements.push(announcement.clone());
+        Ok(())
+    }
+
+    fn flush_flows(&self, _addresses: &[IpAddr]) -> Result<usize, HostError> {
+        // No packet ever passes here, so no connection is tracked.
+        self.call().map(|_| 0)
+    }
+
+    fn stats(&self, port: &IfName, home: &Home) -> Result<LinkStats, HostError> {
+        self.call()?.port(home, port).map(|_| LinkStats::default())
+    }
+
+    fn routes(&self) -> Result<Vec<Cidr>, HostError> {
+        Ok(self.call()?.routes.clone())
+    }
+
+    fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError> {
+        Ok(self.call()?.all_addresses())
+    }
+
+    fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError> {
+        let SpaceId(inode) = self.call()?.space_of_target(target)?;
+        Ok(NamespaceIdentity { device: 4, inode })
+    }
+
+    fn interfaces_in(&self, target: &Target) -> Result<Vec<IfName>, HostError> {
+        let kernel = self.call()?;
+        let space = kernel.space_of_target(target)?;
+        Ok(kernel.interfaces_in(space))
+    }
+
+    fn port_holder(
+        &self,
+        _at: Option<IpAddr>,
+        transport: Transport,
+        ports: PortRange,
+        _families: &[Family],
+    ) -> Result<Option<PortHolder>, HostError> {
+        let kernel = self.call()?;
+        let mut holders = kernel.holders.iter().filter(|(of, _)| *of == transport).map(|(_, holder)| holder);
+        Ok(holders.find(|holder| (ports.start()..=ports.end()).contains(&holder.port)).cloned())
+    }
+
+    fn watch(&self) -> Result<Watch, HostError> {
+        let (sender, events) = Watch::channel();
+        let valve = Arc::new(Valve(Mutex::new(Some(sender))));
+        self.kernel().watchers.push(Arc::clone(&valve));
+        Ok(Watch::new(events, valve, None))
+    }
+
+    fn diagnose(&self, switches: &[IfName]) -> Result<Vec<Finding>, HostError> {
+        let kernel = self.call()?;
+        let leaks = kernel.host_bridges().filter(|name| !switches.contains(name));
+        let mut findings: Vec<Finding> = leaks
+            .map(|name| Finding {
+                check: "leaks",
+                level: Level::Warn,
+                detail: format!("{name} belongs to no network"),
+                hint: Some(format!("ip link delete {name}")),
+            })
+            .collect();
+        if findings.is_empty() {
+            findings.push(Finding { check: "leaks", level: Level::Ok, detail: "none".into(), hint: None });
+        }
+        Ok(findings)
+    }
+
+    fn open_reserved_chain(&self) -> Result<(), HostError> {
+        self.call().map(drop)
+    }
+}
+
+/// The sending end of one watch. Once shut, its reader sees the end.
+#[derive(Debug)]
+pub(crate) struct Valve(Mutex<Option<SyncSender<HostEvent>>>);
+
+impl Valve {
+    fn send(&self, event: HostEvent) {
+        if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A full or deserted stream loses the event; a test that needs it reads in time.
+            let _ = sender.try_send(event);
+        }
+    }
+}
+
+impl Wake for Valve {
+    fn stop(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}

@@ -1,0 +1,172 @@
+//! What a [`FakeHost`](super::FakeHost) does.
+
+use std::collections::BTreeSet;
+
+use hns_net::{Family, IfName};
+use hns_planner::{Element, Home, Port, Step, Switch};
+
+use super::kernel::{Bridge, HOST, Kernel, Link, PluggedPort, is_segment_of};
+use crate::{HostError, KernelError};
+
+impl Kernel {
+    /// Returns the host ends that vanished without having been unplugged.
+    pub fn execute(&mut self, step: &Step) -> Result<Vec<IfName>, HostError> {
+        match step {
+            Step::Forward(forwarding) => {
+                self.forwarding.v4 |= forwarding.v4;
+                self.forwarding.v6 |= forwarding.v6;
+            }
+            Step::LoadTable => self.elements = Some(BTreeSet::new()),
+            Step::MakeNamespace(spec) => {
+                self.make_namespace(spec.path.clone());
+                self.ours.insert(spec.path.clone());
+            }
+            Step::RemoveNamespace(spec) => return Ok(self.remove_namespace(&spec.path)),
+            Step::MakeSwitch(switch) => self.make_switch(switch)?,
+            Step::RemoveSwitch { name, home } => self.remove_switch(name, home)?,
+            Step::PlugPort(port) => self.plug(port)?,
+            Step::ReplugPort(port) => self.replug(port)?,
+            Step::UnplugPort { name, home } => self.doom(name, home),
+            Step::AddElements(elements) => self.add_elements(elements)?,
+            Step::RemoveElements(elements) => self.remove_elements(elements),
+        }
+        Ok(Vec::new())
+    }
+
+    pub fn reap(&mut self, home: &Home) -> usize {
+        let Ok(links) = self.links_in(home) else { return 0 };
+        let before = links.len();
+        links.retain(|_, link| !matches!(link, Link::Port(port) if port.doomed));
+        before - links.len()
+    }
+
+    fn make_switch(&mut self, switch: &Switch) -> Result<(), HostError> {
+        let bridge = Bridge { switch: switch.clone(), up: true };
+        self.links_in(&switch.home)?.insert(switch.name.clone(), Link::Bridge(bridge));
+        Ok(())
+    }
+
+    /// A switch whose namespace is gone is gone already.
+    fn remove_switch(&mut self, name: &IfName, home: &Home) -> Result<(), HostError> {
+        let Ok(id) = self.space_of_home(home) else { return Ok(()) };
+        if let Some(space) = self.spaces.get_mut(&id) {
+            space.links.remove(name);
+            space.release_ports_of(name);
+        }
+        Ok(())
+    }
+
+    fn plug(&mut self, port: &Port) -> Result<(), HostError> {
+        let space = self.space_of_target(&port.target)?;
+        self.segment(port)?;
+        match self.find(&port.home, &port.name) {
+            Some(Link::Port(old)) if old.doomed => {}
+            Some(Link::Port(old)) if old.space == space && old.port.interface == port.interface => {}
+            Some(_) => return Err(HostError::LinkTaken { name: port.name.clone() }),
+            None if self.interfaces_in(space).contains(&port.interface) => {
+                return Err(HostError::InterfaceTaken {
+                    interface: port.interface.clone(),
+                    namespace: if space == HOST { "the host".into() } else { format!("{:?}", port.target) },
+                });
+            }
+            None => {}
+        }
+        let link = PluggedPort {
+            port: port.clone(),
+            space,
+            bridge: Some(port.bridge.clone()),
+            up: true,
+            doomed: false,
+        };
+        self.links_in(&port.home)?.insert(port.name.clone(), Link::Port(link));
+        Ok(())
+    }
+
+    fn replug(&mut self, port: &Port) -> Result<(), HostError> {
+        self.segment(port)?;
+        match self.links_in(&port.home)?.get_mut(&port.name) {
+            Some(Link::Port(link)) => {
+                link.bridge = Some(port.bridge.clone());
+                link.up = true;
+                link.doomed = false;
+                Ok(())
+            }
+            _ => Err(HostError::NoSuchLink { name: port.name.clone() }),
+        }
+    }
+
+    fn doom(&mut self, name: &IfName, home: &Home) {
+        if let Ok(links) = self.links_in(home)
+            && let Some(Link::Port(port)) = links.get_mut(name)
+        {
+            port.doomed = true;
+        }
+    }
+
+    /// The bridge a port names must be there, as segment 0 or as one of the further ones.
+    fn segment(&self, port: &Port) -> Result<(), HostError> {
+        let missing = || HostError::NoSuchLink { name: port.bridge.clone() };
+        let (switch, segment) = match port.bridge.as_str().split_once('.') {
+            Some((switch, segment)) => {
+                let switch = switch.parse::<IfName>().map_err(|_| missing())?;
+                (switch, segment.parse().map_err(|_| missing())?)
+            }
+            None => (port.bridge.clone(), 0_u16),
+        };
+        debug_assert!(is_segment_of(&port.bridge, &switch));
+        let bridge = self.bridge(&port.home, &switch)?;
+        if segment > bridge.switch.extra_segments {
+            return Err(missing());
+        }
+        Ok(())
+    }
+
+    fn add_elements(&mut self, elements: &[Element]) -> Result<(), HostError> {
+        let refused = |errno| HostError::Kernel {
+            operation: "add elements to",
+            object: "table inet hns".into(),
+            source: KernelError::new(errno),
+        };
+        let Some(rules) = &mut self.elements else { return Err(refused(libc::ENOENT)) };
+        // One transaction: all or none.
+        let mut after = rules.clone();
+        for element in elements {
+            if after.iter().any(|present| leads_elsewhere(present, element)) {
+                return Err(refused(libc::EEXIST));
+            }
+            after.insert(element.clone());
+        }
+        *rules = after;
+        Ok(())
+    }
+
+    fn remove_elements(&mut self, elements: &[Element]) {
+        let Some(rules) = &mut self.elements else { return };
+        // The kernel goes by the key alone.
+        rules
+            .retain(|present| !elements.iter().any(|gone| present == gone || leads_elsewhere(present, gone)));
+    }
+}
+
+/// Whether two elements of a map have the same key and different data.
+fn leads_elsewhere(one: &Element, other: &Element) -> bool {
+    match (one, other) {
+        (
+            Element::Publish { at, transport, port, to, .. },
+            Element::Publish { at: at_2, transport: transport_2, port: port_2, to: to_2, .. },
+        ) => {
+            let same_key =
+                (at, transport, port) == (at_2, transport_2, port_2) && Family::of(*to) == Family::of(*to_2);
+            same_key && one != other
+        }
+        (
+            Element::PublishRange { at, transport, ports, to },
+            Element::PublishRange { at: at_2, transport: transport_2, ports: ports_2, to: to_2 },
+        ) => {
+            let same_key = (at, transport, ports) == (at_2, transport_2, ports_2)
+                && Family::of(*to) == Family::of(*to_2);
+            same_key && to != to_2
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,140 @@
+//! The host's network: links, addresses, routes, namespaces, sysctls and our nftables table.
+//!
+//! One trait, [`Host`], is all the rest of the program sees of the kernel. It has two bodies: [`RealHost`]
+//! speaks netlink, [`FakeHost`] keeps everything in memory and can fail on the n-th call. One suite of tests
+//! runs on both (`tests/suite.rs`), which keeps the fake honest.
+//!
+//! ```text
+//!  planner::Step ──► Host::execute ──► bridge.rs veth.rs namespace.rs sysctl.rs   rtnetlink, /proc, mounts
+//!                                      nat/table.rs (text, `nft -f -`, once)
+//!                                      nat/element.rs + nat/batch.rs              nf_tables netlink, per endpoint
+//!  kernel ──► Host::observe ──► planner::Observed        kernel ──► Host::watch ──► HostEvent
+//! ```
+//!
+//! All calls block, and some move their thread into another network namespace and back: call them from plain
+//! threads only, never from a worker of an async runtime.
+//!
+//! To add a kind of device: a file beside `veth.rs` with its verbs, a [`Step`] in `core/planner`, an arm in
+//! `real.rs` and in `fake.rs`, and a test in `tests/suite.rs`. To add a kind of set element: its set in
+//! `nat/table.nft`, its codec in `nat/element.rs`; the property test there covers it once it is generated.
+//!
+//! Never here: decisions about what the host should show (that is `core/planner`), and any object that is not
+//! recognisable as ours (see [`group`] and the name prefixes there).
+
+mod address;
+mod announce;
+mod bridge;
+mod conntrack;
+mod diagnose;
+mod error;
+mod event;
+mod fake;
+pub mod group;
+mod link;
+mod listener;
+mod namespace;
+mod nat;
+mod netlink;
+mod observe;
+mod real;
+mod report;
+mod reserved_chain;
+mod ruleset;
+mod stats;
+mod sysctl;
+mod veth;
+mod watch;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
+use hns_planner::{Announcement, Home, Observed, Step, Target};
+
+pub use error::{HostError, KernelError};
+pub use event::{HostEvent, Next, Stopper, Watch};
+pub use fake::FakeHost;
+pub use real::RealHost;
+pub use report::{Finding, Level, LinkStats, NamespaceIdentity, PortHolder};
+
+/// How much to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All of ours: in the host's namespace, and in each of these namespaces that hold a switch of their own.
+    /// A path that holds no namespace counts as empty.
+    Everything { apart: Vec<PathBuf> },
+    /// One switch (and the namespace it lives in, and forwarding). Nothing else of the answer is filled in.
+    Switch { name: IfName, home: Home },
+    /// One port. Nothing else of the answer is filled in.
+    Port { name: IfName, home: Home },
+}
+
+/// What is set once, before anything else is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub bridge_netfilter: BridgeNetfilter,
+}
+
+/// What happens to `net.bridge.bridge-nf-call-*`, which makes bridged frames pass the host's IP rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BridgeNetfilter {
+    /// Off, unless another container engine is found that relies on it.
+    #[default]
+    Auto,
+    /// Stays as it is.
+    Keep,
+    Off,
+}
+
+/// The kernel, as far as we touch it.
+pub trait Host: Send + Sync + 'static {
+    /// Makes our folders and applies `settings`. Called once at start.
+    fn prepare(&self, settings: &Settings) -> Result<(), HostError>;
+
+    fn observe(&self, scope: &Scope) -> Result<Observed, HostError>;
+
+    /// Does one thing. Idempotent: see [`Step`].
+    fn execute(&self, step: &Step) -> Result<(), HostError>;
+
+    /// Removes every link that [`Step::UnplugPort`] left behind in `home`, in one message; says how many.
+    fn reap(&self, home: &Home) -> Result<usize, HostError>;
+
+    /// Tells the neighbours of the switch where these addresses are now.
+    fn announce(&self, announcement: &Announcement) -> Result<(), HostError>;
+
+    /// Forgets the host's tracked connections from or to any of these addresses; says how many.
+    fn flush_flows(&self, addresses: &[IpAddr]) -> Result<usize, HostError>;
+
+    fn stats(&self, port: &IfName, home: &Home) -> Result<LinkStats, HostError>;
+
+    /// The prefixes the host already reaches, other than by our switches: not the default routes, nor
+    /// loopback, link-local and multicast.
+    fn routes(&self) -> Result<Vec<Cidr>, HostError>;
+
+    /// Every address of the host, ours included.
+    fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError>;
+
+    /// Which network namespace this is: two targets are the same one exactly if their identities are equal.
+    fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError>;
+
+    fn interfaces_in(&self, target: &Target) -> Result<Vec<IfName>, HostError>;
+
+    /// The process of the host that already listens on one of these ports, if any. `at` absent: on any
+    /// address of `families`, which `at` overrules.
+    fn port_holder(
+        &self,
+        at: Option<IpAddr>,
+        transport: Transport,
+        ports: PortRange,
+        families: &[Family],
+    ) -> Result<Option<PortHolder>, HostError>;
+
+    /// What happens to our objects from now on, our own doing included except where [`HostEvent`] says so.
+    fn watch(&self) -> Result<Watch, HostError>;
+
+    /// What an operator should know about this host. `switches` are those that should exist.
+    fn diagnose(&self, switches: &[IfName]) -> Result<Vec<Finding>, HostError>;
+
+    /// Accepts our switches in the chain that Docker reserves for others, where there is one.
+    fn open_reserved_chain(&self) -> Result<(), HostError>;
+}

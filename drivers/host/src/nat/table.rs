@@ -1,0 +1,259 @@
+//! The tables as a whole: loading them, and telling whether they are whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+use hns_planner::Element;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
+
+use super::batch::{self, is_missing};
+use super::element::{self, Set};
+use super::wire;
+use crate::HostError;
+use crate::netlink::{Attributes, Batch, Netlink, Subject};
+
+/// Both our tables have this name, in their families.
+pub(crate) const NAME: &str = "hns";
+
+const TEXT: &str = include_str!("table.nft");
+const QUIET_TEXT: &str = include_str!("quiet.nft");
+
+/// One of our tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    Main,
+    Quiet,
+}
+
+impl Table {
+    pub(crate) const fn family(self) -> u8 {
+        match self {
+            Self::Main => wire::family::INET,
+            Self::Quiet => wire::family::BRIDGE,
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Main => TEXT,
+            Self::Quiet => QUIET_TEXT,
+        }
+    }
+
+    /// The transaction that puts the table in place of whatever has its name. An empty chain carries a
+    /// digest of the text, so that the table of another version of this program is not taken for ours.
+    pub(crate) fn render(self) -> String {
+        let text = self.text();
+        let family = wire::family::name(self.family());
+        format!(
+            "table {family} {NAME}\ndelete table {family} {NAME}\n{text}\nadd chain {family} {NAME} {}\n",
+            self.mark()
+        )
+    }
+
+    fn mark(self) -> String {
+        format!("text_{:016x}", digest(self.text()))
+    }
+
+    /// How many rules each chain has.
+    fn rules(self) -> BTreeMap<String, usize> {
+        let mut rules = BTreeMap::new();
+        let mut chain: Option<&str> = None;
+        for line in self.text().lines().map(str::trim) {
+            if let Some(rest) = line.strip_prefix("chain ") {
+                chain = rest.split(' ').next();
+            } else if line == "}" {
+                chain = None;
+            } else if let Some(chain) = chain
+                && !line.is_empty()
+                && !line.starts_with('#')
+                && !line.starts_with("type ")
+            {
+                *rules.entry(chain.to_owned()).or_default() += 1;
+            }
+        }
+        rules
+    }
+}
+
+/// FNV-1a: short, and the same in every build, which std's hashers do not promise.
+fn digest(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Gives `text` to nft in one transaction. `started` is told the process's number before nft says anything
+/// to the kernel.
+pub(crate) fn load(text: &str, started: impl FnOnce(u32)) -> Result<(), HostError> {
+    let mut command = nft();
+    command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut nft = command.spawn().map_err(HostError::NftMissing)?;
+    started(nft.id());
+    let failed =
+        |source| HostError::Conversation { operation: "load", object: format!("table {NAME}"), source };
+    if let Some(mut stdin) = nft.stdin.take()
+        && let Err(error) = stdin.write_all(text.as_bytes())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return Err(failed(error));
+    }
+    let output = nft.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(HostError::NftRefused { said: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}
+
+fn nft() -> Command {
+    let mut command = Command::new("nft");
+    // A daemon may be started without the folders of the administrator's tools.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+    command
+}
+
+pub(crate) fn nft_version() -> io::Result<String> {
+    let output = nft().arg("--version").stdin(Stdio::null()).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Removes a table of ours. Fine if there is none.
+pub(crate) fn remove(netlink: &mut Netlink, table: Table) -> Result<(), HostError> {
+    let mut batch = Batch::new();
+    batch::begin(&mut batch);
+    let subject = Subject::new("remove", describe(table));
+    batch.message(wire::message(wire::DELETE_TABLE), NLM_F_ACK, subject, |writer| {
+        wire::header(writer, table.family(), 0);
+        writer.text(wire::ANY_TABLE, NAME);
+    });
+    batch::end(&mut batch);
+    match netlink.execute(&batch) {
+        Err(error) if is_missing(&error) => Ok(()),
+        result => result,
+    }
+}
+
+fn describe(table: Table) -> String {
+    format!("table {} {NAME}", wire::family::name(table.family()))
+}
+
+pub(crate) fn exists(netlink: &mut Netlink, table: Table) -> Result<bool, HostError> {
+    let mut question = Batch::new();
+    let subject = Subject::new("look at", describe(table));
+    question.message(wire::message(wire::GET_TABLE), NLM_F_ACK, subject, |writer| {
+        wire::header(writer, table.family(), 0);
+        writer.text(wire::ANY_TABLE, NAME);
+    });
+    found(netlink.ask(&question, |_, _| ()))
+}
+
+fn found(answer: Result<(), HostError>) -> Result<bool, HostError> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the table is there with the text of this program and all its rules.
+pub(crate) fn is_whole(netlink: &mut Netlink, table: Table) -> Result<bool, HostError> {
+    let mut question = Batch::new();
+    let subject = Subject::new("look at", describe(table));
+    question.message(wire::message(wire::GET_CHAIN), NLM_F_ACK, subject, |writer| {
+        wire::header(writer, table.family(), 0);
+        writer.text(wire::chain::TABLE, NAME);
+        writer.text(wire::chain::NAME, &table.mark());
+    });
+    if !found(netlink.ask(&question, |_, _| ()))? {
+        return Ok(false);
+    }
+    let mut rules: BTreeMap<String, usize> = BTreeMap::new();
+    for chain in chains_of_rules(netlink, table)? {
+        *rules.entry(chain).or_default() += 1;
+    }
+    if rules != table.rules() {
+        return Ok(false);
+    }
+    let sets = sets(netlink, table)?;
+    let mut expected = Set::ALL.into_iter().filter(|set| set.table_family() == table.family());
+    Ok(expected.all(|set| sets.contains(set.name())))
+}
+
+/// The chain of each rule.
+fn chains_of_rules(netlink: &mut Netlink, table: Table) -> Result<Vec<String>, HostError> {
+    let mut question = Batch::new();
+    let subject = Subject::new("list", format!("rules of {}", describe(table)));
+    question.message(wire::message(wire::GET_RULE), NLM_F_DUMP, subject, |writer| {
+        wire::header(writer, table.family(), 0);
+        writer.text(wire::rule::TABLE, NAME);
+    });
+    netlink.dump(&question, |message| {
+        let rule = Attributes::after(wire::HEADER_LEN, message);
+        // Older kernels do not filter by table.
+        let ours = rule.text(wire::rule::TABLE) == Some(NAME);
+        rule.text(wire::rule::CHAIN).filter(|_| ours).map(str::to_owned)
+    })
+}
+
+fn sets(netlink: &mut Netlink, table: Table) -> Result<BTreeSet<String>, HostError> {
+    let mut question = Batch::new();
+    let subject = Subject::new("list", format!("sets of {}", describe(table)));
+    question.message(wire::message(wire::GET_SET), NLM_F_DUMP, subject, |writer| {
+        wire::header(writer, table.family(), 0);
+        writer.text(wire::ANY_TABLE, NAME);
+    });
+    let names = netlink.dump(&question, |message| {
+        Attributes::after(wire::HEADER_LEN, message).text(wire::set::NAME).map(str::to_owned)
+    })?;
+    Ok(names.into_iter().collect())
+}
+
+/// All elements, or nothing when a table is missing or not whole.
+pub(crate) fn observe(netlink: &mut Netlink) -> Result<Option<BTreeSet<Element>>, HostError> {
+    let quiet = exists(netlink, Table::Quiet)?;
+    if !is_whole(netlink, Table::Main)? || quiet && !is_whole(netlink, Table::Quiet)? {
+        return Ok(None);
+    }
+    let mut members = Vec::new();
+    for set in Set::ALL {
+        if set.table_family() == Table::Main.family() || quiet {
+            match batch::list(netlink, set) {
+                // Removed since we looked.
+                Err(error) if is_missing(&error) => return Ok(None),
+                list => members.extend(list?),
+            }
+        }
+    }
+    Ok(element::elements(&members))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_of_each_chain_are_counted_from_the_text() {
+        let rules = Table::Main.rules();
+        assert_eq!(rules["guard"], 4);
+        assert_eq!(rules["forward"], 2);
+        assert_eq!(rules["postrouting"], 7);
+        assert_eq!(Table::Quiet.rules()["forward"], 2);
+    }
+
+    #[test]
+    fn every_set_is_declared_in_its_table() {
+        for set in Set::ALL {
+            let table = if set.table_family() == wire::family::BRIDGE { Table::Quiet } else { Table::Main };
+            let declared = |kind| table.text().contains(&format!("\t{kind} {} {{", set.name()));
+            assert!(declared("set") || declared("map"), "{}", set.name());
+        }
+    }
+
+    #[test]
+    fn replacing_a_table_is_one_transaction() {
+        let text = Table::Main.render();
+        assert!(text.starts_with("table inet hns\ndelete table inet hns\n"));
+        assert!(text.contains("\nadd chain inet hns text_"));
+    }
+}

@@ -1,0 +1,173 @@
+//! What one namespace shows of ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hns_net::{Family, IfAddr, IfName};
+use hns_planner::{Home, Observed, ObservedPort, ObservedSwitch};
+
+use crate::group::{OURS, REAP, Role, trunk};
+use crate::link::{self, Link};
+use crate::netlink::Netlink;
+use crate::{HostError, address, sysctl};
+
+/// Our links by name, and what bears on them.
+#[derive(Debug, Default)]
+struct Snapshot {
+    links: BTreeMap<IfName, Link>,
+    /// The names of our bridges, since ports tell theirs by number.
+    names: BTreeMap<u32, IfName>,
+    addresses: Vec<address::Held>,
+    /// The links that `::1` is local to.
+    loopback: Vec<u32>,
+}
+
+/// Adds everything of ours in this namespace to `observed`. The calling thread must be in it, as settings are
+/// read as well.
+pub(crate) fn everything(
+    netlink: &mut Netlink,
+    home: &Home,
+    ipv6: bool,
+    observed: &mut Observed,
+) -> Result<(), HostError> {
+    let snapshot = Snapshot::take(netlink, ipv6)?;
+    for (name, link) in &snapshot.links {
+        match Role::of(name.as_str()) {
+            Some(Role::Segment { number: 0, .. }) => {
+                observed.switches.insert(name.clone(), snapshot.switch(name, link, home)?);
+            }
+            Some(Role::Port) => {
+                observed.ports.insert(name.clone(), snapshot.port(link, home));
+            }
+            Some(Role::Segment { .. } | Role::Trunk { .. }) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Adds one switch, if it is there.
+pub(crate) fn switch(
+    netlink: &mut Netlink,
+    name: &IfName,
+    home: &Home,
+    ipv6: bool,
+    observed: &mut Observed,
+) -> Result<(), HostError> {
+    let mut snapshot = Snapshot::default();
+    let Some(bridge) = link::find(netlink, name)?.filter(|link| link.group == OURS) else { return Ok(()) };
+    snapshot.addresses = address::list(netlink, Some(bridge.index))?;
+    if ipv6 {
+        snapshot.loopback = address::loopback_links(netlink)?;
+    }
+    snapshot.insert(bridge.clone());
+    for number in 1.. {
+        let Some((segment, (near, far))) =
+            hns_planner::Switch::segment_name(name, number).zip(trunk(name, number))
+        else {
+            break;
+        };
+        let Some(segment) = link::find(netlink, &segment)? else { break };
+        snapshot.insert(segment);
+        for end in [near, far] {
+            if let Some(end) = link::find(netlink, &end)? {
+                snapshot.insert(end);
+            }
+        }
+    }
+    observed.switches.insert(name.clone(), snapshot.switch(name, &bridge, home)?);
+    Ok(())
+}
+
+/// Adds one port, if it is there.
+pub(crate) fn port(
+    netlink: &mut Netlink,
+    name: &IfName,
+    home: &Home,
+    observed: &mut Observed,
+) -> Result<(), HostError> {
+    let Some(port) = link::find(netlink, name)?.filter(is_ours) else { return Ok(()) };
+    let mut snapshot = Snapshot::default();
+    if let Some(bridge) = port.bridge
+        && let Some(bridge) = link::find_by_index(netlink, bridge)?
+    {
+        snapshot.insert(bridge);
+    }
+    observed.ports.insert(name.clone(), snapshot.port(&port, home));
+    Ok(())
+}
+
+fn is_ours(link: &Link) -> bool {
+    matches!(link.group, OURS | REAP)
+}
+
+impl Snapshot {
+    fn take(netlink: &mut Netlink, ipv6: bool) -> Result<Self, HostError> {
+        let mut snapshot = Self::default();
+        for link in link::list(netlink, |message| matches!(Link::group_of(message), OURS | REAP))? {
+            snapshot.insert(link);
+        }
+        if snapshot.links.is_empty() {
+            return Ok(snapshot);
+        }
+        snapshot.addresses = address::list(netlink, None)?;
+        if ipv6 {
+            snapshot.loopback = address::loopback_links(netlink)?;
+        }
+        Ok(snapshot)
+    }
+
+    fn insert(&mut self, link: Link) {
+        let Ok(name) = link.name.parse::<IfName>() else { return };
+        self.names.insert(link.index, name.clone());
+        self.links.insert(name, link);
+    }
+
+    fn switch(&self, name: &IfName, bridge: &Link, home: &Home) -> Result<ObservedSwitch, HostError> {
+        let mac = bridge.mac.unwrap_or_else(|| hns_net::Mac::new([0; 6]));
+        let gateways: BTreeSet<IfAddr> = self
+            .addresses
+            .iter()
+            .filter(|held| held.link == bridge.index && held.address != address::link_local(mac))
+            .map(|held| held.address)
+            .collect();
+        let v6 = gateways.iter().any(|gateway| gateway.family() == Family::V6);
+        let loopback = sysctl::routes_loopback(name)? && (!v6 || self.loopback.contains(&bridge.index));
+        Ok(ObservedSwitch {
+            home: home.clone(),
+            up: bridge.up,
+            mac,
+            mtu: hns_net::Mtu::new(bridge.mtu.into()).unwrap_or(hns_net::Mtu::ETHERNET),
+            gateways,
+            segments: self.segments(name, bridge),
+            loopback,
+        })
+    }
+
+    /// The further segments that are up and joined to `bridge` by a trunk that is up.
+    fn segments(&self, name: &IfName, bridge: &Link) -> BTreeSet<u16> {
+        let joined = |end: &IfName, bridge: u32| {
+            self.links.get(end).is_some_and(|end| end.up && end.bridge == Some(bridge))
+        };
+        self.links
+            .iter()
+            .filter_map(|(link_name, link)| match Role::of(link_name.as_str())? {
+                Role::Segment { switch, number: number @ 1.. } if switch == *name && link.up => {
+                    let (near, far) = trunk(name, number)?;
+                    (joined(&near, bridge.index) && joined(&far, link.index)).then_some(number)
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn port(&self, port: &Link, home: &Home) -> ObservedPort {
+        let bridge = port.bridge.and_then(|bridge| self.names.get(&bridge)).cloned();
+        // While the container keeps its end down the bridge disables the port by itself: nothing to repair.
+        let switched_off = port.port_disabled && port.operational;
+        ObservedPort {
+            home: home.clone(),
+            up: port.up,
+            forwards: port.group == OURS && port.bridge.is_some() && !switched_off,
+            bridge,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What the host answers to questions.
+
+/// Traffic of a port as its endpoint sees it: received is what went into the container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkStats {
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub packets_received: u64,
+    pub packets_sent: u64,
+    pub dropped_received: u64,
+    pub dropped_sent: u64,
+}
+
+/// The kernel's own name for a namespace: the device and inode of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespaceIdentity {
+    pub device: u64,
+    pub inode: u64,
+}
+
+/// Who listens on a port of the host. The process is not known when it is not ours to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortHolder {
+    pub port: u16,
+    pub pid: Option<u32>,
+    pub command: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Ok,
+    Warn,
+    Problem,
+}
+
+/// One answer of [`diagnose`](crate::Host::diagnose).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at: `kernel`, `forwarding`, `foreign-rules`, ...
+    pub check: &'static str,
+    pub level: Level,
+    pub detail: String,
+    /// What an operator can do about it.
+    pub hint: Option<String>,
+}

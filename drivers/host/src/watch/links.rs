@@ -1,0 +1,111 @@
+//! What link, address and route messages mean for us.
+
+use std::collections::HashMap;
+
+use hns_net::IfName;
+
+use super::is_ours;
+use crate::HostEvent;
+use crate::address::{self, Seen};
+use crate::group::{OURS, Role};
+use crate::link::Link;
+use crate::netlink::socket::Message;
+
+/// Our links by index, since addresses and routes tell no names.
+pub(super) struct Links(HashMap<u32, Known>);
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    group: u32,
+}
+
+impl Links {
+    pub(super) fn new(links: Vec<Link>) -> Self {
+        let known = |link: Link| (link.index, Known { name: link.name, group: link.group });
+        Self(links.into_iter().map(known).collect())
+    }
+
+    pub(super) fn see(&mut self, message: &Message<'_>, tell: &mut dyn FnMut(HostEvent)) {
+        match message.kind {
+            libc::RTM_NEWLINK => self.see_link(message.payload, tell),
+            libc::RTM_DELLINK => self.see_removal(message.payload, tell),
+            libc::RTM_DELADDR => self.see_lost_address(message.payload, tell),
+            libc::RTM_NEWADDR => self.see_address(message.payload, tell),
+            libc::RTM_NEWROUTE => self.see_route(message.payload, tell),
+            _ => {}
+        }
+    }
+
+    fn see_link(&mut self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
+        if !is_ours(Link::group_of(payload)) {
+            return;
+        }
+        let Some(link) = Link::read(payload) else { return };
+        self.0.insert(link.index, Known { name: link.name.clone(), group: link.group });
+        // A link that is being made is not plugged in and up yet; one that was handed to the reaper need not.
+        if link.untouched || link.group != OURS {
+            return;
+        }
+        let event = match Role::of(&link.name) {
+            Some(Role::Port) if !link.up || link.bridge.is_none() => {
+                link.name.parse().ok().map(HostEvent::PortChanged)
+            }
+            Some(Role::Segment { switch, .. }) if !link.up => Some(HostEvent::SwitchChanged(switch)),
+            Some(Role::Trunk { switch, .. }) if !link.up || link.bridge.is_none() => {
+                Some(HostEvent::SwitchChanged(switch))
+            }
+            _ => None,
+        };
+        event.into_iter().for_each(tell);
+    }
+
+    fn see_removal(&mut self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
+        // Links in the reaper's group go because we say so.
+        let group = Link::group_of(payload);
+        let Some(link) = Link::read(payload).filter(|_| is_ours(group)) else { return };
+        self.0.remove(&link.index);
+        if group != OURS {
+            return;
+        }
+        let event = match Role::of(&link.name) {
+            Some(Role::Port) => link.name.parse().ok().map(HostEvent::PortGone),
+            Some(Role::Segment { switch, number: 0 }) => Some(HostEvent::SwitchGone(switch)),
+            Some(Role::Segment { switch, .. } | Role::Trunk { switch, .. }) => {
+                Some(HostEvent::SwitchChanged(switch))
+            }
+            None => None,
+        };
+        event.into_iter().for_each(tell);
+    }
+
+    fn see_lost_address(&self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
+        let Some(held) = address::read(payload) else { return };
+        let in_use = self.0.get(&held.link).filter(|known| known.group == OURS);
+        let Some(switch) = in_use.and_then(|known| known.name.parse::<IfName>().ok()) else { return };
+        if matches!(Role::of(switch.as_str()), Some(Role::Segment { number: 0, .. })) {
+            tell(HostEvent::SwitchChanged(switch));
+        }
+    }
+
+    /// An address brings its prefix along, even where no route is made for it.
+    fn see_address(&self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
+        let Some(held) = address::read(payload) else { return };
+        let (ip, length) = (held.address.address(), held.address.length());
+        let Ok(destination) = hns_net::Cidr::new(ip, length) else { return };
+        self.tell_reach(&Seen { kind: libc::RTN_UNICAST, destination, link: Some(held.link) }, tell);
+    }
+
+    fn see_route(&self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
+        if let Some(route) = Seen::read(payload) {
+            self.tell_reach(&route, tell);
+        }
+    }
+
+    fn tell_reach(&self, route: &Seen, tell: &mut dyn FnMut(HostEvent)) {
+        let ours = route.link.is_some_and(|link| self.0.contains_key(&link));
+        if !ours && route.is_reach() {
+            tell(HostEvent::RoutesChanged(route.destination));
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What only the real host does: settings, other programs' rules, announcements.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod support;
+
+use std::fs;
+
+use hns_host::{BridgeNetfilter, Finding, HostError, HostEvent, Level, Settings};
+use hns_net::Cidr;
+use hns_planner::{Announcement, Element, Forwarding, Home, Step, Target};
+use support::{World, name, on_real, output, output_in, port, run, switch};
+
+fn setting(name: &str) -> String {
+    fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap().trim().to_owned()
+}
+
+fn set(name: &str, value: &str) {
+    fs::write(format!("/proc/sys/net/{name}"), value).unwrap();
+}
+
+const CALLS: &str = "bridge/bridge-nf-call-iptables";
+
+#[test]
+fn turning_on_forwarding_keeps_router_discovery_alive() {
+    on_real(|world| {
+        run(&["ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
+        set("ipv6/conf/up1/accept_ra", "0");
+        world.host.execute(&Step::Forward(Forwarding { v4: true, v6: true })).unwrap();
+        assert_eq!(setting("ipv6/conf/up0/accept_ra"), "2");
+        assert_eq!(setting("ipv6/conf/up1/accept_ra"), "0");
+        assert_eq!(setting("ipv6/conf/default/accept_ra"), "2");
+        assert_eq!(setting("ipv4/ip_forward"), "1");
+        assert_eq!(setting("ipv6/conf/all/forwarding"), "1");
+    });
+}
+
+#[test]
+fn bridge_netfilter_goes_off_unless_somebody_needs_it() {
+    on_real(|world| {
+        let prepare = |bridge_netfilter| {
+            set(CALLS, "1");
+            world.host.prepare(&Settings { bridge_netfilter }).unwrap();
+            setting(CALLS)
+        };
+        assert_eq!(prepare(BridgeNetfilter::Keep), "1");
+        assert_eq!(prepare(BridgeNetfilter::Auto), "0");
+        run(&["nft", "add table ip filter; add chain ip filter DOCKER-USER"]);
+        assert_eq!(prepare(BridgeNetfilter::Auto), "1");
+        assert_eq!(prepare(BridgeNetfilter::Off), "0");
+        assert!(world.path("netns").is_dir());
+    });
+}
+
+#[test]
+fn where_bridged_frames_pass_ip_rules_a_port_may_send_back() {
+    on_real(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let (a, b) = (world.container("a"), world.container("b"));
+        set(CALLS, "0");
+        world.host.execute(&Step::PlugPort(port(1, &a))).unwrap();
+        set(CALLS, "1");
+        world.host.execute(&Step::PlugPort(port(2, &b))).unwrap();
+        let hairpin = |n| output(&["bridge", "-d", "link", "show", "dev", port(n, &a).name.as_str()]);
+        assert!(hairpin(1).contains("hairpin off"));
+        assert!(hairpin(2).contains("hairpin on"));
+        world.host.execute(&Step::ReplugPort(port(1, &a))).unwrap();
+        assert!(hairpin(1).contains("hairpin on"));
+    });
+}
+
+#[test]
+fn a_port_looks_as_it_should_from_inside() {
+    on_real(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let a = world.container("a");
+        // As a runtime that wants no IPv6 leaves it; who asks for an address wants it.
+        output_in(&a, &["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]);
+        world.host.execute(&Step::PlugPort(port(1, &a))).unwrap();
+        let shown = output_in(&a, &["ip", "-o", "address", "show"]);
+        for expected in [
+            "inet 172.16.0.2/16 brd 172.16.255.255 scope global eth0",
+            "inet6 fd00:16::2/64 scope global nodad",
+            "inet6 fe80::215:5dff:fe00:101/64 scope link nodad",
+            "inet 127.0.0.1/8 scope host lo",
+        ] {
+            assert!(shown.contains(expected), "{expected} in\n{shown}");
+        }
+        assert!(!shown.contains("tentative"), "{shown}");
+        assert!(output_in(&a, &["ip", "route"]).contains("default via 172.16.0.1 dev eth0"));
+        assert!(output_in(&a, &["ip", "-6", "route"]).contains("default via fd00:16::1 dev eth0"));
+        assert_eq!(output_in(&a, &["sysctl", "-n", "net.ipv6.conf.eth0.accept_ra"]).trim(), "0");
+
+        let b = world.container("b");
+        let mut only_v4 = port(2, &b);
+        only_v4.addresses.truncate(1);
+        only_v4.routes.truncate(1);
+        world.host.execute(&Step::PlugPort(only_v4)).unwrap();
+        let shown = output_in(&b, &["ip", "-o", "-6", "address", "show", "dev", "eth0"]);
+        assert_eq!(shown, "");
+        let host_end = port(1, &a).name;
+        assert_eq!(output(&["ip", "-o", "-6", "address", "show", "dev", host_end.as_str()]), "");
+        output_in(&a, &["ping", "-c1", "-W1", "fd00:16::1"]);
+        output_in(&a, &["ping", "-c1", "-W1", "172.16.0.3"]);
+        let stats = world.host.stats(&host_end, &Home::Host).unwrap();
+        assert!(stats.packets_sent >= 2 && stats.bytes_sent > 0, "{stats:?}");
+        assert!(stats.packets_received >= 2, "{stats:?}");
+    });
+}
+
+#[test]
+fn neighbours_learn_where_an_address_went() {
+    on_real(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let a = world.container("a");
+        world.host.execute(&Step::PlugPort(port(1, &a))).unwrap();
+        for neighbour in ["172.16.0.9", "fd00:16::9"] {
+            for words in [
+                vec![
+                    "ip",
+                    "neigh",
+                    "add",
+                    neighbour,
+                    "lladdr",
+                    "00:15:5d:00:00:99",
+                    "dev",
+                    "eth0",
+                    "nud",
+                    "stale",
+                ],
+                vec!["ip", "neigh", "show", neighbour],
+            ] {
+                output_in(&a, &words);
+            }
+        }
+        run(&["ip", "neigh", "add", "172.16.0.9", "lladdr", "00:15:5d:00:00:99", "dev", support::SWITCH]);
+        let announcement = Announcement {
+            switch: switch().name,
+            home: Home::Host,
+            mac: "00-15-5D-00-01-09".parse().unwrap(),
+            addresses: vec!["172.16.0.9".parse().unwrap(), "fd00:16::9".parse().unwrap()],
+        };
+        world.host.announce(&announcement).unwrap();
+        world.host.announce(&announcement).unwrap();
+        let seen = || output_in(&a, &["ip", "neigh", "show"]);
+        eventually!(seen().matches("lladdr 00:15:5d:00:01:09").count() == 2);
+        assert_eq!(output(&["ip", "neigh", "show", "172.16.0.9"]), "");
+    });
+}
+
+#[test]
+fn routes_of_others_are_told() {
+    on_real(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let watch = world.host.watch().unwrap();
+        run(&["ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
+        run(&["ip", "link", "set", "up1", "up"]);
+        run(&["ip", "link", "set", "up0", "up"]);
+        run(&["ip", "addr", "add", "192.0.2.1/24", "dev", "up0"]);
+        run(&["ip", "-6", "addr", "add", "2001:db8::1/64", "dev", "up0", "nodad"]);
+        run(&["ip", "route", "add", "10.0.0.0/8", "via", "192.0.2.9", "table", "77"]);
+        run(&["ip", "route", "add", "default", "via", "192.0.2.9"]);
+        let expected =
+            ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/64"].map(|text| text.parse::<Cidr>().unwrap());
+        assert_eq!(world.host.routes().unwrap(), expected);
+        let mut missing: Vec<HostEvent> = expected.map(HostEvent::RoutesChanged).into();
+        while !missing.is_empty() {
+            let event = watch.next_event().unwrap();
+            assert!(matches!(event, HostEvent::RoutesChanged(_)), "{event:?}");
+            missing.retain(|wanted| *wanted != event);
+        }
+    });
+}
+
+#[test]
+fn a_damaged_table_is_not_whole() {
+    on_real(|world| {
+        let whole = |world: &World| {
+            let scope = hns_host::Scope::Everything { apart: Vec::new() };
+            world.host.observe(&scope).unwrap().rules.is_some()
+        };
+        for damage in [
+            "flush chain inet hns forward",
+            "insert rule inet hns forward accept",
+            "delete table inet hns",
+            "delete element inet hns same { hns0a1b2c3d . hns0a1b2c3d }",
+        ] {
+            world.host.execute(&Step::LoadTable).unwrap();
+            world.host.execute(&Step::AddElements(vec![Element::Switch(switch().name)])).unwrap();
+            assert!(whole(world));
+            run(&["nft", damage]);
+            assert!(!whole(world), "{damage}");
+        }
+        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::AddElements(vec![Element::QuietPort(name("hnv0a1b2c3d4e01"))])).unwrap();
+        run(&["nft", "flush", "chain", "bridge", "hns", "forward"]);
+        assert!(!whole(world));
+        world.host.execute(&Step::LoadTable).unwrap();
+        assert!(whole(world));
+    });
+}
+
+fn foreign(world: &World) -> Vec<Finding> {
+    let mut findings = world.host.diagnose(&[]).unwrap();
+    findings.retain(|finding| finding.check == "foreign-rules");
+    findings
+}
+
+#[test]
+fn foreign_rules_that_block_us_are_named() {
+    on_real(|world| {
+        world.host.execute(&Step::LoadTable).unwrap();
+        let [fine] = &foreign(world)[..] else { panic!("one finding when there is nothing") };
+        assert_eq!(fine.level, Level::Ok);
+
+        run(&[
+            "nft",
+            "table inet site { chain pass { type filter hook forward priority 0; policy drop; }; }",
+        ]);
+        let [policy] = &foreign(world)[..] else { panic!("one finding") };
+        assert_eq!(policy.level, Level::Problem);
+        assert!(policy.detail.contains("inet site pass"), "{policy:?}");
+        run(&["sh", "-c", policy.hint.as_deref().unwrap()]);
+        let [opened] = &foreign(world)[..] else { panic!("one finding") };
+        assert_eq!(opened.level, Level::Ok, "{opened:?}");
+        run(&["nft", "delete", "table", "inet", "site"]);
+
+        run(&[
+            "nft",
+            "table ip6 site { chain deep { tcp dport 80 reject; }; chain pass { type filter hook forward priority 0; jump deep; }; }",
+        ]);
+        let [rule] = &foreign(world)[..] else { panic!("one finding") };
+        assert_eq!(rule.level, Level::Warn);
+        assert!(rule.detail.contains("deep"), "{rule:?}");
+        run(&["nft", "delete", "table", "ip6", "site"]);
+
+        run(&[
+            "nft",
+            "table inet site { chain pass { type filter hook forward priority 0; iifname eth7 oifname eth8 drop; }; }",
+        ]);
+        let [elsewhere] = &foreign(world)[..] else { panic!("one finding") };
+        assert_eq!(elsewhere.level, Level::Ok, "{elsewhere:?}");
+    });
+}
+
+#[test]
+fn the_chain_that_docker_reserves_is_opened_once() {
+    on_real(|world| {
+        world.host.open_reserved_chain().unwrap();
+        let watch = world.host.watch().unwrap();
+        for tool in ["iptables", "ip6tables"] {
+            run(&[tool, "-P", "FORWARD", "DROP"]);
+            run(&[tool, "-N", "DOCKER-USER"]);
+            run(&[tool, "-A", "FORWARD", "-j", "DOCKER-USER"]);
+        }
+        run(&["iptables", "-A", "DOCKER-USER", "-j", "RETURN"]);
+        assert_eq!(watch.next_event(), Some(HostEvent::RulesChanged));
+        drop(watch);
+        let blocked = foreign(world);
+        assert!(blocked.iter().filter(|finding| finding.level == Level::Problem).count() == 2, "{blocked:?}");
+        world.host.open_reserved_chain().unwrap();
+        world.host.open_reserved_chain().unwrap();
+        let rules = |tool| output(&[tool, "-S", "DOCKER-USER"]);
+        assert_eq!(
+            rules("iptables"),
+            "-N DOCKER-USER\n-A DOCKER-USER -i hns+ -j ACCEPT\n-A DOCKER-USER -o hns+ -j ACCEPT\n-A DOCKER-USER -j RETURN\n"
+        );
+        assert_eq!(
+            rules("ip6tables"),
+            "-N DOCKER-USER\n-A DOCKER-USER -i hns+ -j ACCEPT\n-A DOCKER-USER -o hns+ -j ACCEPT\n"
+        );
+        let opened = foreign(world);
+        assert!(opened.iter().all(|finding| finding.level == Level::Ok), "{opened:?}");
+        for tool in ["iptables", "ip6tables"] {
+            run(&[tool, "-D", "DOCKER-USER", "-i", "hns+", "-j", "ACCEPT"]);
+        }
+        world.host.open_reserved_chain().unwrap();
+        assert!(rules("iptables").contains("-i hns+"));
+    });
+}
+
+#[test]
+fn only_network_namespaces_are_taken_for_such() {
+    on_real(|world| {
+        let fifo = world.path("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [fifo, "/etc/hostname".into(), "/proc/self/ns/mnt".into(), "/proc".into()] {
+            let error = world.host.identify(&Target::Path(path.clone())).unwrap_err();
+            assert!(matches!(error, HostError::NotANamespace { .. }), "{path:?}: {error:?}");
+        }
+        for path in ["/proc/999999999/ns/net", "/etc/hostname/net"] {
+            let error = world.host.identify(&Target::Path(path.into())).unwrap_err();
+            assert!(matches!(error, HostError::NoSuchNamespace { .. }), "{path:?}: {error:?}");
+        }
+        let own = world.host.identify(&Target::Path("/proc/thread-self/ns/net".into())).unwrap();
+        assert_eq!(own, world.host.identify(&Target::Host).unwrap());
+    });
+}
+
+#[test]
+fn refusals_carry_the_kernels_own_words() {
+    on_real(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let a = world.container("a");
+        let mut wrong = port(1, &a);
+        wrong.routes = vec![support::route("0.0.0.0/0", "10.99.0.1")];
+        let error = world.host.execute(&Step::PlugPort(wrong)).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(error.to_string(), "cannot add route to 0.0.0.0/0");
+        assert!(source.contains("Nexthop has invalid gateway"), "{source}");
+        // Half a port is handed to the reaper.
+        assert_eq!(world.host.reap(&Home::Host).unwrap(), 1);
+        assert_eq!(output_in(&a, &["ip", "-o", "link"]).lines().count(), 1);
+    });
+}

@@ -1,0 +1,530 @@
+//! What every body of `Host` must do: each test runs on the fake one and, as root, on the kernel.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use hns_host::{Host, HostError, HostEvent, Next, PortHolder, Scope};
+use hns_net::{PortRange, Transport};
+use hns_planner::{
+    Element, Forwarding, Home, NamespaceSpec, ObservedPort, ObservedSwitch, Step, Switch, Target,
+};
+use support::{World, address, name, on_both, on_real, port, switch};
+
+fn everything(host: &dyn Host) -> hns_planner::Observed {
+    host.observe(&Scope::Everything { apart: Vec::new() }).unwrap()
+}
+
+fn do_twice(host: &dyn Host, step: Step) {
+    host.execute(&step).unwrap();
+    host.execute(&step)
+        .unwrap_or_else(|error| panic!("{step:?} again: {error}: {:?}", std::error::Error::source(&error)));
+}
+
+fn shown(switch: &Switch) -> ObservedSwitch {
+    ObservedSwitch {
+        home: switch.home.clone(),
+        up: true,
+        mac: switch.mac,
+        mtu: switch.mtu,
+        gateways: switch.gateways.clone(),
+        segments: (1..=switch.extra_segments).collect(),
+        loopback: switch.loopback,
+    }
+}
+
+fn plugged(port: &hns_planner::Port) -> ObservedPort {
+    ObservedPort { home: port.home.clone(), bridge: Some(port.bridge.clone()), up: true, forwards: true }
+}
+
+#[test]
+fn an_untouched_host_shows_nothing_of_ours() {
+    on_both(|world| {
+        let observed = everything(&*world.host);
+        assert_eq!(observed, hns_planner::Observed::default());
+    });
+}
+
+#[test]
+fn a_switch_is_shown_as_it_was_asked_for() {
+    on_both(|world| {
+        let mut switch = switch();
+        do_twice(&*world.host, Step::MakeSwitch(switch.clone()));
+        assert_eq!(everything(&*world.host).switches, [(switch.name.clone(), shown(&switch))].into());
+
+        switch.gateways = [address("10.9.0.1/24")].into();
+        switch.loopback = false;
+        switch.mtu = hns_net::Mtu::new(1400).unwrap();
+        do_twice(&*world.host, Step::MakeSwitch(switch.clone()));
+        let scope = Scope::Switch { name: switch.name.clone(), home: Home::Host };
+        let observed = world.host.observe(&scope).unwrap();
+        assert_eq!(observed.switches, [(switch.name.clone(), shown(&switch))].into());
+
+        do_twice(&*world.host, Step::RemoveSwitch { name: switch.name, home: Home::Host });
+        assert_eq!(everything(&*world.host).switches, [].into());
+    });
+}
+
+#[test]
+fn a_switch_grows_and_shrinks_by_segments() {
+    on_both(|world| {
+        let mut switch = switch();
+        for segments in [2, 3, 1] {
+            switch.extra_segments = segments;
+            do_twice(&*world.host, Step::MakeSwitch(switch.clone()));
+            assert_eq!(everything(&*world.host).switches[&switch.name], shown(&switch));
+            let scope = Scope::Switch { name: switch.name.clone(), home: Home::Host };
+            assert_eq!(world.host.observe(&scope).unwrap().switches[&switch.name], shown(&switch));
+        }
+        let container = world.container("a");
+        let mut port = port(1, &container);
+        port.bridge = Switch::segment_name(&switch.name, 1).unwrap();
+        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
+        do_twice(&*world.host, Step::UnplugPort { name: port.name, home: Home::Host });
+        do_twice(&*world.host, Step::RemoveSwitch { name: switch.name, home: Home::Host });
+        world.host.reap(&Home::Host).unwrap();
+        assert_eq!(everything(&*world.host), hns_planner::Observed::default());
+    });
+}
+
+#[test]
+fn a_port_is_plugged_unplugged_and_reaped() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let container = world.container("a");
+        let port = port(1, &container);
+        do_twice(&*world.host, Step::PlugPort(port.clone()));
+        let scope = Scope::Port { name: port.name.clone(), home: Home::Host };
+        let observed = world.host.observe(&scope).unwrap();
+        assert_eq!(observed.ports, [(port.name.clone(), plugged(&port))].into());
+        assert_eq!(everything(&*world.host).ports, [(port.name.clone(), plugged(&port))].into());
+        let interfaces = world.host.interfaces_in(&port.target).unwrap();
+        assert_eq!(interfaces, [name("eth0"), name("lo")]);
+        world.host.stats(&port.name, &Home::Host).unwrap();
+
+        assert_eq!(world.host.reap(&Home::Host).unwrap(), 0);
+        do_twice(&*world.host, Step::UnplugPort { name: port.name.clone(), home: Home::Host });
+        assert!(!everything(&*world.host).ports[&port.name].forwards);
+        assert!(world.host.reap(&Home::Host).unwrap() >= 1);
+        assert_eq!(world.host.reap(&Home::Host).unwrap(), 0);
+        assert_eq!(everything(&*world.host).ports, [].into());
+        assert_eq!(world.host.interfaces_in(&port.target).unwrap(), [name("lo")]);
+        do_twice(&*world.host, Step::UnplugPort { name: port.name, home: Home::Host });
+    });
+}
+
+#[test]
+fn a_port_is_plugged_again_before_the_reaper_came() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let (first, second) = (world.container("a"), world.container("b"));
+        world.host.execute(&Step::PlugPort(port(1, &first))).unwrap();
+        world.host.execute(&Step::UnplugPort { name: port(1, &first).name, home: Home::Host }).unwrap();
+        let again = port(1, &second);
+        world.host.execute(&Step::PlugPort(again.clone())).unwrap();
+        world.host.reap(&Home::Host).unwrap();
+        assert_eq!(everything(&*world.host).ports, [(again.name.clone(), plugged(&again))].into());
+        assert_eq!(world.host.interfaces_in(&again.target).unwrap(), [name("eth0"), name("lo")]);
+        assert_eq!(world.host.interfaces_in(&Target::Path(first.clone())).unwrap(), [name("lo")]);
+    });
+}
+
+#[test]
+fn many_threads_plug_and_unplug_at_once() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        world.host.execute(&Step::LoadTable).unwrap();
+        let containers: Vec<_> = (1..=24).map(|n| (n, world.container(&format!("c{n}")))).collect();
+        let host = &world.host;
+        std::thread::scope(|scope| {
+            for part in containers.chunks(3) {
+                scope.spawn(move || {
+                    for (n, container) in part {
+                        let port = port(*n, container);
+                        let address = port.addresses[0].address();
+                        host.execute(&Step::PlugPort(port.clone())).unwrap();
+                        host.execute(&Step::AddElements(vec![Element::QuietAddress(address)])).unwrap();
+                        if n % 3 == 0 {
+                            host.execute(&Step::RemoveElements(vec![Element::QuietAddress(address)]))
+                                .unwrap();
+                            host.execute(&Step::UnplugPort { name: port.name, home: Home::Host }).unwrap();
+                            host.reap(&Home::Host).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let observed = everything(&**host);
+        assert_eq!(observed.rules.unwrap().len(), 16);
+        assert_eq!(observed.ports.len(), 16);
+        assert!(observed.ports.values().all(|port| port.forwards && port.up));
+    });
+}
+
+#[test]
+fn names_that_are_taken_are_told_apart() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let (first, second) = (world.container("a"), world.container("b"));
+        world.host.execute(&Step::PlugPort(port(1, &first))).unwrap();
+        let other_name = world.host.execute(&Step::PlugPort(port(2, &first))).unwrap_err();
+        assert!(matches!(other_name, HostError::InterfaceTaken { .. }), "{other_name:?}");
+        let other_target = world.host.execute(&Step::PlugPort(port(1, &second))).unwrap_err();
+        assert!(matches!(other_target, HostError::LinkTaken { .. }), "{other_target:?}");
+        assert_eq!(everything(&*world.host).ports.len(), 1);
+    });
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    on_both(|world| {
+        let nowhere = world.path("nowhere");
+        let target = Target::Path(nowhere.clone());
+        let missing = world.host.identify(&target).unwrap_err();
+        assert!(matches!(missing, HostError::NoSuchNamespace { .. }), "{missing:?}");
+        let container = world.container("a");
+        let no_switch = world.host.execute(&Step::PlugPort(port(1, &container))).unwrap_err();
+        assert!(matches!(no_switch, HostError::NoSuchLink { .. }), "{no_switch:?}");
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let no_target = world.host.execute(&Step::PlugPort(port(1, &nowhere))).unwrap_err();
+        assert!(matches!(no_target, HostError::NoSuchNamespace { .. }), "{no_target:?}");
+        let no_port = world.host.execute(&Step::ReplugPort(port(1, &container))).unwrap_err();
+        assert!(matches!(no_port, HostError::NoSuchLink { .. }), "{no_port:?}");
+        let no_stats = world.host.stats(&port(1, &container).name, &Home::Host).unwrap_err();
+        assert!(matches!(no_stats, HostError::NoSuchLink { .. }), "{no_stats:?}");
+    });
+}
+
+#[test]
+fn a_port_that_lost_its_bridge_is_brought_back() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let container = world.container("a");
+        let port = port(1, &container);
+        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        world.unplug(&port.name);
+        assert_eq!(everything(&*world.host).ports[&port.name].bridge, None);
+        do_twice(&*world.host, Step::ReplugPort(port.clone()));
+        assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
+
+        world.host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
+        do_twice(&*world.host, Step::ReplugPort(port.clone()));
+        world.host.reap(&Home::Host).unwrap();
+        assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
+    });
+}
+
+#[test]
+fn namespaces_are_made_told_apart_and_removed() {
+    on_both(|world| {
+        let paths = ["one", "two"].map(|name| world.namespace_path(name));
+        for path in &paths {
+            do_twice(&*world.host, Step::MakeNamespace(NamespaceSpec { path: path.clone() }));
+        }
+        assert_eq!(everything(&*world.host).namespaces, BTreeSet::from(paths.clone()));
+        let identities: BTreeSet<_> =
+            [Target::Host, Target::Path(paths[0].clone()), Target::Path(paths[1].clone())]
+                .iter()
+                .map(|target| world.host.identify(target).unwrap())
+                .collect();
+        assert_eq!(identities.len(), 3);
+        for path in paths {
+            do_twice(&*world.host, Step::RemoveNamespace(NamespaceSpec { path }));
+        }
+        assert_eq!(everything(&*world.host).namespaces, [].into());
+    });
+}
+
+#[test]
+fn a_private_switch_lives_apart_from_the_host() {
+    on_both(|world| {
+        let path = world.namespace_path("private");
+        let home = Home::Apart(path.clone());
+        world.host.execute(&Step::MakeNamespace(NamespaceSpec { path: path.clone() })).unwrap();
+        let mut switch = switch();
+        switch.home = home.clone();
+        switch.gateways.clear();
+        switch.loopback = false;
+        do_twice(&*world.host, Step::MakeSwitch(switch.clone()));
+        let container = world.container("a");
+        let mut port = port(1, &container);
+        port.home = home.clone();
+        do_twice(&*world.host, Step::PlugPort(port.clone()));
+
+        assert_eq!(everything(&*world.host).switches, [].into());
+        let all = Scope::Everything { apart: vec![path.clone(), world.path("gone")] };
+        let look = || world.host.observe(&all).unwrap();
+        assert_eq!(look().switches, [(switch.name.clone(), shown(&switch))].into());
+        assert_eq!(look().ports, [(port.name.clone(), plugged(&port))].into());
+        let one =
+            world.host.observe(&Scope::Switch { name: switch.name.clone(), home: home.clone() }).unwrap();
+        assert_eq!(one.namespaces, [path.clone()].into());
+
+        do_twice(&*world.host, Step::UnplugPort { name: port.name, home: home.clone() });
+        assert!(world.host.reap(&home).unwrap() >= 1);
+        do_twice(&*world.host, Step::RemoveSwitch { name: switch.name, home: home.clone() });
+        do_twice(&*world.host, Step::RemoveNamespace(NamespaceSpec { path }));
+        assert_eq!(look(), hns_planner::Observed::default());
+        assert_eq!(world.host.reap(&home).unwrap(), 0);
+    });
+}
+
+fn elements() -> Vec<Element> {
+    let switch = name(support::SWITCH);
+    let at = |text: &str| text.parse().unwrap();
+    let range = |text: &str| text.parse::<PortRange>().unwrap();
+    let mut all = vec![
+        Element::Switch(switch.clone()),
+        Element::Internal(name("hns00000001")),
+        Element::Masquerade4(switch.clone()),
+        Element::Masquerade6(switch.clone()),
+        Element::Routed4(name("hns00000002")),
+        Element::Routed6(name("hns00000002")),
+        Element::Inside { switch: switch.clone(), prefix: "172.16.0.0/16".parse().unwrap() },
+        Element::Inside { switch: switch.clone(), prefix: "10.0.0.4/31".parse().unwrap() },
+        Element::Inside { switch: switch.clone(), prefix: "10.0.0.9/32".parse().unwrap() },
+        Element::Inside { switch, prefix: "fd00:16::/64".parse().unwrap() },
+        Element::QuietPort(name("hnv0a1b2c3d4e01")),
+    ];
+    for (to, here) in [("172.16.0.2", "127.0.0.1"), ("fd00:16::2", "::1")] {
+        all.push(Element::QuietAddress(at(to)));
+        for transport in Transport::ALL {
+            for (place, ports) in [(None, "8000-8010"), (Some(at(here)), "9000-9001")] {
+                let port = range(ports).end() + 50;
+                all.push(Element::Publish { at: place, transport, port, to: at(to), to_port: 80 });
+                all.push(Element::PublishRange { at: place, transport, ports: range(ports), to: at(to) });
+                all.push(Element::Open { address: at(to), transport, ports: range(ports) });
+            }
+            all.push(Element::Open { address: at(to), transport, ports: range("80") });
+        }
+    }
+    all
+}
+
+#[test]
+fn elements_are_shown_exactly_as_they_were_added() {
+    on_both(|world| {
+        let host = &*world.host;
+        let missing =
+            host.execute(&Step::AddElements(vec![Element::Switch(name("hns00000001"))])).unwrap_err();
+        assert!(missing.is_errno(libc::ENOENT), "{missing:?}");
+        assert_eq!(everything(host).rules, None);
+        do_twice(host, Step::LoadTable);
+        assert_eq!(everything(host).rules, Some([].into()));
+        let elements = elements();
+        do_twice(host, Step::AddElements(elements.clone()));
+        assert_eq!(everything(host).rules, Some(elements.iter().cloned().collect()));
+
+        let (some, rest) = elements.split_at(elements.len() / 2);
+        do_twice(host, Step::RemoveElements(some.to_vec()));
+        assert_eq!(everything(host).rules, Some(rest.iter().cloned().collect()));
+        do_twice(host, Step::RemoveElements(elements.clone()));
+        assert_eq!(everything(host).rules, Some([].into()));
+
+        host.execute(&Step::AddElements(elements.clone())).unwrap();
+        host.execute(&Step::LoadTable).unwrap();
+        assert_eq!(everything(host).rules, Some([].into()));
+        do_twice(host, Step::AddElements(elements.clone()));
+        world.flush_rules();
+        assert_eq!(everything(host).rules, None);
+        host.execute(&Step::RemoveElements(elements)).unwrap();
+    });
+}
+
+#[test]
+fn many_elements_are_added_and_removed_in_one_go() {
+    on_both(|world| {
+        world.host.execute(&Step::LoadTable).unwrap();
+        let to = "172.16.0.2".parse().unwrap();
+        let many: Vec<Element> = (1..=5000)
+            .map(|port| Element::Publish { at: None, transport: Transport::Tcp, port, to, to_port: port })
+            .collect();
+        do_twice(&*world.host, Step::AddElements(many.clone()));
+        assert_eq!(everything(&*world.host).rules, Some(many.iter().cloned().collect()));
+        world.host.execute(&Step::RemoveElements(many)).unwrap();
+        assert_eq!(everything(&*world.host).rules, Some([].into()));
+    });
+}
+
+#[test]
+fn a_port_that_leads_elsewhere_is_not_published_again() {
+    on_both(|world| {
+        world.host.execute(&Step::LoadTable).unwrap();
+        let publish = |port, to: &str| Element::Publish {
+            at: None,
+            transport: Transport::Tcp,
+            port,
+            to: to.parse().unwrap(),
+            to_port: 80,
+        };
+        let range = |to: &str| Element::PublishRange {
+            at: None,
+            transport: Transport::Tcp,
+            ports: "8000-8010".parse().unwrap(),
+            to: to.parse().unwrap(),
+        };
+        let first = vec![publish(80, "172.16.0.2"), publish(80, "fd00:16::2"), range("172.16.0.2")];
+        world.host.execute(&Step::AddElements(first.clone())).unwrap();
+        for taken in [publish(80, "172.16.0.3"), range("172.16.0.3")] {
+            let add = Step::AddElements(vec![publish(81, "172.16.0.3"), taken]);
+            let error = world.host.execute(&add).unwrap_err();
+            // Kernels before 6.x say EBUSY, of overlapping ranges ENOTEMPTY.
+            let errnos = [libc::EEXIST, libc::EBUSY, libc::ENOTEMPTY];
+            assert!(errnos.iter().any(|errno| error.is_errno(*errno)), "{error:?}");
+            assert_eq!(everything(&*world.host).rules, Some(first.iter().cloned().collect()));
+        }
+    });
+}
+
+#[test]
+fn a_failing_call_does_nothing_on_the_fake_host() {
+    let host = hns_host::FakeHost::new().fail_on_call(1);
+    host.execute(&Step::LoadTable).unwrap();
+    let error = host.execute(&Step::MakeSwitch(switch())).unwrap_err();
+    assert!(matches!(error, HostError::Injected { call: 1 }), "{error:?}");
+    assert_eq!(host.links(), []);
+    host.execute(&Step::MakeSwitch(switch())).unwrap();
+    assert_eq!(host.links(), [switch().name]);
+}
+
+#[test]
+fn forwarding_is_turned_on_and_stays_on() {
+    on_both(|world| {
+        do_twice(&*world.host, Step::Forward(Forwarding { v4: true, v6: false }));
+        assert_eq!(everything(&*world.host).forwarding, Forwarding { v4: true, v6: false });
+        do_twice(&*world.host, Step::Forward(Forwarding { v4: false, v6: true }));
+        assert_eq!(everything(&*world.host).forwarding, Forwarding { v4: true, v6: true });
+    });
+}
+
+#[test]
+fn the_hosts_addresses_are_told_and_its_own_switches_are_no_routes() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let addresses = world.host.addresses().unwrap();
+        assert!(addresses.contains(&(switch().name, address("172.16.0.1/16"))), "{addresses:?}");
+        assert_eq!(world.host.routes().unwrap(), []);
+    });
+}
+
+#[test]
+fn a_container_that_ends_takes_its_port_along() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let container = world.container("a");
+        let port = port(1, &container);
+        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        let watch = world.host.watch().unwrap();
+        world.remove_container(&container);
+        assert!(tells(&watch, &HostEvent::PortGone(port.name.clone())));
+        eventually!(everything(&*world.host).ports.is_empty());
+    });
+}
+
+/// Whether the watch tells this event within five seconds, whatever else it tells.
+fn tells(watch: &hns_host::Watch, wanted: &HostEvent) -> bool {
+    let limit = std::time::Duration::from_secs(5);
+    loop {
+        match watch.next_within(limit) {
+            Next::Event(event) if event == *wanted => return true,
+            Next::Event(_) => {}
+            Next::Nothing | Next::End => return false,
+        }
+    }
+}
+
+#[test]
+fn drift_is_told() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        world.host.execute(&Step::LoadTable).unwrap();
+        let (first, second) = (world.container("a"), world.container("b"));
+        let (one, two) = (port(1, &first), port(2, &second));
+        world.host.execute(&Step::PlugPort(one.clone())).unwrap();
+        world.host.execute(&Step::PlugPort(two.clone())).unwrap();
+        let watch = world.host.watch().unwrap();
+        world.unplug(&one.name);
+        assert!(tells(&watch, &HostEvent::PortChanged(one.name)));
+        world.delete_link(&two.name);
+        assert!(tells(&watch, &HostEvent::PortGone(two.name)));
+        world.flush_rules();
+        assert!(tells(&watch, &HostEvent::RulesChanged));
+        world.delete_link(&switch().name);
+        assert!(tells(&watch, &HostEvent::SwitchGone(switch().name)));
+    });
+}
+
+#[test]
+fn our_own_doing_is_no_drift() {
+    on_both(|world| {
+        let watch = world.host.watch().unwrap();
+        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let container = world.container("a");
+        let port = port(1, &container);
+        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        world.host.execute(&Step::AddElements(elements())).unwrap();
+        world.host.execute(&Step::RemoveElements(elements())).unwrap();
+        world.host.execute(&Step::UnplugPort { name: port.name, home: Home::Host }).unwrap();
+        world.host.reap(&Home::Host).unwrap();
+        world.host.execute(&Step::RemoveSwitch { name: switch().name, home: Home::Host }).unwrap();
+        world.host.execute(&Step::LoadTable).unwrap();
+        let quiet = std::time::Duration::from_millis(300);
+        assert_eq!(watch.next_within(quiet), Next::Nothing);
+    });
+}
+
+#[test]
+fn a_watch_ends_when_it_is_stopped() {
+    on_both(|world| {
+        let watch = world.host.watch().unwrap();
+        watch.stopper().stop();
+        assert_eq!(watch.next_event(), None);
+    });
+}
+
+#[test]
+fn a_leaked_switch_is_found() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let leaks = |known: &[hns_net::IfName]| {
+            let findings = world.host.diagnose(known).unwrap();
+            findings.iter().any(|finding| finding.check == "leaks" && finding.level > hns_host::Level::Ok)
+        };
+        assert!(leaks(&[]));
+        assert!(!leaks(&[switch().name]));
+    });
+}
+
+#[test]
+fn a_port_that_somebody_listens_on_is_found() {
+    on_real(|world: &World| {
+        let ports: PortRange = "1-1024".parse().unwrap();
+        let v4 = [hns_net::Family::V4];
+        let host = &world.host;
+        assert_eq!(host.port_holder(None, Transport::Tcp, ports, &v4).unwrap(), None);
+        let listener = std::net::TcpListener::bind("127.0.0.1:443").unwrap();
+        let expected = PortHolder {
+            port: 443,
+            pid: Some(std::process::id()),
+            command: Some(std::fs::read_to_string("/proc/self/comm").unwrap().trim().to_owned()),
+        };
+        assert_eq!(host.port_holder(None, Transport::Tcp, ports, &v4).unwrap(), Some(expected.clone()));
+        let exactly = Some("127.0.0.1".parse().unwrap());
+        assert_eq!(host.port_holder(exactly, Transport::Tcp, ports, &v4).unwrap(), Some(expected));
+        let elsewhere = Some("127.0.0.2".parse().unwrap());
+        assert_eq!(host.port_holder(elsewhere, Transport::Tcp, ports, &v4).unwrap(), None);
+        assert_eq!(host.port_holder(None, Transport::Sctp, ports, &v4).unwrap(), None);
+        drop(listener);
+
+        let socket = std::net::UdpSocket::bind("[::]:53").unwrap();
+        for families in [[hns_net::Family::V4], [hns_net::Family::V6]] {
+            let holder = host.port_holder(None, Transport::Udp, ports, &families).unwrap().unwrap();
+            assert_eq!((holder.port, holder.pid), (53, Some(std::process::id())), "{families:?}");
+        }
+        drop(socket);
+    });
+}

@@ -1,0 +1,210 @@
+//! Worlds to test in: a fake host, or a real one in namespaces of its own.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "test code, of which every test file uses its own part; `eventually!` is made of sleeping"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, process, thread};
+
+use hns_host::{FakeHost, Host, RealHost};
+use hns_net::{IfAddr, IfName, Mtu};
+use hns_planner::{Home, NamespaceSpec, Port, Route, Step, Switch, Target};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+/// Waits until the condition holds, at most five seconds.
+#[macro_export]
+macro_rules! eventually {
+    ($condition:expr) => {
+        $crate::support::wait_until(stringify!($condition), || $condition)
+    };
+}
+
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !condition() {
+        assert!(Instant::now() < end, "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A host and the folder for its files.
+pub struct World {
+    pub host: Box<dyn Host>,
+    fake: Option<FakeHost>,
+    folder: PathBuf,
+}
+
+impl World {
+    fn fake() -> Self {
+        let fake = FakeHost::new();
+        Self { host: Box::new(fake.clone()), fake: Some(fake), folder: PathBuf::from("/fake") }
+    }
+
+    /// Of the calling thread's namespaces.
+    pub fn real(folder: PathBuf) -> Self {
+        Self { host: Box::new(RealHost::new(folder.clone()).unwrap()), fake: None, folder }
+    }
+
+    pub fn is_real(&self) -> bool {
+        self.fake.is_none()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn namespace_path(&self, name: &str) -> PathBuf {
+        self.folder.join("netns").join(name)
+    }
+
+    /// A namespace that is not ours, as a container runtime makes one.
+    pub fn container(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        match &self.fake {
+            Some(fake) => fake.add_foreign_namespace(&path),
+            None => self.host.execute(&Step::MakeNamespace(NamespaceSpec { path: path.clone() })).unwrap(),
+        }
+        path
+    }
+
+    pub fn remove_container(&self, path: &Path) {
+        match &self.fake {
+            Some(fake) => fake.remove_foreign_namespace(path),
+            None => {
+                self.host.execute(&Step::RemoveNamespace(NamespaceSpec { path: path.to_owned() })).unwrap();
+            }
+        }
+    }
+
+    /// Another program deletes a link.
+    pub fn delete_link(&self, name: &IfName) {
+        match &self.fake {
+            Some(fake) => fake.delete_link(name),
+            None => run(&["ip", "link", "delete", name.as_str()]),
+        }
+    }
+
+    /// Another program pulls a port out of its bridge.
+    pub fn unplug(&self, name: &IfName) {
+        match &self.fake {
+            Some(fake) => fake.unplug(name),
+            None => run(&["ip", "link", "set", name.as_str(), "nomaster"]),
+        }
+    }
+
+    pub fn flush_rules(&self) {
+        match &self.fake {
+            Some(fake) => fake.flush_rules(),
+            None => run(&["nft", "flush", "ruleset"]),
+        }
+    }
+}
+
+/// Runs the test on a fake host, and on a real one where we may.
+pub fn on_both(test: impl Fn(&World) + Send + Sync) {
+    test(&World::fake());
+    on_real(test);
+}
+
+/// Runs the test on a real host only.
+pub fn on_real(test: impl Fn(&World) + Send + Sync) {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("SKIPPED on the real host: needs root");
+        return;
+    }
+    isolated(|folder| test(&World::real(folder.to_owned())));
+}
+
+/// Runs `body` on a thread with network and mount namespaces of its own.
+pub fn isolated(body: impl Fn(&Path) + Send + Sync) {
+    let folder =
+        std::env::temp_dir().join(format!("hns-host-test-{}-{:?}", process::id(), thread::current().id()));
+    let outcome = thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+                .unwrap();
+            fs::create_dir_all(&folder).unwrap();
+            run(&["ip", "link", "set", "lo", "up"]);
+            body(&folder);
+        });
+        thread.join()
+    });
+    let _ = fs::remove_dir_all(&folder);
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a program in the thread's namespaces.
+pub fn run(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+pub fn output(words: &[&str]) -> String {
+    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a program in another network namespace.
+pub fn output_in(namespace: &Path, words: &[&str]) -> String {
+    let net = format!("--net={}", namespace.display());
+    let mut all = vec!["nsenter", net.as_str()];
+    all.extend(words);
+    output(&all)
+}
+
+pub fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+pub fn address(text: &str) -> IfAddr {
+    text.parse().unwrap()
+}
+
+pub const SWITCH: &str = "hns0a1b2c3d";
+
+/// A switch with both families.
+pub fn switch() -> Switch {
+    Switch {
+        name: name(SWITCH),
+        home: Home::Host,
+        mac: "00-15-5D-00-00-01".parse().unwrap(),
+        mtu: Mtu::ETHERNET,
+        alias: "hns network nat".into(),
+        gateways: [address("172.16.0.1/16"), address("fd00:16::1/64")].into(),
+        extra_segments: 0,
+        loopback: true,
+    }
+}
+
+/// The `n`-th container's port on [`switch`].
+pub fn port(n: u8, target: &Path) -> Port {
+    Port {
+        name: name(&format!("hnv0a1b2c3d4e{n:02x}")),
+        bridge: name(SWITCH),
+        home: Home::Host,
+        target: Target::Path(target.to_owned()),
+        interface: name("eth0"),
+        mac: format!("00-15-5D-00-01-{n:02X}").parse().unwrap(),
+        mtu: Mtu::ETHERNET,
+        addresses: vec![
+            address(&format!("172.16.0.{}/16", u16::from(n) + 1)),
+            address(&format!("fd00:16::{}/64", u16::from(n) + 1)),
+        ],
+        routes: vec![route("0.0.0.0/0", "172.16.0.1"), route("::/0", "fd00:16::1")],
+    }
+}
+
+pub fn route(destination: &str, via: &str) -> Route {
+    Route { destination: destination.parse().unwrap(), via: Some(via.parse().unwrap()), metric: 0 }
+}
