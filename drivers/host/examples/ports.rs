@@ -8,7 +8,7 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hns_host::{Host, RealHost, Scope};
+use hns_host::{FlowFilter, Host, RealHost, Scope};
 use hns_net::{IfAddr, IfName, Mac, Mtu, PortRange, Transport};
 use hns_planner::{Announcement, Element, Home, NamespaceSpec, Port, Route, Step, Switch, Target};
 use nix::mount::{MsFlags, mount};
@@ -68,7 +68,7 @@ fn measure(host: &RealHost, folder: &Path, present: u16, count: u16) -> Outcome<
         times.port.time(|| host.observe(&Scope::Port { name: name.clone(), home: home.clone() }))?;
         let remove = Step::RemoveElements(elements(&port)?);
         times.remove.time(|| host.execute(&remove))?;
-        times.flush.time(|| host.flush_flows(&[port.addresses[0].address()]))?;
+        times.flush.time(|| host.flush_flows(&[FlowFilter::Of(port.addresses[0].address())]))?;
         times.unplug.time(|| host.execute(&Step::UnplugPort { name, home }))?;
     }
     times.reap.time(|| host.reap(&Home::Host))?;

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use hns_net::PortRange;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 
 use crate::netlink::{Attributes, Batch, Netlink, Subject};
-use crate::{HostError, address, sysctl};
+use crate::{FlowFilter, HostError, address, sysctl};
 
 /// `NFNL_SUBSYS_CTNETLINK`.
 const SUBSYSTEM: u16 = 1;
@@ -18,7 +19,15 @@ const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
+const STATUS: u16 = 3;
 const TUPLE_IP: u16 = 1;
+const TUPLE_PROTO: u16 = 2;
+const IP_SOURCES: [u16; 2] = [1, 3];
+const IP_DESTINATIONS: [u16; 2] = [2, 4];
+const PROTO_NUMBER: u16 = 1;
+const PROTO_DESTINATION: u16 = 3;
+/// `IPS_SRC_NAT | IPS_DST_NAT`.
+const TRANSLATED: u32 = 1 << 4 | 1 << 5;
 
 const COUNT: &str = "netfilter/nf_conntrack_count";
 
@@ -31,34 +40,125 @@ struct Flow {
     id: Option<Vec<u8>>,
 }
 
-/// Deletes every flow with one of these addresses in either direction's tuple: one walk through the table for
-/// all of them. (The kernel could filter the dump itself, but by one address in one place a walk.)
-pub(crate) fn flush(netlink: &mut Netlink, addresses: &[IpAddr]) -> Result<usize, HostError> {
+/// Deletes every flow that one of the filters means: one walk through the table for all of them. (The kernel
+/// could filter the dump itself, but by one address in one place a walk.) `own` are the host's addresses.
+pub(crate) fn flush(
+    netlink: &mut Netlink,
+    filters: &[FlowFilter],
+    own: &BTreeSet<IpAddr>,
+) -> Result<usize, HostError> {
     // Without the module nothing is tracked.
-    if addresses.is_empty() || sysctl::read(COUNT)?.is_none_or(|count| count == "0") {
+    if filters.is_empty() || sysctl::read(COUNT)?.is_none_or(|count| count == "0") {
         return Ok(0);
     }
-    let wanted: BTreeSet<IpAddr> = addresses.iter().copied().collect();
+    let wanted = Wanted::new(filters, own);
     let mut question = Batch::new();
     question.message(GET, NLM_F_DUMP, Subject::new("list", "tracked connections"), |writer| {
         writer.raw(&[0; HEADER_LEN]);
     });
-    let flows = netlink.dump(&question, |message| Flow::touching(message, &wanted))?;
+    let flows = netlink.dump(&question, |message| Flow::read(message, &wanted))?;
     for flow in &flows {
         delete(netlink, flow)?;
     }
     Ok(flows.len())
 }
 
-impl Flow {
-    /// Reads the flow if it has one of the addresses.
-    fn touching(message: &[u8], wanted: &BTreeSet<IpAddr>) -> Option<Self> {
-        let attributes = Attributes::after(HEADER_LEN, message);
-        let touches = |tuple| {
-            let mut ips = attributes.nest(tuple)?.nest(TUPLE_IP)?.each();
-            Some(ips.any(|(_, bytes)| address::ip(bytes).is_some_and(|ip| wanted.contains(&ip))))
+/// The filters, sorted for one look at each flow.
+struct Wanted<'a> {
+    own: &'a BTreeSet<IpAddr>,
+    addresses: BTreeSet<IpAddr>,
+    untranslated: BTreeSet<IpAddr>,
+    ports: Vec<(u8, PortRange)>,
+    through: Vec<(u8, PortRange, IpAddr)>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(filters: &[FlowFilter], own: &'a BTreeSet<IpAddr>) -> Self {
+        let mut wanted = Self {
+            own,
+            addresses: BTreeSet::new(),
+            untranslated: BTreeSet::new(),
+            ports: Vec::new(),
+            through: Vec::new(),
         };
-        if touches(TUPLE_ORIGINAL) != Some(true) && touches(TUPLE_REPLY) != Some(true) {
+        for filter in filters {
+            match filter {
+                FlowFilter::Of(address) => {
+                    wanted.addresses.insert(*address);
+                }
+                FlowFilter::UntranslatedOf(address) => {
+                    wanted.untranslated.insert(*address);
+                }
+                FlowFilter::UntranslatedTo(transport, ports) => {
+                    wanted.ports.push((transport.number(), *ports));
+                }
+                FlowFilter::Through(transport, ports, to) => {
+                    wanted.through.push((transport.number(), *ports, *to));
+                }
+            }
+        }
+        wanted
+    }
+
+    fn means(&self, flow: &Attributes<'_>) -> bool {
+        let [original, reply] = [TUPLE_ORIGINAL, TUPLE_REPLY].map(|tuple| flow.nest(tuple));
+        let touches = |tuple: &Option<Attributes<'_>>, set: &BTreeSet<IpAddr>| {
+            let ips = tuple.as_ref().and_then(|tuple| tuple.nest(TUPLE_IP));
+            ips.is_some_and(|ips| ips.each().any(|(_, b)| address::ip(b).is_some_and(|ip| set.contains(&ip))))
+        };
+        if touches(&original, &self.addresses) || touches(&reply, &self.addresses) {
+            return true;
+        }
+        let translated = flow.be32(STATUS).is_none_or(|status| status & TRANSLATED != 0);
+        if !translated && touches(&original, &self.untranslated) {
+            return true;
+        }
+        let Some(begun) = original.as_ref().and_then(Begun::read) else { return false };
+        let answers = reply.and_then(|reply| end(&reply, IP_SOURCES));
+        let here = begun.to.is_some_and(|to| self.own.contains(&to));
+        let through = |(number, ports, to): &(u8, PortRange, IpAddr)| {
+            begun.is_to(*number, *ports) && answers == Some(*to)
+        };
+        self.through.iter().any(through)
+            || (!translated && here && self.ports.iter().any(|(number, ports)| begun.is_to(*number, *ports)))
+    }
+}
+
+/// Where the first packet of a flow went.
+struct Begun {
+    to: Option<IpAddr>,
+    protocol: u8,
+    port: u16,
+}
+
+impl Begun {
+    /// Nothing for a protocol without ports.
+    fn read(original: &Attributes<'_>) -> Option<Self> {
+        let proto = original.nest(TUPLE_PROTO)?;
+        let port = proto.get(PROTO_DESTINATION)?.try_into().ok()?;
+        Some(Self {
+            to: end(original, IP_DESTINATIONS),
+            protocol: *proto.get(PROTO_NUMBER)?.first()?,
+            port: u16::from_be_bytes(port),
+        })
+    }
+
+    fn is_to(&self, protocol: u8, ports: PortRange) -> bool {
+        self.protocol == protocol && (ports.start()..=ports.end()).contains(&self.port)
+    }
+}
+
+/// One end of a tuple, whichever family it is of.
+fn end(tuple: &Attributes<'_>, kinds: [u16; 2]) -> Option<IpAddr> {
+    let ips = tuple.nest(TUPLE_IP)?;
+    ips.each().find(|(kind, _)| kinds.contains(kind)).and_then(|(_, bytes)| address::ip(bytes))
+}
+
+impl Flow {
+    /// Reads the flow if it is meant.
+    fn read(message: &[u8], wanted: &Wanted<'_>) -> Option<Self> {
+        let attributes = Attributes::after(HEADER_LEN, message);
+        if !wanted.means(&attributes) {
             return None;
         }
         Some(Self {

@@ -13,8 +13,8 @@ use hns_planner::{Announcement, Element, Home, Observed, Step, Target};
 
 use crate::event::Wake;
 use crate::{
-    Finding, Host, HostError, HostEvent, Level, LinkStats, NamespaceIdentity, PortHolder, Scope, Settings,
-    Watch,
+    Finding, FlowFilter, Host, HostError, HostEvent, Level, LinkStats, NamespaceIdentity, PortHolder, Scope,
+    Settings, Watch,
 };
 use kernel::{Kernel, Link, SpaceId};
 
@@ -194,7 +194,7 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn flush_flows(&self, _addresses: &[IpAddr]) -> Result<usize, HostError> {
+    fn flush_flows(&self, _filters: &[FlowFilter]) -> Result<usize, HostError> {
         // No packet ever passes here, so no connection is tracked.
         self.call().map(|_| 0)
     }

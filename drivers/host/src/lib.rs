@@ -35,6 +35,7 @@ mod listener;
 mod namespace;
 mod nat;
 mod netlink;
+mod nsid;
 mod observe;
 mod real;
 mod report;
@@ -55,7 +56,7 @@ pub use error::{HostError, KernelError};
 pub use event::{HostEvent, Next, Stopper, Watch};
 pub use fake::FakeHost;
 pub use real::RealHost;
-pub use report::{Finding, Level, LinkStats, NamespaceIdentity, PortHolder};
+pub use report::{Finding, FlowFilter, Level, LinkStats, NamespaceIdentity, PortHolder};
 
 /// How much to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,8 +103,8 @@ pub trait Host: Send + Sync + 'static {
     /// Tells the neighbours of the switch where these addresses are now.
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError>;
 
-    /// Forgets the host's tracked connections from or to any of these addresses; says how many.
-    fn flush_flows(&self, addresses: &[IpAddr]) -> Result<usize, HostError>;
+    /// Forgets the host's tracked connections that one of the filters means; says how many.
+    fn flush_flows(&self, filters: &[FlowFilter]) -> Result<usize, HostError>;
 
     fn stats(&self, port: &IfName, home: &Home) -> Result<LinkStats, HostError>;
 

@@ -15,11 +15,12 @@ use crate::nat::batch;
 use crate::nat::element::Set;
 use crate::nat::table::{self, Table};
 use crate::netlink::{self, Netlink, Pool, Senders};
+use crate::nsid::Numbers;
 use crate::veth::Style;
 use crate::{
-    BridgeNetfilter, Finding, Host, HostError, LinkStats, NamespaceIdentity, PortHolder, Scope, Settings,
-    Watch, address, announce, bridge, conntrack, diagnose, group, listener, observe, reserved_chain, ruleset,
-    stats, sysctl, veth, watch,
+    BridgeNetfilter, Finding, FlowFilter, Host, HostError, LinkStats, NamespaceIdentity, PortHolder, Scope,
+    Settings, Watch, address, announce, bridge, conntrack, diagnose, group, listener, observe,
+    reserved_chain, ruleset, stats, sysctl, veth, watch,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -33,6 +34,7 @@ pub struct RealHost {
     netfilter: Pool,
     senders: Arc<Senders>,
     announcers: announce::Sockets,
+    numbers: Numbers,
     /// Ports of the host's namespace that were unplugged since the reaper last came.
     unplugged: AtomicUsize,
     /// Held while the table of quiet ports comes or goes.
@@ -47,14 +49,17 @@ impl RealHost {
     /// The host of the calling thread's network namespace, with our run-time files in `run_dir`.
     pub fn new(run_dir: PathBuf) -> Result<Self, HostError> {
         let senders = Arc::new(Senders::default());
+        let route = Pool::new(netlink::Family::Route, Arc::clone(&senders));
+        let numbers = route.with(Numbers::below_those_given)?;
         Ok(Self {
             run_dir,
             home: Namespace::own()?,
             ipv6: sysctl::has_ipv6(),
-            route: Pool::new(netlink::Family::Route, Arc::clone(&senders)),
+            route,
             netfilter: Pool::new(netlink::Family::Netfilter, Arc::clone(&senders)),
             senders,
             announcers: announce::Sockets::default(),
+            numbers,
             unplugged: AtomicUsize::new(0),
             quiet: Mutex::new(()),
         })
@@ -136,7 +141,7 @@ impl RealHost {
         let opened = path_of_target(&port.target).map(Namespace::open).transpose()?;
         let target = opened.as_ref().unwrap_or(&self.home);
         let style = self.style(&port.home);
-        self.in_home(&port.home, |near| match veth::create(near, target, port, style) {
+        self.in_home(&port.home, |near| match veth::create(near, target, port, style, &self.numbers) {
             Err(error) if error.is_errno(libc::EEXIST) => self.plug_over(port, target, near, style),
             result => result,
         })?;
@@ -184,7 +189,7 @@ impl RealHost {
         if existing.group == group::REAP {
             // The reaper has not come yet; the name is needed now.
             veth::delete(near, &port.name)?;
-            return veth::create(near, target, port, style);
+            return veth::create(near, target, port, style, &self.numbers);
         }
         let far = &mut target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
         if veth::is_same(near, far, port)? {
@@ -341,8 +346,9 @@ impl Host for RealHost {
         self.in_home(&announcement.home, |netlink| self.announcers.announce(netlink, announcement))
     }
 
-    fn flush_flows(&self, addresses: &[IpAddr]) -> Result<usize, HostError> {
-        self.netfilter.with(|netlink| conntrack::flush(netlink, addresses))
+    fn flush_flows(&self, filters: &[FlowFilter]) -> Result<usize, HostError> {
+        let own = self.addresses()?.into_iter().map(|(_, address)| address.address()).collect();
+        self.netfilter.with(|netlink| conntrack::flush(netlink, filters, &own))
     }
 
     fn stats(&self, port: &IfName, home: &Home) -> Result<LinkStats, HostError> {

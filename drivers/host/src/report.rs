@@ -1,4 +1,8 @@
-//! What the host answers to questions.
+//! What the host is asked, and what it answers.
+
+use std::net::IpAddr;
+
+use hns_net::{PortRange, Transport};
 
 /// Traffic of a port as its endpoint sees it: received is what went into the container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -9,6 +13,20 @@ pub struct LinkStats {
     pub packets_sent: u64,
     pub dropped_received: u64,
     pub dropped_sent: u64,
+}
+
+/// Which tracked connections of the host are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlowFilter {
+    /// From or to this address, in either direction's tuple: it changes hands.
+    Of(IpAddr),
+    /// The same, as far as nothing is translated: begun while our table was away.
+    UntranslatedOf(IpAddr),
+    /// Begun to one of these ports of the host while nothing was published there. A client that goes on
+    /// sending would keep such a flow alive, and never get through (moby#8795).
+    UntranslatedTo(Transport, PortRange),
+    /// Begun to one of these ports and answered from this address: a mapping that is gone.
+    Through(Transport, PortRange, IpAddr),
 }
 
 /// The kernel's own name for a namespace: the device and inode of its file.

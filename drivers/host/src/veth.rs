@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use hns_net::{Family, IfName};
-use hns_planner::Port;
+use hns_planner::{Home, Port, Target};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -12,6 +12,7 @@ use netlink_packet_route::link::{
 
 use crate::link::{self, named, port_settings, port_state, raise, with_index, without_own_ipv6};
 use crate::netlink::{Batch, Netlink, Subject};
+use crate::nsid::Numbers;
 use crate::{HostError, address, group, sysctl};
 
 /// How the ports of this host are set up.
@@ -30,9 +31,13 @@ pub(crate) fn create(
     target: &impl AsFd,
     port: &Port,
     style: Style,
+    numbers: &Numbers,
 ) -> Result<(), HostError> {
     let bridge = link::index(home, &port.bridge)?;
     let mut batch = Batch::new();
+    if port.home == Home::Host && port.target != Target::Host {
+        numbers.give(&mut batch, target);
+    }
     batch.route(
         RouteNetlinkMessage::NewLink(pair(port, bridge, target)),
         NLM_F_CREATE | NLM_F_EXCL,

@@ -261,7 +261,9 @@ fn a_published_port_is_reached_from_everywhere_and_keeps_the_client() {
         }
 
         world.host.execute(&Step::RemoveElements(elements)).unwrap();
-        let flushed = world.host.flush_flows(&["172.16.0.2".parse().unwrap(), "fd00:16::2".parse().unwrap()]);
+        let flushed = world.host.flush_flows(
+            &["172.16.0.2", "fd00:16::2"].map(|ip| hns_host::FlowFilter::Of(ip.parse().unwrap())),
+        );
         assert!(flushed.unwrap() > 0);
         for (what, from, to, _) in cases {
             assert_eq!(ask(from, Transport::Tcp, to), None, "{what}, withdrawn");

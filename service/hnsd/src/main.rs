@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Arguments, Config};
 
 /// Threads on which requests change the host. The kernel serialises most of it; a few hide its waits.
-const HOST_THREADS: usize = 8;
+const HOST_THREADS: usize = 4;
 
 fn main() -> ExitCode {
     match run() {

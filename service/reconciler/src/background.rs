@@ -2,12 +2,12 @@
 //! periods), forgetting tracked connections, telling neighbours, repairing.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hns_host::FlowFilter;
 use hns_planner::{Announcement, Home};
 
 use crate::engine::Engine;
@@ -24,7 +24,7 @@ struct Waiting(Option<(Receiver<Chore>, Receiver<Announcement>)>);
 
 enum Chore {
     Reap,
-    Flush(Vec<IpAddr>),
+    Flush(Vec<FlowFilter>),
     RepairEverything,
     Checkpoint,
     Stop,
@@ -43,8 +43,8 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 /// ... or are that many.
 const LINKS_MAX: usize = 512;
 
-/// How many addresses gather at most before their connections are forgotten.
-const ADDRESSES_MAX: usize = 256;
+/// How many filters gather at most before the connections they mean are forgotten.
+const FLOWS_MAX: usize = 256;
 
 impl Background {
     pub fn new() -> Self {
@@ -73,9 +73,9 @@ impl Background {
         let _ = self.chores.send(Chore::Reap);
     }
 
-    pub fn flush_flows(&self, addresses: Vec<IpAddr>) {
-        if !addresses.is_empty() {
-            let _ = self.chores.send(Chore::Flush(addresses));
+    pub fn flush_flows(&self, filters: Vec<FlowFilter>) {
+        if !filters.is_empty() {
+            let _ = self.chores.send(Chore::Flush(filters));
         }
     }
 
@@ -111,7 +111,7 @@ fn reap(engine: &Weak<Engine>, chores: &Receiver<Chore>) {
             Ok(Chore::Reap) => links.count += 1,
             Ok(chore) => {
                 batch.add(chore);
-                if batch.addresses.len() >= ADDRESSES_MAX {
+                if batch.flows.len() >= FLOWS_MAX {
                     let Some(engine) = engine.upgrade() else { return };
                     std::mem::take(&mut batch).perform(&engine);
                 }
@@ -165,27 +165,27 @@ impl Links {
 struct Batch {
     repair: bool,
     checkpoint: bool,
-    addresses: BTreeSet<IpAddr>,
+    flows: BTreeSet<FlowFilter>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        !self.repair && !self.checkpoint && self.addresses.is_empty()
+        !self.repair && !self.checkpoint && self.flows.is_empty()
     }
 
     fn add(&mut self, chore: Chore) {
         match chore {
             Chore::RepairEverything => self.repair = true,
             Chore::Checkpoint => self.checkpoint = true,
-            Chore::Flush(addresses) => self.addresses.extend(addresses),
+            Chore::Flush(filters) => self.flows.extend(filters),
             Chore::Reap | Chore::Stop => {}
         }
     }
 
     fn perform(self, engine: &Engine) {
-        if !self.addresses.is_empty() {
-            let addresses: Vec<_> = self.addresses.into_iter().collect();
-            if let Err(error) = engine.host.flush_flows(&addresses) {
+        if !self.flows.is_empty() {
+            let filters: Vec<_> = self.flows.into_iter().collect();
+            if let Err(error) = engine.host.flush_flows(&filters) {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "tracked connections were not forgotten"

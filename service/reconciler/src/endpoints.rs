@@ -8,6 +8,7 @@ use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, blank_slate, fresh_id};
 use crate::error::EngineError;
+use crate::flows;
 use crate::locks::Key;
 use crate::records;
 
@@ -87,6 +88,7 @@ impl Engine {
         let done = self.execute(plan(&desired, &blank_slate()).steps)?;
         let document = self.record_endpoint(id)?;
         done.keep();
+        self.background.flush_flows(flows::before(&desired.rules));
         if let Some(announcement) = announcement {
             self.background.announce(announcement);
         }
@@ -181,7 +183,7 @@ impl Engine {
             return;
         }
         if forwarded {
-            self.background.flush_flows(endpoint.addresses().map(IfAddr::address).collect());
+            self.background.flush_flows(flows::of_endpoint(endpoint));
         }
         self.notify(NotificationType::NetworkEndpointDetached, endpoint.id(), Some(endpoint.network()));
     }

@@ -31,6 +31,7 @@ mod engine;
 mod error;
 mod events;
 mod execute;
+mod flows;
 mod locks;
 mod namespaces;
 mod networks;

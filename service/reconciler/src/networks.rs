@@ -8,6 +8,7 @@ use hns_store::{Durability, Txn};
 use crate::endpoints::removal_steps;
 use crate::engine::{Engine, fresh_id};
 use crate::error::EngineError;
+use crate::flows;
 use crate::records;
 
 impl Engine {
@@ -126,7 +127,7 @@ impl Engine {
             let mut world = self.world();
             for id in endpoints {
                 if let Ok(endpoint) = world.forget_endpoint(*id) {
-                    freed.extend(endpoint.addresses().map(hns_net::IfAddr::address));
+                    freed.extend(flows::of_endpoint(&endpoint));
                     detached.extend(endpoint.attachment().map(|_| *id));
                 }
             }

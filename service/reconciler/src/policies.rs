@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::flows;
 use crate::locks::Key;
 use crate::records;
 
@@ -66,7 +67,7 @@ impl Engine {
             steps.push(Step::RemoveElements(gone.clone()));
         }
         if !come.is_empty() {
-            steps.push(Step::AddElements(come));
+            steps.push(Step::AddElements(come.clone()));
         }
         let done = self.execute(steps)?;
         let endpoint = self.world().endpoint(id)?.clone();
@@ -76,10 +77,9 @@ impl Engine {
             format!("endpoint {id}"),
         )?;
         done.keep();
-        if !gone.is_empty() {
-            // Connections that came in by a mapping that is gone end with it.
-            self.background.flush_flows(endpoint.addresses().map(hns_net::IfAddr::address).collect());
-        }
+        // Connections that came in by a mapping that is gone end with it.
+        self.background.flush_flows(flows::through(&gone));
+        self.background.flush_flows(flows::before(&come));
         Ok(endpoint.document())
     }
 

@@ -11,6 +11,7 @@ use hns_planner::{Home, Step, Target, compile, compile_endpoint, plan};
 use crate::endpoints::announcement;
 use crate::engine::{Engine, blank_slate};
 use crate::error::EngineError;
+use crate::flows;
 use crate::locks::Key;
 
 /// What a repair did.
@@ -35,6 +36,7 @@ impl Engine {
             .map_err(|source| EngineError::Host { operation: operation(), source })?;
         let steps = plan(&desired, &observed).steps;
         let mut repaired = Repaired { steps: steps.len(), failed: 0 };
+        let had_table = observed.rules.is_some();
         for step in steps {
             if let Err(error) = self.execute_one(&step) {
                 repaired.failed += 1;
@@ -43,6 +45,9 @@ impl Engine {
                 self.clear_trouble(&port.name);
                 self.announce_again(&port.name);
             }
+        }
+        if !had_table {
+            self.background.flush_flows(flows::without_table(&desired));
         }
         self.reap_everywhere();
         self.open_reserved_chain();
