@@ -1,0 +1,357 @@
+//! Beside the host's own firewall, and beside other engines: they decide first, and we leave theirs alone.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hns_testbed::{FAR_V4, FAR_V6, Host, eventually, needs, tcp, udp};
+use hns_tests::story_support::{Container, Proto, Row, Scene, Server, Talker, check, text};
+use serde_json::Value;
+
+/// How dockerd leaves the chains of iptables (version 28, in its rules' order).
+const DOCKER: &str = "\
+for t in iptables ip6tables; do
+    $t -w -P FORWARD DROP
+    $t -w -N DOCKER; $t -w -N DOCKER-FORWARD; $t -w -N DOCKER-USER
+    $t -w -A FORWARD -j DOCKER-USER
+    $t -w -A FORWARD -j DOCKER-FORWARD
+    $t -w -A DOCKER-FORWARD -i docker0 -j ACCEPT
+    $t -w -A DOCKER ! -i docker0 -o docker0 -j DROP
+    $t -w -t nat -N DOCKER
+    $t -w -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+done
+sysctl -qw net.ipv4.ip_forward=1";
+
+/// Two containers on a network, one of which publishes its port 80 as 8080 and 8081.
+struct Pair {
+    scene: Scene,
+    network: Value,
+    web: Container,
+    app: Container,
+    _servers: Vec<Server>,
+}
+
+impl Pair {
+    fn on(scene: Scene) -> Self {
+        let network = scene.network("blue", 7, &[]);
+        let mut ports = vec![];
+        for port in ["8080:80", "8080:80/udp", "8080:80/sctp", "8081:80", "8081:80/udp", "8081:80/sctp"] {
+            ports.extend(["-p", port]);
+        }
+        let web = scene.container("blue", "web", &ports);
+        let app = scene.container("blue", "app", &[]);
+        let servers = vec![
+            Server::serve(&web.netns, &web.addresses(), 80),
+            Server::serve(&scene.lab.router().netns(), &[FAR_V4.into(), FAR_V6.into()], 80),
+        ];
+        Self { scene, network, web, app, _servers: servers }
+    }
+
+    /// From outside to a published port.
+    fn inbound(&self, port: u16, reached: bool) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (host, client) in self.scene.host_addresses().into_iter().zip(self.scene.outside.addresses()) {
+            for proto in Proto::ALL {
+                let (from, to) = (self.scene.outside.netns(), SocketAddr::new(host, port));
+                rows.push(Row { from, who: "outside", proto, to, seen: reached.then_some(client) });
+            }
+        }
+        rows
+    }
+
+    /// To the neighbour, to the outside, and in from the outside.
+    fn everything(&self) -> Vec<Row> {
+        let mut rows = self.inbound(8080, true);
+        for (to, host) in self.web.addresses().into_iter().zip(self.scene.host_addresses()) {
+            let far = if to.is_ipv4() { FAR_V4.into() } else { FAR_V6.into() };
+            let mut row = |who, proto, to, seen| {
+                let to = SocketAddr::new(to, 80);
+                rows.push(Row { from: self.app.netns.clone(), who, proto, to, seen: Some(seen) });
+            };
+            for proto in Proto::ALL {
+                row("a neighbour", proto, to, self.app.like(to));
+                row("a container to the outside", proto, far, host);
+            }
+        }
+        rows
+    }
+
+    #[track_caller]
+    fn doctor(&self) -> Vec<Value> {
+        // It ends with a failure when it finds problems.
+        let said = self.scene.hnsd.try_hnsctl(&["doctor", "-o", "json"]).stdout;
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+}
+
+#[test]
+fn the_hosts_own_rules_decide_over_published_ports() {
+    needs!(root, "nft", "iptables", "ip6tables");
+    let pair = Pair::on(Scene::new());
+    let host = &pair.scene.host;
+    let nft = |hook: &str, rule: &str| {
+        (
+            format!(
+                "nft 'add table inet mine; add chain inet mine c {{ type filter hook {hook}; }}; add rule inet mine c {rule}'"
+            ),
+            "nft delete table inet mine".to_owned(),
+        )
+    };
+    let iptables = |rule: &str| {
+        let all = |what: &str| {
+            format!(
+                "for t in iptables ip6tables; do for p in tcp udp sctp; do $t -w {what} {rule}; done; done"
+            )
+        };
+        (all("-I"), all("-D"))
+    };
+    for (install, remove) in [
+        nft("forward priority filter", "meta l4proto { tcp, udp, sctp } ct original proto-dst 8080 drop"),
+        nft("prerouting priority raw", "meta l4proto { tcp, udp, sctp } th dport 8080 drop"),
+        nft(
+            "forward priority filter + 20",
+            "meta l4proto { tcp, udp, sctp } ct original proto-dst 8080 drop",
+        ),
+        iptables("FORWARD -p $p -m conntrack --ctorigdstport 8080 -j DROP"),
+    ] {
+        host.sh(&install);
+        check(&[pair.inbound(8080, false), pair.inbound(8081, true)].concat());
+        host.sh(&remove);
+    }
+    check(&pair.inbound(8080, true));
+}
+
+#[test]
+fn our_networks_work_beside_dockers_policy_of_dropping() {
+    needs!(root, "nft", "iptables", "ip6tables");
+    // With a chain as new versions of Docker leave it, and as old ones did.
+    let closing = "for t in iptables ip6tables; do $t -w -A DOCKER-USER -j RETURN; done";
+    for after in ["true", closing] {
+        let scene = Scene::with(
+            |host| {
+                host.sh(&format!("{DOCKER}\n{after}"));
+            },
+            |hnsd| hnsd,
+        );
+        let pair = Pair::on(scene);
+        check(&pair.everything());
+        assert!(!problems(&pair.doctor()).any(|finding| text(finding, "Check") == "foreign-rules"));
+        // Docker and its firewall are as they were, but for the two rules in the chain that is kept for others.
+        let host = &pair.scene.host;
+        let forward = host.sh("iptables -w -S FORWARD; ip6tables -w -S FORWARD");
+        assert!(!forward.contains("hns") && forward.contains("-P FORWARD DROP"), "{forward}");
+        pair.scene.hnsd.hnsctl(&["network", "rm", "--force", "blue"]);
+        for tool in ["iptables", "ip6tables"] {
+            let all = host.sh(&format!("{tool}-save"));
+            let ours: Vec<&str> = all.lines().filter(|line| line.contains("hns")).collect();
+            let expected = ["-A DOCKER-USER -i hns+ -j ACCEPT", "-A DOCKER-USER -o hns+ -j ACCEPT"];
+            assert_eq!(ours, expected, "{all}");
+        }
+    }
+}
+
+#[test]
+fn docker_may_come_later_and_come_again() {
+    needs!(root, "nft", "iptables", "ip6tables");
+    let pair = Pair::on(Scene::new());
+    let host = &pair.scene.host;
+    check(&pair.everything());
+    host.sh(DOCKER);
+    eventually!(within 2 s, reserved_rules(host) == 4);
+    check(&pair.everything());
+    // Whoever cleans up by hand and restarts Docker leaves an empty chain.
+    host.sh("for t in iptables ip6tables; do $t -w -F DOCKER-USER; done");
+    eventually!(within 2 s, reserved_rules(host) == 4);
+    check(&pair.inbound(8080, true));
+}
+
+fn reserved_rules(host: &Host) -> usize {
+    let all = host.sh("iptables -w -S DOCKER-USER; ip6tables -w -S DOCKER-USER");
+    all.lines().filter(|line| line.contains("hns+") && line.contains("ACCEPT")).count()
+}
+
+fn problems(findings: &[Value]) -> impl Iterator<Item = &Value> {
+    findings.iter().filter(|finding| finding["Level"] == "Problem")
+}
+
+#[test]
+fn the_doctor_names_the_chain_that_blocks_and_its_hint_helps() {
+    needs!(root, "nft", "iptables", "ip6tables");
+    let pair = Pair::on(Scene::new());
+    let host = &pair.scene.host;
+    host.sh("for t in iptables ip6tables; do $t -w -P FORWARD DROP; done");
+    check(&pair.inbound(8080, false));
+    let findings = pair.doctor();
+    let blocking: Vec<&Value> = problems(&findings).filter(|f| f["Check"] == "foreign-rules").collect();
+    assert_eq!(blocking.len(), 2, "{findings:#?}");
+    for finding in blocking {
+        assert!(text(finding, "Detail").contains("FORWARD"), "{finding}");
+        host.sh(&text(finding, "Hint"));
+    }
+    check(&pair.everything());
+}
+
+/// A zone firewall as firewalld writes it: what no zone takes is rejected behind everybody else's rules.
+const ZONES: &str = r#"
+table inet firewalld
+delete table inet firewalld
+table inet firewalld {
+    chain filter_INPUT { type filter hook input priority filter + 10; policy accept;
+        ct state { established, related } accept
+        iifname "lo" accept
+        ct state invalid drop
+        iifname "eth0" tcp dport 22 accept
+        iifname "hns*" accept
+        meta l4proto ipv6-icmp accept
+        reject with icmpx admin-prohibited
+    }
+    chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept;
+        ct state { established, related } accept
+        ct status dnat accept
+        iifname "lo" accept
+        ct state invalid drop
+        TRUSTED
+        reject with icmpx admin-prohibited
+    }
+    chain nat_POSTROUTING { type nat hook postrouting priority srcnat + 10; policy accept; }
+}
+"#;
+
+#[test]
+fn a_default_deny_by_iptables_is_named_and_can_be_opened() {
+    needs!(root, "nft", "iptables", "ip6tables");
+    let pair = Pair::on(Scene::new());
+    let host = &pair.scene.host;
+    // As ufw does it: chains of its own behind a policy of dropping.
+    let ufw = "for t in iptables ip6tables; do
+        $t -w -P INPUT DROP; $t -w -P FORWARD DROP
+        $t -w -N ufw-before-input; $t -w -N ufw-before-forward; $t -w -N ufw-user-forward
+        $t -w -A INPUT -j ufw-before-input
+        $t -w -A FORWARD -j ufw-before-forward
+        $t -w -A ufw-before-input -i lo -j ACCEPT
+        $t -w -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+        $t -w -A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+        $t -w -A ufw-before-forward -j ufw-user-forward
+    done
+    ip6tables -w -A ufw-before-input -p icmpv6 -j ACCEPT";
+    host.sh(ufw);
+    check(&pair.inbound(8080, false));
+    let findings = pair.doctor();
+    assert_eq!(
+        problems(&findings).filter(|f| text(f, "Detail").contains("FORWARD")).count(),
+        2,
+        "{findings:#?}"
+    );
+    // `ufw route allow in on hns+` and `.. out on hns+`.
+    host.sh("for t in iptables ip6tables; do for d in -i -o; do $t -w -A ufw-user-forward $d hns+ -j ACCEPT; done; done");
+    check(&pair.everything());
+    // A reload empties its chains and fills them again, in one go.
+    host.sh("for t in iptables ip6tables; do $t-save | $t-restore; done");
+    check(&pair.everything());
+}
+
+#[test]
+fn nothing_of_a_deleted_network_is_left_in_the_rules() {
+    needs!(root, "nft");
+    let pair = Pair::on(Scene::new());
+    let host = &pair.scene.host;
+    host.sh("nft 'add table inet theirs; add chain inet theirs c { type filter hook forward priority 5; }; add rule inet theirs c accept'");
+    let theirs = host.sh("nft list table inet theirs");
+    let switch = pair.scene.switch(&pair.network);
+    assert!(host.sh("nft list table inet hns").contains(&switch));
+    pair.scene.hnsd.hnsctl(&["network", "rm", "--force", "blue"]);
+    let ours = host.sh("nft list table inet hns");
+    for left in [switch.as_str(), "10.7.0.", "fd00:7:", "8080", "elements"] {
+        assert!(!ours.contains(left), "{left} in\n{ours}");
+    }
+    assert_eq!(host.sh("nft list table inet theirs"), theirs);
+    let left = || host.links().into_iter().filter(|link| link.starts_with("hn")).collect::<Vec<_>>();
+    eventually!(if left().is_empty() { Ok(()) } else { Err(left()) });
+}
+
+/// Stories that measure time or count every packet.
+mod alone {
+    use super::*;
+
+    #[test]
+    fn a_flushed_ruleset_is_repaired_within_a_second() {
+        needs!(root, "nft");
+        let pair = Pair::on(Scene::new());
+        let host = &pair.scene.host;
+        let foreign = "nft 'add table inet theirs; add chain inet theirs c { type filter hook forward priority 5; }; add rule inet theirs c counter'";
+        for at in pair.scene.host_addresses() {
+            host.sh(foreign);
+            let client = pair.scene.outside.netns();
+            eventually!(udp::ask(&client, (at, 8080)));
+            let stream = udp::Stream::start(&client, (at, 8080), 500);
+            host.sh("nft flush ruleset");
+            let flushed = Instant::now();
+            // A new connection, too: from a port that the host has never seen.
+            eventually!(within 1 s, host.sh("nft list map inet hns publish4 2>/dev/null || true").contains("8080"));
+            eventually!(within 1 s, tcp::ask(&client, (at, 8081)));
+            assert!(flushed.elapsed() < Duration::from_secs(1), "{:?}", flushed.elapsed());
+            let report = stream.stop();
+            assert!(report.sent > report.lost, "{report:?}");
+            assert!(report.longest_gap < Duration::from_secs(1), "{report:?}");
+            // What others had is theirs to restore.
+            assert!(!host.try_sh("nft list table inet theirs").success());
+            check(&pair.everything());
+        }
+    }
+
+    #[test]
+    fn a_client_that_sent_while_the_rules_were_away_gets_through_afterwards() {
+        needs!(root, "nft");
+        let pair = Pair::on(Scene::new());
+        let (host, client) = (&pair.scene.host, pair.scene.outside.netns());
+        for at in pair.scene.host_addresses() {
+            let far = if at.is_ipv4() { FAR_V4.into() } else { FAR_V6.into() };
+            host.sh("nft flush ruleset");
+            let flushed = Instant::now();
+            // Each begins in another moment of the gap, and none falls silent.
+            let mut talkers: Vec<Talker> = Vec::new();
+            loop {
+                talkers.push(Talker::open(&pair.app.netns, SocketAddr::new(far, 80)));
+                talkers.push(Talker::open(&client, SocketAddr::new(at, 8080)));
+                talkers.iter().for_each(Talker::shout);
+                if talkers.last().is_some_and(|newest| newest.say().is_ok()) {
+                    break;
+                }
+                assert!(flushed.elapsed() < Duration::from_secs(1), "not repaired");
+            }
+            for talker in talkers {
+                eventually!(talker.say());
+            }
+        }
+    }
+
+    #[test]
+    fn a_zone_firewall_and_its_reloads_do_not_disturb_us() {
+        needs!(root, "nft");
+        let pair = Pair::on(Scene::new());
+        let (host, client) = (&pair.scene.host, pair.scene.outside.netns());
+        let load = |trusted: &str| {
+            let file = host.folder().join("zones.nft");
+            std::fs::write(&file, ZONES.replace("TRUSTED", trusted))
+                .expect("the host's folder can be written");
+            host.run(&["nft", "-f", &file.display().to_string()]);
+        };
+        // While no zone has our switches, published ports work and nothing goes out; the doctor says who is in the way.
+        load("");
+        check(&pair.inbound(8080, true));
+        let far = SocketAddr::new(FAR_V4.into(), 80);
+        assert!(tcp::ask(&pair.app.netns, far).is_err());
+        let findings = pair.doctor();
+        let named =
+            |finding: &Value| text(finding, "Detail").contains("filter_FORWARD") && finding["Level"] != "Ok";
+        assert!(findings.iter().any(named), "{findings:#?}");
+        // With our switches in its trusted zone everything works, also while it is loaded again and again.
+        load("iifname \"hns*\" accept");
+        check(&pair.everything());
+        let stream = udp::Stream::start(&client, (pair.scene.host.v4(), 8080), 500);
+        for _ in 0..10 {
+            load("iifname \"hns*\" accept");
+        }
+        let report = stream.stop();
+        assert_eq!(report.lost, 0, "{report:?}");
+    }
+}
