@@ -194,25 +194,6 @@ pub(crate) fn remove_loopback_route(batch: &mut Batch, link: u32) {
     );
 }
 
-/// Drops the route for multicast that the kernel gives each link with IPv6. Whenever any link changes, the
-/// kernel walks through all such routes, which with thousands of ports takes longer than all else together;
-/// a port has no address to send multicast from.
-pub(crate) fn remove_multicast_route(batch: &mut Batch, link: u32) {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet6;
-    message.header.destination_prefix_length = 8;
-    message.header.table = TABLE_LOCAL;
-    message.header.kind = RouteType::Multicast;
-    let all_multicast = Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0);
-    message.attributes.push(RouteAttribute::Destination(IpAddr::V6(all_multicast).into()));
-    message.attributes.push(RouteAttribute::Oif(link));
-    batch.route(
-        RouteNetlinkMessage::DelRoute(message),
-        0,
-        Subject::new("remove", "multicast route of a port").fine_if(&[libc::ESRCH]),
-    );
-}
-
 /// The links that have such a route to `::1`.
 pub(crate) fn loopback_links(netlink: &mut Netlink) -> Result<Vec<u32>, HostError> {
     let mut question = Batch::new();

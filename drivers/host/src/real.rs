@@ -156,7 +156,10 @@ impl RealHost {
             let _ = self.unplug(&port.name, &port.home);
             return configured;
         }
-        self.in_home(&port.home, |near| veth::settle(near, port, self.ipv6))
+        self.in_home(&port.home, |near| {
+            link::settle(near, &port.name);
+            Ok(())
+        })
     }
 
     fn configure(&self, port: &Port, target: &Namespace, far: &mut Netlink) -> Result<(), HostError> {
@@ -323,7 +326,8 @@ impl Host for RealHost {
                 let style = self.style(&port.home);
                 self.in_home(&port.home, |netlink| {
                     veth::replug(netlink, port, style)?;
-                    veth::settle(netlink, port, self.ipv6)
+                    link::settle(netlink, &port.name);
+                    Ok(())
                 })
             }
             Step::UnplugPort { name, home } => self.unplug(name, home),

@@ -137,18 +137,6 @@ pub(crate) fn configure(target: &mut Netlink, port: &Port, ipv6: bool) -> Result
     target.execute(&batch)
 }
 
-/// Lets frames pass from now on, once both ends are up.
-pub(crate) fn settle(home: &mut Netlink, port: &Port, ipv6: bool) -> Result<(), HostError> {
-    link::settle(home, &port.name);
-    // Only now has the kernel given it one.
-    if ipv6 && let Some(index) = link::find_index(home, &port.name)? {
-        let mut batch = Batch::new();
-        address::remove_multicast_route(&mut batch, index);
-        home.execute(&batch)?;
-    }
-    Ok(())
-}
-
 /// Whether the existing link `name` is this very port: its other end is the vNIC asked for.
 pub(crate) fn is_same(home: &mut Netlink, target: &mut Netlink, port: &Port) -> Result<bool, HostError> {
     let Some(near) = link::find(home, &port.name)? else { return Ok(false) };
