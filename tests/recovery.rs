@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may say that something must be there")]
 
+use std::time::{Duration, Instant};
+
 use hns_store::{Durability, SqliteStore, Store, Txn};
 use hns_testbed::{Api, Hnsd, Host, Lab, eventually, needs};
 use serde_json::{Value, json};
@@ -57,6 +59,31 @@ fn two_hundred_kills_at_random_moments_lose_nothing_and_leave_nothing_in_all_rou
     let lab = Lab::new();
     let report = hns_testbed::crash::rounds(&lab.host("host"), seed, u32::try_from(rounds).unwrap());
     assert!(report.acknowledged > rounds && report.unanswered > 0, "seed {seed}: {report}");
+}
+
+/// The first start makes the network `nat`, once, however often it takes a start to get there.
+#[test]
+fn a_first_start_that_is_killed_is_made_up_for_by_the_next() {
+    needs!(root, "nft", "ip");
+    let lab = Lab::new();
+    let host = lab.host("h1");
+    for number in 0..12_u64 {
+        let setup = Hnsd::builder(&host).named(&format!("start{number}"));
+        let mut first = setup.launch();
+        let end = Instant::now() + Duration::from_millis(number * 12);
+        while Instant::now() < end {
+            std::thread::yield_now();
+        }
+        first.kill9();
+        let hnsd = setup.start();
+        let networks = get(&mut hnsd.api(), "/v2/networks");
+        assert_eq!(networks.as_array().unwrap().len(), 1, "killed after {} ms: {networks:#}", number * 12);
+        assert_eq!(networks[0]["Ipams"][0]["Subnets"][0]["IpAddressPrefix"], "172.16.0.0/16");
+        // What earlier rounds had made with other state directories is nobody's, and goes.
+        let switch = text(&networks[0]["Health"]["Extra"]["Switch"]).to_owned();
+        let ours: Vec<String> = host.links().into_iter().filter(|name| name.starts_with("hn")).collect();
+        assert_eq!(ours, [switch]);
+    }
 }
 
 #[test]

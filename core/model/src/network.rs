@@ -12,12 +12,14 @@ use crate::ipam::Pool;
 use crate::mac_pool::MacPool;
 use crate::prefix;
 
-/// How many endpoints one bridge of a network takes. A Linux bridge has 1,023 ports; the rest of them is
-/// for the links that join bridges.
-pub const PORTS_PER_SEGMENT: u16 = 1_000;
+/// How many endpoints one bridge of a network takes. A Linux bridge has 1,023 ports, but a broadcast is copied
+/// to each of them at once, and a processor's queue holds 1,000 frames (`net.core.netdev_max_backlog`): with
+/// more ports the answer that follows the copies, or a copy itself, is lost. With 800, two bridges still get
+/// all copies and answers through, one after the other.
+pub const PORTS_PER_SEGMENT: u16 = 800;
 
 /// How many bridges a network grows to.
-pub const SEGMENTS_MAX: u16 = 23;
+pub const SEGMENTS_MAX: u16 = 29;
 
 /// Key of `AdditionalParams` under which a MAC pool of the server's choice is marked in the record.
 const GROWING: &str = "MacPoolChosen";
