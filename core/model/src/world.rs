@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use hns_hcn as hcn;
 use hns_net::{Cidr, Guid};
@@ -15,6 +16,8 @@ pub struct World {
     networks: BTreeMap<Guid, Network>,
     endpoints: BTreeMap<Guid, Endpoint>,
     namespaces: BTreeMap<Guid, Namespace>,
+    /// Which namespace stands for a path, so that thousands of pods do not make the next one slower.
+    paths: BTreeMap<PathBuf, Guid>,
     pub(crate) ports: PortBook,
     /// Counts objects, so that lists come in order of creation (rule Q3).
     order: u64,
@@ -257,9 +260,9 @@ impl World {
             return Err(ModelError::IdTaken(id));
         }
         if let Some(path) = &document.params.path
-            && let Some(same) = self.namespaces.values().find(|other| other.path() == Some(path))
+            && let Some(holder) = self.paths.get(path)
         {
-            return Err(ModelError::NamespaceTaken { path: path.display().to_string(), holder: same.id });
+            return Err(ModelError::NamespaceTaken { path: path.display().to_string(), holder: *holder });
         }
         document.id = Some(id);
         document.resources.retain(|resource| matches!(resource, hcn::Resource::Container(_)));
@@ -288,20 +291,27 @@ impl World {
         self.compartment = self.compartment.max(document.compartment + 1);
         let order = self.next_order();
         let members = std::collections::BTreeSet::new();
+        if let Some(path) = &document.params.path {
+            self.paths.insert(path.clone(), id);
+        }
         self.namespaces.insert(id, Namespace { id, document, origin, members, joins: 0, order });
         &self.namespaces[&id]
     }
 
     /// Says where a namespace of ours was made, before it is shown to anyone.
-    pub fn locate_namespace(&mut self, id: Guid, path: std::path::PathBuf) -> Result<&Namespace, ModelError> {
-        let namespace = self.namespace_mut(id)?;
-        namespace.document.params.path = Some(path);
-        Ok(namespace)
+    pub fn locate_namespace(&mut self, id: Guid, path: PathBuf) -> Result<&Namespace, ModelError> {
+        self.namespace_mut(id)?.document.params.path = Some(path.clone());
+        self.paths.insert(path, id);
+        self.namespace(id)
     }
 
     /// Takes a namespace out. Its endpoints are detached first, by [`World::release_attachment`].
     pub fn forget_namespace(&mut self, id: Guid) -> Result<Namespace, ModelError> {
-        self.namespaces.remove(&id).ok_or(ModelError::NamespaceNotFound(id))
+        let namespace = self.namespaces.remove(&id).ok_or(ModelError::NamespaceNotFound(id))?;
+        if let Some(path) = namespace.path() {
+            self.paths.remove(path);
+        }
+        Ok(namespace)
     }
 
     pub fn namespace(&self, id: Guid) -> Result<&Namespace, ModelError> {
