@@ -230,6 +230,15 @@ fn a_second_daemon_refuses_and_leaves_the_first_alone() {
     let said = refusal(&mut second.launch());
     assert!(said.contains("another daemon listens on"), "{said}");
 
+    // With everything of its own: in one network namespace it would take what is there for leftovers.
+    let mut second = Setting::new(&host, "fourth");
+    for name in ["state_dir", "run_dir", "socket"] {
+        let path = second.path(name);
+        second.say(By::Flag, name, &path);
+    }
+    let said = refusal(&mut second.launch());
+    assert!(said.contains("another hnsd serves this network namespace"), "{said}");
+
     assert_eq!((host.links(), host.sh("nft list ruleset")), before);
     assert!(web.ping([172, 16, 0, 1]));
     assert_eq!(networks(hnsd.socket()).len(), 1);

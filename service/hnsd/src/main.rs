@@ -3,6 +3,7 @@
 mod config;
 mod log;
 
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let store = open_store(&config)?;
     let groups = [config.group.as_str(), config.read_group.as_str()];
     let listener = Listener::bind(&config.socket, &groups).await?;
+    let _claim = claim_namespace()?;
     let engine = start_engine(&config, store)?;
     let stopping = CancellationToken::new();
     let api = Api {
@@ -78,6 +80,20 @@ fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
     make_folder(&config.state_dir)?;
     SqliteStore::open(&config.state_dir.join("hns.db"))
         .with_context(|| format!("cannot open the state directory {}", config.state_dir.display()))
+}
+
+/// Two daemons in one network namespace would each take the other's objects for leftovers. The lock is the
+/// namespace's own file, so it goes with the process, whatever ends it.
+fn claim_namespace() -> anyhow::Result<File> {
+    const PATH: &str = "/proc/self/ns/net";
+    let namespace = File::open(PATH).with_context(|| format!("cannot open {PATH}"))?;
+    match namespace.try_lock() {
+        Ok(()) => Ok(namespace),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!("another hnsd serves this network namespace; stop it first, or use its socket")
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {PATH}")),
+    }
 }
 
 fn start_engine(config: &Config, store: SqliteStore) -> anyhow::Result<Arc<Engine>> {
