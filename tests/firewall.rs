@@ -121,6 +121,81 @@ fn the_hosts_own_rules_decide_over_published_ports() {
 }
 
 #[test]
+fn a_port_closed_in_the_input_hook_is_closed_for_mappings_too() {
+    needs!(root, "nft", "iptables", "ip6tables");
+    let pair = Pair::on(Scene::new());
+    let host = &pair.scene.host;
+    let nft = |rules: &str| {
+        let rules: String =
+            rules.split("; ").map(|rule| format!("; add rule inet filter input {rule}")).collect();
+        let chain = "add chain inet filter input { type filter hook input priority 0; }";
+        let install = format!("nft 'add table inet filter; {chain}{rules}'");
+        (install, "nft delete table inet filter".to_owned())
+    };
+    let iptables = |target: &str| {
+        let chain = "for t in iptables ip6tables; do $t -w -N user; $t -w -A INPUT -j user; for p in tcp udp sctp; do";
+        let install = format!("{chain} $t -w -A user -p $p --dport 8080 -j {target}; done; done");
+        (
+            install,
+            "for t in iptables ip6tables; do $t -w -F INPUT; $t -w -F user; $t -w -X user; done".to_owned(),
+        )
+    };
+    let all = "meta l4proto { tcp, udp, sctp } th dport";
+    for (install, remove) in [
+        nft(&format!("ct state established,related accept; iif lo accept; {all} 8080 drop")),
+        nft(&format!("{all} {{ 8080, 8090-8099 }} reject")),
+        nft("tcp dport 8080 drop; udp dport 8000-8080 drop; sctp dport 8080 drop"),
+        iptables("DROP"),
+        iptables("REJECT"),
+    ] {
+        host.sh(&install);
+        eventually!(within 1 s, closed(host) >= 6);
+        check(&[pair.inbound(8080, false), pair.inbound(8081, true)].concat());
+        // Neighbours and the host itself are not kept from each other.
+        for to in pair.web.addresses() {
+            eventually!(tcp::ask(&pair.app.netns, (to, 80)));
+        }
+        eventually!(tcp::ask(&host.netns(), (host.v4(), 8080)));
+        host.sh(&remove);
+        eventually!(within 1 s, closed(host) == 0);
+        check(&pair.inbound(8080, true));
+    }
+    // What the host accepts, or closes for others only, stays open.
+    let [v4, v6] = pair.scene.outside.addresses()[..] else { panic!("an address of each family") };
+    for rules in [
+        format!("ip saddr {v4} accept; ip6 saddr {v6} accept; {all} 8080 drop"),
+        format!("{all} 8080 accept; {all} 8080 drop"),
+        format!("ip saddr 10.0.0.0/8 {all} 8080 drop; {all} 8082 drop"),
+    ] {
+        let (install, remove) = nft(&rules);
+        host.sh(&install);
+        let other = "nft 'add rule inet filter input tcp dport 9 drop'";
+        host.sh(other);
+        eventually!(within 1 s, host.sh("nft -n list set inet hns host_drops4").contains(". 6 . 9"));
+        check(&pair.inbound(8080, true));
+        host.sh(&remove);
+        eventually!(within 1 s, closed(host) == 0);
+    }
+    // A restored table obeys at once, and the doctor tells.
+    host.sh(&nft(&format!("{all} 8080 drop")).0);
+    eventually!(within 1 s, closed(host) == 6);
+    host.sh("nft delete table inet hns");
+    eventually!(within 1 s, closed(host) == 6);
+    check(&[pair.inbound(8080, false), pair.inbound(8081, true)].concat());
+    let findings = pair.doctor();
+    let told =
+        |finding: &&Value| text(finding, "Detail").contains("it also holds for published ports: sctp 8080");
+    assert_eq!(findings.iter().filter(told).count(), 1, "{findings:#?}");
+}
+
+/// How many drops of the host's input hook our table holds.
+fn closed(host: &Host) -> usize {
+    let sets = host.sh("for s in 4 6; do nft -n list set inet hns host_drops$s 2>/dev/null || true; done");
+    // Beside the types of its fields, a set shows two dots for each element.
+    sets.lines().filter(|line| !line.contains("type ")).map(|line| line.matches(" . ").count() / 2).sum()
+}
+
+#[test]
 fn our_networks_work_beside_dockers_policy_of_dropping() {
     needs!(root, "nft", "iptables", "ip6tables");
     // With a chain as new versions of Docker leave it, and as old ones did.

@@ -20,6 +20,9 @@ pub enum HostEvent {
     /// Another program changed or removed our table, or the chain that Docker reserves for others (see
     /// [`open_reserved_chain`](crate::Host::open_reserved_chain)). Our own changes are not told.
     RulesChanged,
+    /// Another program changed tables of its own, which may be the host's firewall (see
+    /// [`follow_host_firewall`](crate::Host::follow_host_firewall)).
+    HostFirewallChanged,
     /// Another program's route or address now leads to this prefix.
     RoutesChanged(Cidr),
     /// Events were lost: observe everything.

@@ -30,6 +30,7 @@ mod error;
 mod event;
 mod fake;
 pub mod group;
+mod input_drops;
 mod link;
 mod listener;
 mod namespace;
@@ -138,4 +139,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Accepts our switches in the chain that Docker reserves for others, where there is one.
     fn open_reserved_chain(&self) -> Result<(), HostError>;
+
+    /// Makes port mappings obey what the host's own firewall drops of what comes to the host itself; says how
+    /// many such drops there are. To be called whenever [`HostEvent::HostFirewallChanged`] is told, and after
+    /// [`Step::LoadTable`].
+    fn follow_host_firewall(&self) -> Result<usize, HostError>;
 }

@@ -19,7 +19,7 @@ use crate::nsid::Numbers;
 use crate::veth::Style;
 use crate::{
     BridgeNetfilter, Finding, FlowFilter, Host, HostError, LinkStats, NamespaceIdentity, PortHolder, Scope,
-    Settings, Watch, address, announce, bridge, conntrack, diagnose, group, listener, observe,
+    Settings, Watch, address, announce, bridge, conntrack, diagnose, group, input_drops, listener, observe,
     reserved_chain, ruleset, stats, sysctl, veth, watch,
 };
 
@@ -39,6 +39,8 @@ pub struct RealHost {
     unplugged: AtomicUsize,
     /// Held while the table of quiet ports comes or goes.
     quiet: Mutex<()>,
+    /// Held while the rules of the host's firewall are compared with what we hold of them.
+    following: Mutex<()>,
 }
 
 fn names_quiet_ports(elements: &[Element]) -> bool {
@@ -62,6 +64,7 @@ impl RealHost {
             numbers,
             unplugged: AtomicUsize::new(0),
             quiet: Mutex::new(()),
+            following: Mutex::new(()),
         })
     }
 
@@ -429,5 +432,10 @@ impl Host for RealHost {
 
     fn open_reserved_chain(&self) -> Result<(), HostError> {
         self.netfilter.with(reserved_chain::open)
+    }
+
+    fn follow_host_firewall(&self) -> Result<usize, HostError> {
+        let _alone = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        self.netfilter.with(input_drops::follow)
     }
 }

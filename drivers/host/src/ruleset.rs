@@ -20,6 +20,8 @@ pub(crate) struct Chain {
     pub name: String,
     /// Of a base chain.
     pub hook: Option<u32>,
+    /// Of a base chain: whether it is for filtering, rather than for translating or rerouting.
+    pub filters: bool,
     pub drops_by_default: bool,
 }
 
@@ -120,6 +122,7 @@ fn read_chain(message: &[u8]) -> Option<Chain> {
         table: attributes.text(wire::chain::TABLE)?.to_owned(),
         name: attributes.text(wire::chain::NAME)?.to_owned(),
         hook: hook.and_then(|hook| hook.be32(wire::chain::HOOK_NUMBER)),
+        filters: attributes.text(wire::chain::KIND) == Some("filter"),
         drops_by_default: attributes.be32(wire::chain::POLICY) == Some(0),
     })
 }
@@ -232,6 +235,7 @@ pub(crate) mod expression {
     pub(crate) const CMP_OPERATION: u16 = 2;
     pub(crate) const CMP_DATA: u16 = 3;
     pub(crate) const CMP_EQUAL: u32 = 0;
+    pub(crate) const CMP_NOT_EQUAL: u32 = 1;
 
     pub(crate) const COUNTER_BYTES: u16 = 1;
     pub(crate) const COUNTER_PACKETS: u16 = 2;
@@ -242,6 +246,7 @@ pub(crate) mod expression {
     pub(crate) const VERDICT_CHAIN: u16 = 2;
     pub(crate) const DROP: i32 = 0;
     pub(crate) const ACCEPT: i32 = 1;
+    pub(crate) const CONTINUE: i32 = -1;
     pub(crate) const JUMP: i32 = -3;
     pub(crate) const GOTO: i32 = -4;
     pub(crate) const RETURN: i32 = -5;

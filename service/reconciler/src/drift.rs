@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hns_host::{HostEvent, Next, Watch};
 use hns_net::IfName;
@@ -13,6 +13,9 @@ use crate::error::EngineError;
 /// How long events gather: one deed of somebody else's (`nft flush ruleset`, a deleted bridge with its
 /// ports) makes many.
 const GATHER: Duration = Duration::from_millis(30);
+
+/// How long they gather at most, when others go on and on (an engine that builds its chains).
+const GATHER_MAX: Duration = Duration::from_millis(300);
 
 /// How many gather at most before something is done about them.
 const GATHERED_MAX: usize = 2048;
@@ -46,7 +49,10 @@ fn follow(engine: &Weak<Engine>, watch: &Watch) {
         match next {
             Next::Event(event) => {
                 drift.add(event, &engine);
-                if drift.ports.len() < GATHERED_MAX {
+                if !drift.is_empty() {
+                    drift.since.get_or_insert_with(Instant::now);
+                }
+                if !drift.is_ripe() {
                     continue;
                 }
             }
@@ -62,11 +68,18 @@ fn follow(engine: &Weak<Engine>, watch: &Watch) {
 struct Drift {
     everything: Option<&'static str>,
     ports: BTreeSet<IfName>,
+    host_firewall: bool,
+    /// When the first of it was told.
+    since: Option<Instant>,
 }
 
 impl Drift {
     fn is_empty(&self) -> bool {
-        self.everything.is_none() && self.ports.is_empty()
+        self.everything.is_none() && self.ports.is_empty() && !self.host_firewall
+    }
+
+    fn is_ripe(&self) -> bool {
+        self.ports.len() >= GATHERED_MAX || self.since.is_some_and(|since| since.elapsed() > GATHER_MAX)
     }
 
     fn add(&mut self, event: HostEvent, engine: &Engine) {
@@ -82,6 +95,7 @@ impl Drift {
             }
             HostEvent::SwitchGone(_) | HostEvent::SwitchChanged(_) => {}
             HostEvent::RulesChanged => self.everything = Some("another program changed our table"),
+            HostEvent::HostFirewallChanged => self.host_firewall = true,
             HostEvent::Overrun => self.everything = Some("events were lost"),
             HostEvent::RoutesChanged(prefix) => {
                 for (network, ours) in engine.world().networks_overlapping(prefix) {
@@ -99,6 +113,9 @@ impl Drift {
         if let Some(cause) = self.everything {
             engine.repair_everything_and_log(cause);
             return;
+        }
+        if self.host_firewall {
+            engine.follow_host_firewall();
         }
         for port in &self.ports {
             engine.repair_port(port);

@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_hcn::{Notification, NotificationType};
@@ -47,6 +47,8 @@ pub struct Engine {
     pub(crate) identities: Mutex<HashMap<Guid, NamespaceIdentity>>,
     world: Mutex<World>,
     commits: AtomicU64,
+    /// How many drops of the host's own firewall published ports obey.
+    pub(crate) host_drops: AtomicUsize,
 }
 
 /// After how many commits the store is checkpointed behind the requests: well before SQLite would do it
@@ -71,6 +73,7 @@ impl Engine {
             identities: Mutex::default(),
             world: Mutex::default(),
             commits: AtomicU64::new(0),
+            host_drops: AtomicUsize::new(0),
         })
     }
 

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, NotificationType, RequestType};
 use hns_host::Scope;
 use hns_model::{ModelError, Network, Surroundings};
@@ -77,6 +79,23 @@ impl Engine {
                 error = &error as &dyn std::error::Error,
                 "Docker's DOCKER-USER chain was not opened"
             );
+        }
+    }
+
+    /// Port mappings obey what the host's firewall drops of what comes to the host itself.
+    pub(crate) fn follow_host_firewall(&self) {
+        match self.host.follow_host_firewall() {
+            Ok(drops) => {
+                if self.host_drops.swap(drops, Ordering::Relaxed) != drops {
+                    tracing::info!(drops, "published ports follow the host's own firewall");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "published ports do not follow the host's own firewall"
+                );
+            }
         }
     }
 

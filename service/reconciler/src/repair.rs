@@ -51,6 +51,7 @@ impl Engine {
         }
         self.reap_everywhere();
         self.open_reserved_chain();
+        self.follow_host_firewall();
         Ok(repaired)
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::finding;
+use crate::input_drops;
 use crate::nat::table::NAME;
 use crate::nat::wire::family;
 use crate::netlink::Netlink;
@@ -24,7 +25,7 @@ pub(crate) fn findings(netlink: &mut Netlink) -> Result<Vec<Finding>, HostError>
         let finding = match chain.hook {
             Some(FORWARD) => forward(chain, &chains, &rules),
             Some(PREROUTING) => passing(chain, "prerouting", "ports that are published", &rules),
-            Some(INPUT) => passing(chain, "input", "containers that speak to the host itself", &rules),
+            Some(INPUT) => input(netlink, chain, &rules)?,
             _ => None,
         };
         findings.extend(finding);
@@ -63,6 +64,26 @@ fn passing(chain: &Chain, hook: &str, concerns: &str, rules: &[Rule]) -> Option<
     }
     let detail = format!("{} (hook {hook}: it decides over {concerns})", describe(chain, &drops));
     Some(finding(FOREIGN, Level::Warn, detail))
+}
+
+/// What is closed there by name is closed for published ports, too.
+fn input(netlink: &mut Netlink, chain: &Chain, rules: &[Rule]) -> Result<Option<Finding>, HostError> {
+    let drops = if input_drops::decides_over_input(chain) {
+        input_drops::of_chain(netlink, chain)?
+    } else {
+        Vec::new()
+    };
+    let mut finding = passing(chain, "input", "containers that speak to the host itself", rules);
+    if let Some(finding) = &mut finding {
+        if !drops.is_empty() {
+            let list = input_drops::describe(&drops);
+            finding.detail.push_str(&format!("; it also holds for published ports: {list}"));
+        }
+        if chain.drops_by_default {
+            finding.detail.push_str("; its policy does not hold for published ports");
+        }
+    }
+    Ok(finding)
 }
 
 fn describe(chain: &Chain, drops: &BTreeSet<String>) -> String {

@@ -31,7 +31,12 @@ enum Change {
 /// Adds the elements in one transaction. Those that are there already stay.
 pub(crate) fn add(netlink: &mut Netlink, elements: &[Element]) -> Result<(), HostError> {
     let members: Vec<Member> = elements.iter().flat_map(members).collect();
-    netlink.execute(&transaction(Change::Add, &members))
+    netlink.execute(&transaction(&[(Change::Add, &members)]))
+}
+
+/// Takes the place of `gone` with `new` in one transaction.
+pub(crate) fn exchange(netlink: &mut Netlink, gone: &[Member], new: &[Member]) -> Result<(), HostError> {
+    netlink.execute(&transaction(&[(Change::Remove, gone), (Change::Add, new)]))
 }
 
 /// Removes the elements in one transaction. The kernel refuses one that removes what is not there (and takes
@@ -39,7 +44,7 @@ pub(crate) fn add(netlink: &mut Netlink, elements: &[Element]) -> Result<(), Hos
 pub(crate) fn remove(netlink: &mut Netlink, elements: &[Element]) -> Result<(), HostError> {
     let mut members: Vec<Member> = elements.iter().flat_map(members).collect();
     for _ in 0..REMOVE_TRIES_MAX {
-        match netlink.execute(&transaction(Change::Remove, &members)) {
+        match netlink.execute(&transaction(&[(Change::Remove, &members)])) {
             Err(error) if is_missing(&error) => {}
             result => return result,
         }
@@ -72,14 +77,19 @@ pub(crate) fn is_missing(error: &HostError) -> bool {
     error.is_errno(libc::ENOENT) || error.is_errno(libc::EAFNOSUPPORT) || error.is_errno(libc::EOPNOTSUPP)
 }
 
-fn transaction(change: Change, members: &[Member]) -> Batch {
-    let mut by_set: BTreeMap<Set, Vec<&Member>> = BTreeMap::new();
-    for member in members {
-        by_set.entry(member.set).or_default().push(member);
+/// All changes in their order. Within one of them, each set is changed at once.
+fn transaction(changes: &[(Change, &[Member])]) -> Batch {
+    let mut by_set: BTreeMap<(usize, Set), Vec<&Member>> = BTreeMap::new();
+    for (place, (_, members)) in changes.iter().enumerate() {
+        for member in *members {
+            by_set.entry((place, member.set)).or_default().push(member);
+        }
     }
-    let messages: Vec<(Set, &[&Member])> = by_set
+    let messages: Vec<(Change, Set, &[&Member])> = by_set
         .iter()
-        .flat_map(|(set, members)| members.chunks(ELEMENTS_PER_MESSAGE_MAX).map(|chunk| (*set, chunk)))
+        .flat_map(|((place, set), members)| {
+            members.chunks(ELEMENTS_PER_MESSAGE_MAX).map(|chunk| (changes[*place].0, *set, chunk))
+        })
         .collect();
     let mut batch = Batch::new();
     if messages.is_empty() {
@@ -87,7 +97,7 @@ fn transaction(change: Change, members: &[Member]) -> Batch {
     }
     begin(&mut batch);
     let last = messages.len() - 1;
-    for (place, (set, members)) in messages.into_iter().enumerate() {
+    for (place, (change, set, members)) in messages.into_iter().enumerate() {
         let (operation, kind, flags) = match change {
             Change::Add => ("add elements to", wire::NEW_ELEMENT, NLM_F_CREATE),
             Change::Remove => ("remove elements from", wire::DELETE_ELEMENT, 0),

@@ -27,9 +27,12 @@ pub(crate) enum Set {
     OpenRange(Family),
     QuietAddress(Family),
     QuietPorts,
+    /// No [`Element`] is in it: it follows from the rules of others (`input_drops.rs`).
+    HostDrops(Family),
 }
 
 impl Set {
+    /// Those that hold elements.
     pub(crate) const ALL: [Self; 22] = {
         use Family::{V4, V6};
         [
@@ -83,6 +86,8 @@ impl Set {
             Self::QuietAddress(V4) => "quiet4",
             Self::QuietAddress(V6) => "quiet6",
             Self::QuietPorts => "quiet_ports",
+            Self::HostDrops(V4) => "host_drops4",
+            Self::HostDrops(V6) => "host_drops6",
         }
     }
 
@@ -212,6 +217,13 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
     }
 }
 
+/// New connections that the host's own firewall drops.
+pub(crate) fn host_drop(source: Cidr, transport: Transport, (first, last): (u16, u16)) -> Member {
+    let start = key().address(source.network()).transport(transport).port(first);
+    let end = key().address(source.last()).transport(transport).port(last);
+    Member::new(Set::HostDrops(source.family()), start).to(end)
+}
+
 /// The elements that these members are, or nothing if they are none that we could have written.
 pub(crate) fn elements(members: &[Member]) -> Option<BTreeSet<Element>> {
     let mut found = BTreeSet::new();
@@ -237,7 +249,7 @@ fn element(member: &Member) -> Option<Element> {
     let mut end = Fields(member.key_end.as_deref().unwrap_or(&member.key));
     let mut data = Fields(member.data.as_deref().unwrap_or_default());
     Some(match member.set {
-        Set::Same => return None,
+        Set::Same | Set::HostDrops(_) => return None,
         Set::Switches => Element::Switch(start.link()?),
         Set::Internal => Element::Internal(start.link()?),
         Set::Masquerade(Family::V4) => Element::Masquerade4(start.link()?),

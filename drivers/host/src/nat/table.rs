@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
+use hns_net::Family;
 use hns_planner::Element;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 
@@ -176,7 +177,9 @@ pub(crate) fn is_whole(netlink: &mut Netlink, table: Table) -> Result<bool, Host
         return Ok(false);
     }
     let sets = sets(netlink, table)?;
-    let mut expected = Set::ALL.into_iter().filter(|set| set.table_family() == table.family());
+    let followed = [Set::HostDrops(Family::V4), Set::HostDrops(Family::V6)];
+    let mut expected =
+        Set::ALL.into_iter().chain(followed).filter(|set| set.table_family() == table.family());
     Ok(expected.all(|set| sets.contains(set.name())))
 }
 

@@ -56,6 +56,8 @@ pub(crate) mod element {
     pub(crate) const ITEM: u16 = 1;
     pub(crate) const KEY: u16 = 1;
     pub(crate) const DATA: u16 = 2;
+    pub(crate) const FLAGS: u16 = 3;
+    pub(crate) const TIMEOUT: u16 = 4;
     pub(crate) const KEY_END: u16 = 10;
     pub(crate) const VALUE: u16 = 1;
 }
@@ -69,6 +71,7 @@ pub(crate) mod chain {
     pub(crate) const NAME: u16 = 3;
     pub(crate) const HOOK: u16 = 4;
     pub(crate) const POLICY: u16 = 5;
+    pub(crate) const KIND: u16 = 7;
     pub(crate) const HOOK_NUMBER: u16 = 1;
 }
 

@@ -15,11 +15,13 @@ pub(super) struct Rules {
     senders: Arc<Senders>,
     /// Whether the transaction being told is somebody else's and touches a table of ours.
     touched: bool,
+    /// Whether it is somebody else's and touches a table that may be the host's firewall.
+    foreign: bool,
 }
 
 impl Rules {
     pub(super) const fn new(senders: Arc<Senders>) -> Self {
-        Self { senders, touched: false }
+        Self { senders, touched: false, foreign: false }
     }
 
     pub(super) fn see(&mut self, message: &Message<'_>, tell: &mut dyn FnMut(HostEvent)) {
@@ -30,14 +32,22 @@ impl Rules {
             if std::mem::take(&mut self.touched) {
                 tell(HostEvent::RulesChanged);
             }
-        } else if !self.touched && concerns_us(message) {
-            self.touched = !self.senders.contains(message.port);
+            if std::mem::take(&mut self.foreign) {
+                tell(HostEvent::HostFirewallChanged);
+            }
+            return;
+        }
+        let (ours, theirs) = concerns(message);
+        if (ours && !self.touched || theirs && !self.foreign) && !self.senders.contains(message.port) {
+            self.touched |= ours;
+            self.foreign |= theirs;
         }
     }
 }
 
-/// Whether it is about a table of ours, or about the chain in which we have rules beside others'.
-fn concerns_us(message: &Message<'_>) -> bool {
+/// Whether it is about a table of ours, or about the chain in which we have rules beside others'; and whether it
+/// is about a table of others through which goes what comes to the host.
+fn concerns(message: &Message<'_>) -> (bool, bool) {
     let family = message.payload.first().copied().unwrap_or_default();
     let attributes = Attributes::after(wire::HEADER_LEN, message.payload);
     let table = attributes.text(wire::ANY_TABLE);
@@ -47,5 +57,7 @@ fn concerns_us(message: &Message<'_>) -> bool {
         _ => None,
     };
     let ours = table == Some(NAME) && [Table::Main, Table::Quiet].iter().any(|ours| ours.family() == family);
-    ours || table == Some(IPTABLES_FILTER) && chain == Some(reserved_chain::NAME)
+    let reserved = table == Some(IPTABLES_FILTER) && chain == Some(reserved_chain::NAME);
+    let is_ip = matches!(family, wire::family::INET | wire::family::IPV4 | wire::family::IPV6);
+    (ours || reserved, is_ip && table.is_some_and(|table| table != NAME))
 }
