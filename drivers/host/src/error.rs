@@ -67,6 +67,12 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// Whether it may go well at the next try: what was read was being changed all the time.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.is_errno(libc::EINTR)
+    }
+
     /// Whether the kernel answered with this error number.
     #[must_use]
     pub fn is_errno(&self, errno: i32) -> bool {

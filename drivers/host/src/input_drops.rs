@@ -22,13 +22,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use hns_net::Family;
 use netlink_packet_core::NLM_F_DUMP;
 
-use crate::HostError;
 use crate::nat::batch::{self, is_missing};
 use crate::nat::element::{self, Member, Set};
 use crate::nat::table::NAME;
 use crate::nat::wire::{self, family};
 use crate::netlink::{Attributes, Batch, Netlink, Subject};
 use crate::ruleset::{self, Chain, INPUT};
+use crate::{HostError, KernelError};
 use expressions::{Entry, Sets, outcome};
 use region::{Drop, disjoint};
 use walk::Decisions;
@@ -45,6 +45,7 @@ pub(crate) fn follow(netlink: &mut Netlink) -> Result<usize, HostError> {
 }
 
 fn try_to_follow(netlink: &mut Netlink) -> Result<usize, HostError> {
+    netlink.was_patchy();
     let chains = ruleset::chains(netlink)?;
     let mut drops = Vec::new();
     for chain in chains.iter().filter(|chain| decides_over_input(chain)) {
@@ -58,6 +59,15 @@ fn try_to_follow(netlink: &mut Netlink) -> Result<usize, HostError> {
         let member = |drop: Drop| element::host_drop(drop.source, drop.transport, drop.ports);
         wanted.extend(disjoint(&of_family).into_iter().map(member));
         held.extend(batch::list(netlink, Set::HostDrops(family))?);
+    }
+    if netlink.was_patchy() {
+        // An accept may be what is missing.
+        let source = KernelError::new(libc::EINTR);
+        return Err(HostError::Kernel {
+            operation: "read",
+            object: "the host's firewall".to_owned(),
+            source,
+        });
     }
     let gone: Vec<Member> = held.difference(&wanted).cloned().collect();
     let new: Vec<Member> = wanted.difference(&held).cloned().collect();

@@ -59,7 +59,7 @@ fn follow(engine: &Weak<Engine>, watch: &Watch) {
             Next::Nothing => {}
             Next::End => return,
         }
-        std::mem::take(&mut drift).repair(&engine);
+        drift = std::mem::take(&mut drift).repair(&engine);
     }
 }
 
@@ -109,16 +109,15 @@ impl Drift {
         }
     }
 
-    fn repair(self, engine: &Engine) {
+    /// What is left to do is done after the next gathering.
+    fn repair(self, engine: &Engine) -> Self {
         if let Some(cause) = self.everything {
             engine.repair_everything_and_log(cause);
-            return;
+        } else {
+            self.ports.iter().for_each(|port| engine.repair_port(port));
         }
-        if self.host_firewall {
-            engine.follow_host_firewall();
-        }
-        for port in &self.ports {
-            engine.repair_port(port);
-        }
+        let due = self.host_firewall || self.everything.is_some();
+        let again = due && !engine.follow_host_firewall();
+        Self { host_firewall: again, ..Self::default() }
     }
 }

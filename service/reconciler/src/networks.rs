@@ -82,14 +82,16 @@ impl Engine {
         }
     }
 
-    /// Port mappings obey what the host's firewall drops of what comes to the host itself.
-    pub(crate) fn follow_host_firewall(&self) {
+    /// Port mappings obey what the host's firewall drops of what comes to the host itself. Says whether that is
+    /// done with, or another try is due.
+    pub(crate) fn follow_host_firewall(&self) -> bool {
         match self.host.follow_host_firewall() {
             Ok(drops) => {
                 if self.host_drops.swap(drops, Ordering::Relaxed) != drops {
                     tracing::info!(drops, "published ports follow the host's own firewall");
                 }
             }
+            Err(error) if error.is_disturbed() => return false,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -97,6 +99,7 @@ impl Engine {
                 );
             }
         }
+        true
     }
 
     /// Deletes a network with its endpoints, as HNS does (rule Q6).

@@ -20,6 +20,8 @@ pub(crate) struct Netlink {
     socket: Socket,
     port: u32,
     received: Vec<u8>,
+    /// Whether an answer to a dump was taken as it is, with parts that may be missing.
+    patchy: bool,
 }
 
 /// The kernel never puts more into one datagram of a dump than the reader offers, up to 32 KiB.
@@ -52,7 +54,7 @@ impl Netlink {
         } else {
             widen_send_buffer(&socket).map_err(fail)?;
         }
-        Ok(Self { socket, port, received: Vec::with_capacity(RECEIVE_BYTES) })
+        Ok(Self { socket, port, received: Vec::with_capacity(RECEIVE_BYTES), patchy: false })
     }
 
     /// By which the kernel names this socket in the messages it causes.
@@ -108,6 +110,7 @@ impl Netlink {
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, HostError> {
         let mut found = Vec::new();
+        let mut whole = false;
         for _ in 0..DUMP_TRIES_MAX {
             found.clear();
             let end = self.converse(question, &mut |_, payload| found.extend(read(payload)))?;
@@ -115,11 +118,20 @@ impl Netlink {
                 // nf_tables ends a dump that a transaction disturbed with EINTR.
                 Err(KernelError { errno: libc::EINTR, .. }) => {}
                 Err(source) => return Err(refused(question.only_subject(), source)),
-                Ok(()) if !end.disturbed => break,
+                Ok(()) if !end.disturbed => {
+                    whole = true;
+                    break;
+                }
                 Ok(()) => {}
             }
         }
+        self.patchy |= !whole;
         Ok(found)
+    }
+
+    /// Whether a dump since the last time this was asked was never whole.
+    pub(crate) const fn was_patchy(&mut self) -> bool {
+        std::mem::replace(&mut self.patchy, false)
     }
 
     fn converse(&mut self, question: &Batch, answer: &mut dyn FnMut(u16, &[u8])) -> Result<End, HostError> {
