@@ -119,11 +119,6 @@ impl Endpoint {
         out.insert("AdditionalParams".into(), self.params.to_v2());
         Value::Object(out)
     }
-
-    #[must_use]
-    pub fn is_remote(&self) -> bool {
-        self.flags.has(EndpointFlags::REMOTE)
-    }
 }
 
 fn ip_configurations(fields: &mut Fields<'_>) -> Result<Vec<IpConfiguration>, DocumentError> {

@@ -4,7 +4,6 @@ use serde_json::Value;
 use crate::code::ErrorCode;
 use crate::dns::Dns;
 use crate::fields::{DocumentError, Fields};
-use crate::namespace::Resource;
 use crate::policy::{Policy, policies_from_v2};
 
 /// What a Modify does to the resource it names.
@@ -48,15 +47,6 @@ pub enum EndpointResource {
 pub enum NamespaceResource {
     Container(String),
     Endpoint(Guid),
-}
-
-impl From<NamespaceResource> for Resource {
-    fn from(resource: NamespaceResource) -> Self {
-        match resource {
-            NamespaceResource::Container(id) => Self::Container(id),
-            NamespaceResource::Endpoint(id) => Self::Endpoint(id),
-        }
-    }
 }
 
 struct Envelope<'v> {

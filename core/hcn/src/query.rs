@@ -63,11 +63,6 @@ impl Query {
         Self { filter: map.iter().map(|(k, v)| (k.clone(), v.clone())).collect(), detailed: false }
     }
 
-    #[must_use]
-    pub fn is_everything(&self) -> bool {
-        self.filter.is_empty()
-    }
-
     /// The id that the filter pins, so that a look-up by id need not list everything (rule Q5).
     #[must_use]
     pub fn id(&self) -> Option<Guid> {

@@ -128,12 +128,6 @@ impl Network {
         derived.is_some() && derived == endpoint.mac()
     }
 
-    /// Addresses and MAC addresses that endpoints hold, for leak checks.
-    #[must_use]
-    pub fn addresses_in_use(&self) -> u128 {
-        self.pools.iter().map(Pool::in_use).sum()
-    }
-
     /// How many bridges beside the first the network has.
     #[must_use]
     pub fn extra_segments(&self) -> u16 {

@@ -6,7 +6,7 @@ use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
 use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
 
-use crate::desired::{Desired, Forwarding, Home, NamespaceSpec, Port, Route, Switch, Target};
+use crate::desired::{Desired, Home, NamespaceSpec, Port, Route, Switch, Target};
 use crate::rules::Element;
 
 /// Where on this host our namespaces are held.
@@ -235,11 +235,4 @@ fn routes(endpoint: &Endpoint, order: u32) -> Vec<Route> {
         }
     });
     compiled.collect()
-}
-
-/// The families a host forwards once this network is there.
-#[must_use]
-pub fn forwarding_of(network: &Network) -> Forwarding {
-    let nat = network.kind() == NetworkType::Nat;
-    Forwarding { v4: nat && network.has_family(Family::V4), v6: nat && network.has_family(Family::V6) }
 }

@@ -23,8 +23,7 @@ mod rules;
 mod step;
 
 pub use compile::{
-    Layout, compile, compile_endpoint, compile_network, endpoint_elements, forwarding_of, port_of,
-    switch_name, switch_of,
+    Layout, compile, compile_endpoint, compile_network, endpoint_elements, port_of, switch_name, switch_of,
 };
 pub use desired::{Desired, Forwarding, Home, NamespaceSpec, Port, Route, Switch, Target};
 pub use diff::{Plan, plan};
