@@ -8,10 +8,7 @@ impl Engine {
     pub fn diagnose(&self) -> Result<Vec<Finding>, EngineError> {
         let switches = self.switches();
         let operation = || "cannot examine the host".to_owned();
-        let mut findings = self
-            .host
-            .diagnose(&switches)
-            .map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let mut findings = self.host.diagnose(&switches).map_err(EngineError::host(operation))?;
         let world = self.world();
         let troubled = world.endpoints().filter_map(|endpoint| Some((endpoint.id(), endpoint.trouble()?)));
         findings.extend(troubled.map(|(id, trouble)| Finding {

@@ -23,8 +23,7 @@ const GATHERED_MAX: usize = 2048;
 impl Engine {
     pub(crate) fn watch(self: &Arc<Self>) -> Result<(), EngineError> {
         let operation = || "cannot watch the host".to_owned();
-        let watch =
-            self.host.watch().map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let watch = self.host.watch().map_err(EngineError::host(operation))?;
         let engine = Arc::downgrade(self);
         std::thread::Builder::new()
             .name("hns-watch".to_owned())
@@ -111,13 +110,12 @@ impl Drift {
 
     /// What is left to do is done after the next gathering.
     fn repair(self, engine: &Engine) -> Self {
-        if let Some(cause) = self.everything {
-            engine.repair_everything_and_log(cause);
+        let followed = if let Some(cause) = self.everything {
+            engine.repair_everything_and_log(cause)
         } else {
             self.ports.iter().for_each(|port| engine.repair_port(port));
-        }
-        let due = self.host_firewall || self.everything.is_some();
-        let again = due && !engine.follow_host_firewall();
-        Self { host_firewall: again, ..Self::default() }
+            !self.host_firewall || engine.follow_host_firewall()
+        };
+        Self { host_firewall: !followed, ..Self::default() }
     }
 }

@@ -95,7 +95,7 @@ impl Engine {
             (attachment.port.clone(), self.layout.home(world.network(endpoint.network())?))
         };
         let operation = || format!("cannot read the counters of endpoint {id}");
-        self.host.stats(&port, &home).map_err(|source| EngineError::Host { operation: operation(), source })
+        self.host.stats(&port, &home).map_err(EngineError::host(operation))
     }
 
     /// Ends the threads behind the requests and moves the records to their file.

@@ -21,6 +21,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// The host refused; `operation` says what was to be done, in words that are needed only then.
+    pub(crate) fn host(operation: impl FnOnce() -> String) -> impl FnOnce(HostError) -> Self {
+        move |source| Self::Host { operation: operation(), source }
+    }
+
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {

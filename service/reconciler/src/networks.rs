@@ -1,5 +1,3 @@
-use std::sync::atomic::Ordering;
-
 use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, NotificationType, RequestType};
 use hns_host::Scope;
 use hns_model::{ModelError, Network, Surroundings};
@@ -38,8 +36,7 @@ impl Engine {
 
     fn reserve_network(&self, document: hcn::Network) -> Result<Guid, EngineError> {
         let operation = || "cannot read the host's routes".to_owned();
-        let routes =
-            self.host.routes().map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let routes = self.host.routes().map_err(EngineError::host(operation))?;
         let mut around = Surroundings { id: fresh_id(), fresh_id: &mut fresh_id, routes: &routes };
         let mut world = self.world();
         let id = world.reserve_network(document, &mut around)?.id();
@@ -57,10 +54,7 @@ impl Engine {
         let desired = compile_network(&network, &self.layout);
         let scope = Scope::Switch { name: switch_name(id), home: self.layout.home(&network) };
         let operation = || format!("cannot see what the host shows of network \"{}\"", network.name());
-        let mut observed = self
-            .host
-            .observe(&scope)
-            .map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let mut observed = self.host.observe(&scope).map_err(EngineError::host(operation))?;
         observed.rules.get_or_insert_default();
         observed.ports.clear();
         let done = self.execute(plan(&desired, &observed).steps)?;
@@ -80,26 +74,6 @@ impl Engine {
                 "Docker's DOCKER-USER chain was not opened"
             );
         }
-    }
-
-    /// Port mappings obey what the host's firewall drops of what comes to the host itself. Says whether that is
-    /// done with, or another try is due.
-    pub(crate) fn follow_host_firewall(&self) -> bool {
-        match self.host.follow_host_firewall() {
-            Ok(drops) => {
-                if self.host_drops.swap(drops, Ordering::Relaxed) != drops {
-                    tracing::info!(drops, "published ports follow the host's own firewall");
-                }
-            }
-            Err(error) if error.is_disturbed() => return false,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "published ports do not follow the host's own firewall"
-                );
-            }
-        }
-        true
     }
 
     /// Deletes a network with its endpoints, as HNS does (rule Q6).

@@ -29,7 +29,7 @@ impl Engine {
                 let holder = self
                     .host
                     .port_holder(at, transport, ports, &families)
-                    .map_err(|source| EngineError::Host { operation: operation(), source })?;
+                    .map_err(EngineError::host(operation))?;
                 if let Some(holder) = holder {
                     let ports = hns_net::PortRange::single(holder.port).unwrap_or(ports);
                     let holder = describe(&holder);

@@ -2,6 +2,7 @@
 //! while running.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use hns_host::{NamespaceIdentity, Scope};
 use hns_model::NamespaceOrigin;
@@ -19,6 +20,8 @@ use crate::locks::Key;
 pub(crate) struct Repaired {
     pub steps: usize,
     pub failed: usize,
+    /// Whether what the host's firewall drops was taken over, or another try is due.
+    pub follows_firewall: bool,
 }
 
 impl Engine {
@@ -30,12 +33,10 @@ impl Engine {
         let desired = compile(&self.world(), &self.layout);
         let apart = self.apart_homes().into_iter().collect();
         let operation = || "cannot see what the host shows".to_owned();
-        let observed = self
-            .host
-            .observe(&Scope::Everything { apart })
-            .map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let observed =
+            self.host.observe(&Scope::Everything { apart }).map_err(EngineError::host(operation))?;
         let steps = plan(&desired, &observed).steps;
-        let mut repaired = Repaired { steps: steps.len(), failed: 0 };
+        let mut repaired = Repaired { steps: steps.len(), ..Repaired::default() };
         let had_table = observed.rules.is_some();
         for step in steps {
             if let Err(error) = self.execute_one(&step) {
@@ -51,20 +52,45 @@ impl Engine {
         }
         self.reap_everywhere();
         self.open_reserved_chain();
-        self.follow_host_firewall();
+        repaired.follows_firewall = self.follow_host_firewall();
         Ok(repaired)
     }
 
-    pub(crate) fn repair_everything_and_log(&self, cause: &str) {
+    /// Says whether the host's firewall is followed, or another try is due.
+    pub(crate) fn repair_everything_and_log(&self, cause: &str) -> bool {
         match self.repair_everything() {
-            Ok(Repaired { steps: 0, .. }) => tracing::debug!(cause, "nothing to repair"),
             Ok(repaired) => {
-                tracing::info!(cause, steps = repaired.steps, failed = repaired.failed, "repaired the host");
+                match repaired.steps {
+                    0 => tracing::debug!(cause, "nothing to repair"),
+                    steps => tracing::info!(cause, steps, failed = repaired.failed, "repaired the host"),
+                }
+                repaired.follows_firewall
             }
             Err(error) => {
                 tracing::error!(cause, error = &error as &dyn std::error::Error, "the host was not repaired");
+                self.follow_host_firewall()
             }
         }
+    }
+
+    /// Port mappings obey what the host's firewall drops of what comes to the host itself. Says whether that is
+    /// done with, or another try is due.
+    pub(crate) fn follow_host_firewall(&self) -> bool {
+        match self.host.follow_host_firewall() {
+            Ok(drops) => {
+                if self.host_drops.swap(drops, Ordering::Relaxed) != drops {
+                    tracing::info!(drops, "published ports follow the host's own firewall");
+                }
+            }
+            Err(error) if error.is_disturbed() => return false,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "published ports do not follow the host's own firewall"
+                );
+            }
+        }
+        true
     }
 
     /// Brings one port back, or says why it stays away.
@@ -98,10 +124,7 @@ impl Engine {
         }
         let scope = Scope::Port { name: name.clone(), home };
         let operation = || format!("cannot see the port {name}");
-        let shown = self
-            .host
-            .observe(&scope)
-            .map_err(|source| EngineError::Host { operation: operation(), source })?;
+        let shown = self.host.observe(&scope).map_err(EngineError::host(operation))?;
         let observed =
             hns_planner::Observed { ports: shown.ports, rules: Some(desired.rules.clone()), ..blank_slate() };
         for step in plan(&desired, &observed).steps {

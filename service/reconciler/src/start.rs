@@ -23,7 +23,7 @@ impl Engine {
     ) -> Result<Arc<Self>, EngineError> {
         let prepare = Settings { bridge_netfilter: settings.bridge_netfilter };
         let operation = || "cannot prepare the host".to_owned();
-        host.prepare(&prepare).map_err(|source| EngineError::Host { operation: operation(), source })?;
+        host.prepare(&prepare).map_err(EngineError::host(operation))?;
         let engine = Arc::new(Self::new(host, store, settings)?);
         engine.restore()?;
         // Watching begins before looking, so that nothing changes unseen in between.
