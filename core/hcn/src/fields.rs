@@ -310,7 +310,8 @@ pub(crate) fn base_to_v2(id: Option<Guid>, name: &str, owner: Option<&String>) -
 }
 
 /// Refuses a name that no tool could show.
-pub(crate) fn check_name(name: &str, code: ErrorCode) -> Result<(), DocumentError> {
+/// What every object's name must be.
+pub fn check_name(name: &str, code: ErrorCode) -> Result<(), DocumentError> {
     if name.len() > 256 || name.chars().any(char::is_control) {
         return Err(DocumentError::new("Name", "at most 256 bytes without control characters", code));
     }

@@ -27,7 +27,7 @@ mod route;
 pub use code::ErrorCode;
 pub use dns::Dns;
 pub use endpoint::{Endpoint, EndpointFlags, EndpointParams, IpConfiguration};
-pub use fields::DocumentError;
+pub use fields::{DocumentError, check_name};
 pub use modify::{EndpointResource, ModifyRequest, NamespaceResource, NetworkResource, RequestType};
 pub use namespace::{Namespace, NamespaceParams, NamespaceType, Resource};
 pub use network::{

@@ -1,6 +1,8 @@
+use std::path::PathBuf;
+
 use hns_net::{Guid, IfName};
 
-use crate::endpoint::Attachment;
+use crate::endpoint::{Attachment, Endpoint, Seat};
 use crate::error::ModelError;
 use crate::network::{Network, PORTS_PER_SEGMENT, SEGMENTS_MAX};
 use crate::world::World;
@@ -9,25 +11,60 @@ impl World {
     /// Reserves a port on the endpoint's switch and a name in the namespace. The endpoint counts as
     /// attached from now on; [`World::release_attachment`] takes it back.
     pub fn reserve_attachment(&mut self, endpoint: Guid, namespace: Guid) -> Result<Attachment, ModelError> {
-        let wanted = self.endpoint(endpoint)?;
-        if let Some(attachment) = &wanted.attachment {
-            return Err(ModelError::InNamespaceAlready { endpoint, namespace: attachment.namespace });
-        }
-        let (network, turn) = (wanted.network, wanted.attachments);
-        let wanted_name = wanted.document.params.interface.clone();
+        let wanted = self.unattached(endpoint)?.document.params.interface.clone();
         let order = self.namespace(namespace)?.joins;
-        let interface = self.interface_name(namespace, wanted_name)?;
+        let interface = self.interface_name(namespace, wanted)?;
+        self.reserve_port(endpoint, Seat::Namespace { id: namespace, order }, |_| interface)
+    }
+
+    /// As [`World::reserve_attachment`], for an engine that moves the vNIC into its sandbox by itself.
+    pub fn reserve_handover(&mut self, endpoint: Guid, sandbox: PathBuf) -> Result<Attachment, ModelError> {
+        self.unattached(endpoint)?;
+        self.reserve_port(endpoint, Seat::Sandbox(sandbox), handed_name)
+    }
+
+    /// Puts an endpoint back where it was a moment ago.
+    pub fn reserve_again(&mut self, endpoint: Guid, seat: Seat) -> Result<Attachment, ModelError> {
+        match seat {
+            Seat::Namespace { id, .. } => self.reserve_attachment(endpoint, id),
+            Seat::Sandbox(path) => self.reserve_handover(endpoint, path),
+        }
+    }
+
+    fn unattached(&self, id: Guid) -> Result<&Endpoint, ModelError> {
+        let endpoint = self.endpoint(id)?;
+        match endpoint.attachment.as_ref().map(|attachment| &attachment.seat) {
+            None => Ok(endpoint),
+            Some(Seat::Namespace { id: namespace, .. }) => {
+                Err(ModelError::InNamespaceAlready { endpoint: id, namespace: *namespace })
+            }
+            Some(Seat::Sandbox(path)) => {
+                Err(ModelError::InSandboxAlready { endpoint: id, sandbox: path.display().to_string() })
+            }
+        }
+    }
+
+    fn reserve_port(
+        &mut self,
+        endpoint: Guid,
+        seat: Seat,
+        interface: impl FnOnce(&IfName) -> IfName,
+    ) -> Result<Attachment, ModelError> {
+        let there = self.endpoint(endpoint)?;
+        let (network, port) = (there.network, port_name(endpoint, there.attachments));
         let segment = take_segment(self.network_mut(network)?)?;
-        let attachment = Attachment { namespace, interface, port: port_name(endpoint, turn), segment, order };
+        let attachment = Attachment { seat, interface: interface(&port), port, segment };
         self.place(endpoint, attachment.clone())?;
         Ok(attachment)
     }
 
     /// Puts a reserved or a remembered attachment into the books.
     pub(crate) fn place(&mut self, endpoint: Guid, attachment: Attachment) -> Result<(), ModelError> {
-        let namespace = self.namespace_mut(attachment.namespace)?;
-        namespace.members.insert(endpoint);
-        namespace.joins = namespace.joins.max(attachment.order + 1);
+        if let Seat::Namespace { id, order } = attachment.seat {
+            let namespace = self.namespace_mut(id)?;
+            namespace.members.insert(endpoint);
+            namespace.joins = namespace.joins.max(order + 1);
+        }
         let endpoint = self.endpoint_mut(endpoint)?;
         endpoint.attachments += 1;
         endpoint.attachment = Some(attachment);
@@ -40,7 +77,9 @@ impl World {
         let attachment = endpoint.attachment.take().ok_or(ModelError::NotAttached(id))?;
         let network = endpoint.network;
         endpoint.trouble = None;
-        if let Ok(namespace) = self.namespace_mut(attachment.namespace) {
+        if let Some(namespace) = attachment.namespace()
+            && let Ok(namespace) = self.namespace_mut(namespace)
+        {
             namespace.members.remove(&id);
         }
         if let Ok(network) = self.network_mut(network)
@@ -93,4 +132,10 @@ fn port_name(endpoint: Guid, turn: u32) -> IfName {
         turn => format!("hnv{}{:02x}", endpoint.digest(10), turn & 0xFF),
     };
     name.parse().unwrap_or_else(|_| unreachable!("\"hnv\" and twelve digits make an interface name"))
+}
+
+/// The name of a vNIC for as long as its engine has not moved it: as its port's, with another beginning.
+fn handed_name(port: &IfName) -> IfName {
+    let name = format!("hnc{}", port.as_str().trim_start_matches("hnv"));
+    name.parse().unwrap_or_else(|_| unreachable!("\"hnc\" and twelve digits make an interface name"))
 }

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use hns_hcn::{self as hcn, EndpointFlags, ErrorCode, IpConfiguration, NetworkType, PolicySettings, Route};
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
@@ -36,15 +37,55 @@ pub struct Endpoint {
 /// Where an endpoint is plugged in, and under which names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
-    pub namespace: Guid,
-    /// The vNIC's name in the namespace.
+    pub seat: Seat,
+    /// The vNIC's name where it is made.
     pub interface: IfName,
     /// The switch port: the name of the host end.
     pub port: IfName,
     /// Which of the network's bridges carries it.
     pub segment: u16,
+}
+
+/// Who has the vNIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seat {
+    /// A namespace, in which it is made.
+    Namespace {
+        id: Guid,
+        /// How many joined the namespace before it.
+        order: u32,
+    },
+    /// An engine that moves it by itself into the sandbox behind this path, and sets it up there (Docker).
+    Sandbox(PathBuf),
+}
+
+impl Attachment {
+    /// The namespace it is in; none for one that an engine moves by itself.
+    #[must_use]
+    pub fn namespace(&self) -> Option<Guid> {
+        match self.seat {
+            Seat::Namespace { id, .. } => Some(id),
+            Seat::Sandbox(_) => None,
+        }
+    }
+
     /// How many joined the namespace before it.
-    pub order: u32,
+    #[must_use]
+    pub fn order(&self) -> u32 {
+        match self.seat {
+            Seat::Namespace { order, .. } => order,
+            Seat::Sandbox(_) => 0,
+        }
+    }
+
+    /// The sandbox of the engine that moves it.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&Path> {
+        match &self.seat {
+            Seat::Namespace { .. } => None,
+            Seat::Sandbox(path) => Some(path),
+        }
+    }
 }
 
 impl Endpoint {
@@ -87,7 +128,7 @@ impl Endpoint {
     #[must_use]
     pub fn document(&self) -> hcn::Endpoint {
         let mut document = self.document.clone();
-        document.namespace = self.attachment.as_ref().map(|attachment| attachment.namespace);
+        document.namespace = self.attachment.as_ref().and_then(Attachment::namespace);
         document
     }
 
@@ -95,7 +136,10 @@ impl Endpoint {
     pub fn state(&self) -> EndpointState {
         match (&self.trouble, &self.attachment, self.attachments) {
             (Some(_), ..) => EndpointState::Degraded,
-            (None, Some(_), _) => EndpointState::AttachedSharing,
+            (None, Some(attachment), _) => match attachment.seat {
+                Seat::Namespace { .. } => EndpointState::AttachedSharing,
+                Seat::Sandbox(_) => EndpointState::Attached,
+            },
             (None, None, 0) => EndpointState::Created,
             (None, None, _) => EndpointState::Detached,
         }

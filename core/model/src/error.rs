@@ -10,6 +10,8 @@ pub enum ModelError {
     Document { object: &'static str, source: DocumentError },
     #[error("network {0} was not found")]
     NetworkNotFound(Guid),
+    #[error("there is no network named \"{0}\"")]
+    NoNetworkNamed(String),
     #[error("endpoint {0} was not found")]
     EndpointNotFound(Guid),
     #[error("namespace {0} was not found")]
@@ -42,6 +44,8 @@ pub enum ModelError {
     NoPortLeft { count: u16, transport: Transport },
     #[error("endpoint {endpoint} is in namespace {namespace} already")]
     InNamespaceAlready { endpoint: Guid, namespace: Guid },
+    #[error("endpoint {endpoint} is in the sandbox {sandbox} already")]
+    InSandboxAlready { endpoint: Guid, sandbox: String },
     #[error("endpoint {0} is attached to no namespace")]
     NotAttached(Guid),
     #[error("endpoint {endpoint} is not in namespace {namespace}")]
@@ -79,7 +83,7 @@ impl ModelError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Document { source, .. } => source.code,
-            Self::NetworkNotFound(_) => ErrorCode::NETWORK_NOT_FOUND,
+            Self::NetworkNotFound(_) | Self::NoNetworkNamed(_) => ErrorCode::NETWORK_NOT_FOUND,
             Self::EndpointNotFound(_) => ErrorCode::ENDPOINT_NOT_FOUND,
             Self::NamespaceNotFound(_) | Self::NotInNamespace { .. } => ErrorCode::ELEMENT_NOT_FOUND,
             Self::NetworkNameTaken { .. } | Self::IdTaken(_) => ErrorCode::NETWORK_ALREADY_EXISTS,
@@ -94,6 +98,7 @@ impl ModelError {
             | Self::MacTaken { .. } => ErrorCode::ADDR_INVALID_OR_RESERVED,
             Self::PortTaken { .. } | Self::NoPortLeft { .. } => ErrorCode::PORT_ALREADY_EXISTS,
             Self::InNamespaceAlready { .. } => ErrorCode::ENDPOINT_NAMESPACE_ALREADY_EXISTS,
+            Self::InSandboxAlready { .. } => ErrorCode::ENDPOINT_ALREADY_ATTACHED,
             Self::NotAttached(_) => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
             Self::InterfaceTaken { .. } | Self::SwitchFull { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
@@ -111,7 +116,9 @@ impl ModelError {
             }
             Self::PortTaken { .. } => Some("choose another host port, or 0 to be given a free one"),
             Self::Exhausted { .. } => Some("remove endpoints, or give the network a larger range"),
-            Self::InNamespaceAlready { .. } => Some("detach the endpoint first"),
+            Self::InNamespaceAlready { .. } | Self::InSandboxAlready { .. } => {
+                Some("detach the endpoint first")
+            }
             _ => None,
         }
     }

@@ -13,6 +13,7 @@
 //!
 //! Never here: I/O, clocks, randomness; new ids and the host's routes come in as arguments.
 
+mod amend;
 mod attach;
 mod endpoint;
 mod error;
@@ -26,7 +27,8 @@ mod port_book;
 mod prefix;
 mod world;
 
-pub use endpoint::{Attachment, Endpoint, EndpointState};
+pub use amend::{EndpointAmendment, NetworkAmendment, ParamChange};
+pub use endpoint::{Attachment, Endpoint, EndpointState, Seat};
 pub use error::ModelError;
 pub use intervals::Intervals;
 pub use ipam::{Claim, Pool};

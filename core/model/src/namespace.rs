@@ -10,6 +10,8 @@ pub enum NamespaceOrigin {
     Ours,
     /// Given by path or process: never removed by us.
     Given,
+    /// Given with its first endpoint: out of the books with its last.
+    Lent,
     /// The host's own.
     Host,
 }
@@ -75,6 +77,14 @@ impl Namespace {
             self.document.resources.retain(|resource| !is_it(resource));
         }
         there != present
+    }
+}
+
+impl NamespaceOrigin {
+    /// Whether it belongs to somebody else, who may remove it at any time.
+    #[must_use]
+    pub fn is_foreign(self) -> bool {
+        matches!(self, Self::Given | Self::Lent)
     }
 }
 

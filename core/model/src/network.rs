@@ -186,7 +186,7 @@ fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) -> Network 
     Network { id, document, pools, macs, endpoints: BTreeSet::new(), segments: vec![0], order: 0 }
 }
 
-fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> {
+pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> {
     let prefix = subnet.prefix?;
     let within = |range: &&Cidr| prefix.covers(**range);
     let mut ranges: Vec<Cidr> = document.params.ip_range.iter().filter(within).copied().collect();
@@ -396,7 +396,7 @@ fn name_subnets(document: &mut hcn::Network, around: &mut Surroundings<'_>) {
     }
 }
 
-fn check_params(document: &hcn::Network) -> Result<(), ModelError> {
+pub(crate) fn check_params(document: &hcn::Network) -> Result<(), ModelError> {
     let prefixes: Vec<Cidr> = document.subnets().filter_map(|subnet| subnet.prefix).collect();
     let params = &document.params;
     if let Some(range) = params.ip_range.iter().find(|range| !prefixes.iter().any(|p| p.covers(**range))) {

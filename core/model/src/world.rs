@@ -252,7 +252,26 @@ impl World {
     /// Takes a namespace into the books; `document.params.path` says where it is or will be.
     pub fn reserve_namespace(
         &mut self,
+        document: hcn::Namespace,
+        fresh: [Guid; 2],
+    ) -> Result<&Namespace, ModelError> {
+        let origin = namespace::origin_of(&document);
+        self.enter_namespace(document, origin, fresh)
+    }
+
+    /// Takes a namespace into the books for as long as it has endpoints.
+    pub fn lend_namespace(
+        &mut self,
+        document: hcn::Namespace,
+        fresh: [Guid; 2],
+    ) -> Result<&Namespace, ModelError> {
+        self.enter_namespace(document, NamespaceOrigin::Lent, fresh)
+    }
+
+    fn enter_namespace(
+        &mut self,
         mut document: hcn::Namespace,
+        origin: NamespaceOrigin,
         fresh: [Guid; 2],
     ) -> Result<&Namespace, ModelError> {
         let id = document.id.unwrap_or(fresh[0]);
@@ -268,7 +287,6 @@ impl World {
         document.resources.retain(|resource| matches!(resource, hcn::Resource::Container(_)));
         document.compartment = self.compartment.max(FIRST_COMPARTMENT);
         document.compartment_guid = Some(document.compartment_guid.unwrap_or(fresh[1]));
-        let origin = namespace::origin_of(&document);
         Ok(self.insert_namespace(id, document, origin))
     }
 
@@ -316,6 +334,12 @@ impl World {
 
     pub fn namespace(&self, id: Guid) -> Result<&Namespace, ModelError> {
         self.namespaces.get(&id).ok_or(ModelError::NamespaceNotFound(id))
+    }
+
+    /// The namespace that stands for this path.
+    #[must_use]
+    pub fn namespace_at(&self, path: &std::path::Path) -> Option<&Namespace> {
+        self.paths.get(path).and_then(|id| self.namespaces.get(id))
     }
 
     pub fn namespace_mut(&mut self, id: Guid) -> Result<&mut Namespace, ModelError> {

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
-use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, World};
+use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
 
 use crate::desired::{Desired, Home, NamespaceSpec, Port, Route, Switch, Target};
@@ -189,10 +189,17 @@ fn publish(
 #[must_use]
 pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World, layout: &Layout) -> Option<Port> {
     let attachment = endpoint.attachment()?;
-    let namespace = world.namespace(attachment.namespace).ok()?;
-    let target = target_of(namespace)?;
+    let target = match attachment.seat {
+        Seat::Namespace { id, .. } => target_of(world.namespace(id).ok()?)?,
+        Seat::Sandbox(_) => Target::Engine,
+    };
     let switch = switch_name(network.id());
-    let in_host = target == Target::Host;
+    let (addresses, routes) = match target {
+        // In the host's own namespace the subnet's route is the gateway's; a second one would compete.
+        Target::Host => (endpoint.addresses().filter_map(narrow).collect(), Vec::new()),
+        Target::Path(_) => (endpoint.addresses().collect(), routes(endpoint, attachment.order())),
+        Target::Engine => (Vec::new(), Vec::new()),
+    };
     Some(Port {
         name: attachment.port.clone(),
         bridge: Switch::segment_name(&switch, attachment.segment)?,
@@ -200,9 +207,8 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World, layout: &L
         interface: attachment.interface.clone(),
         mac: endpoint.mac()?,
         mtu: endpoint.mtu().unwrap_or(network.mtu()),
-        // In the host's own namespace the subnet's route is the gateway's; a second one would compete.
-        addresses: endpoint.addresses().filter_map(|a| if in_host { narrow(a) } else { Some(a) }).collect(),
-        routes: if in_host { Vec::new() } else { routes(endpoint, attachment.order) },
+        addresses,
+        routes,
         target,
     })
 }
@@ -214,7 +220,7 @@ fn narrow(address: IfAddr) -> Option<IfAddr> {
 fn target_of(namespace: &Namespace) -> Option<Target> {
     match namespace.origin() {
         NamespaceOrigin::Host => Some(Target::Host),
-        NamespaceOrigin::Ours | NamespaceOrigin::Given => {
+        NamespaceOrigin::Ours | NamespaceOrigin::Given | NamespaceOrigin::Lent => {
             namespace.path().map(Path::to_owned).map(Target::Path)
         }
     }

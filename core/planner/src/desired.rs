@@ -73,6 +73,8 @@ pub enum Target {
     Host,
     /// The namespace this path names, such as `/run/netns/x` or `/proc/1234/ns/net`.
     Path(PathBuf),
+    /// An engine that finds the vNIC in the host's own namespace, moves it by itself and sets it up there.
+    Engine,
 }
 
 /// A switch port: a veth whose host end is a bridge port and whose other end is the vNIC.

@@ -124,7 +124,7 @@ pub(crate) fn path_of_home(home: &Home) -> Option<&Path> {
 
 pub(crate) fn path_of_target(target: &Target) -> Option<&Path> {
     match target {
-        Target::Host => None,
+        Target::Host | Target::Engine => None,
         Target::Path(path) => Some(path),
     }
 }

@@ -148,12 +148,16 @@ impl RealHost {
             Err(error) if error.is_errno(libc::EEXIST) => self.plug_over(port, target, near, style),
             result => result,
         })?;
-        let configured = target
-            .within(&self.home, || {
-                veth::prepare(port, self.ipv6)?;
-                Netlink::open(netlink::Family::Route)
-            })
-            .and_then(|mut far| self.configure(port, target, &mut far));
+        let configured = match port.target {
+            // It is the engine's from here on.
+            Target::Engine => Ok(()),
+            Target::Host | Target::Path(_) => target
+                .within(&self.home, || {
+                    veth::prepare(port, self.ipv6)?;
+                    Netlink::open(netlink::Family::Route)
+                })
+                .and_then(|mut far| self.configure(port, target, &mut far)),
+        };
         if configured.is_err() {
             // Half a port is none. The first failure is the one to tell.
             let _ = self.unplug(&port.name, &port.home);

@@ -35,7 +35,7 @@ pub(crate) fn create(
 ) -> Result<(), HostError> {
     let bridge = link::index(home, &port.bridge)?;
     let mut batch = Batch::new();
-    if port.home == Home::Host && port.target != Target::Host {
+    if port.home == Home::Host && matches!(port.target, Target::Path(_)) {
         numbers.give(&mut batch, target);
     }
     batch.route(

@@ -1,7 +1,7 @@
 use std::sync::PoisonError;
 
 use hns_hcn::{self as hcn, NotificationType};
-use hns_model::{Endpoint, ModelError, Network};
+use hns_model::{Attachment, Endpoint, ModelError, Network, World};
 use hns_net::{Guid, IfAddr};
 use hns_planner::{Announcement, Layout, Step, compile_endpoint, endpoint_elements, plan, switch_of};
 use hns_store::{Durability, Txn};
@@ -33,7 +33,7 @@ impl Engine {
         let id = self.reserve_endpoint(&document)?;
         let _held = self.locks.hold(Key::Endpoint(id));
         let outcome = match namespace {
-            Some(namespace) => self.plug(id, namespace),
+            Some(namespace) => self.plug(id, |world| world.reserve_attachment(id, namespace)),
             None => self.record_endpoint(id),
         };
         match outcome {
@@ -66,9 +66,13 @@ impl Engine {
         }
     }
 
-    /// Attaches a reserved endpoint: its elements, its port, its record.
-    pub(crate) fn plug(&self, id: Guid, namespace: Guid) -> Result<hcn::Endpoint, EngineError> {
-        self.reserve_port(id, namespace)?;
+    /// Attaches a reserved endpoint to the seat that `reserve` takes for it: its elements, its port, its record.
+    pub(crate) fn plug(
+        &self,
+        id: Guid,
+        reserve: impl FnOnce(&mut World) -> Result<Attachment, ModelError>,
+    ) -> Result<hcn::Endpoint, EngineError> {
+        self.reserve_port(id, reserve)?;
         let outcome = self.plug_reserved(id);
         if outcome.is_err() {
             // Reserved above; the attachment is there to be released.
@@ -97,13 +101,17 @@ impl Engine {
     }
 
     /// Reserves a place on the switch; opens a further bridge of the network when the others are full.
-    fn reserve_port(&self, id: Guid, namespace: Guid) -> Result<(), EngineError> {
+    fn reserve_port(
+        &self,
+        id: Guid,
+        reserve: impl FnOnce(&mut World) -> Result<Attachment, ModelError>,
+    ) -> Result<(), EngineError> {
         let network_id = self.world().endpoint(id)?.network();
         let _segments = self.locks.hold(Key::Segments(network_id));
         let grown = {
             let mut world = self.world();
             let before = world.network(network_id)?.extra_segments();
-            world.reserve_attachment(id, namespace)?;
+            reserve(&mut world)?;
             let network = world.network(network_id)?;
             (network.extra_segments() > before).then(|| switch_of(network, &self.layout))
         };
@@ -129,17 +137,30 @@ impl Engine {
     /// and addresses are free; the link itself goes a moment later.
     pub fn delete_endpoint(&self, id: Guid) -> Result<(), EngineError> {
         let _pass = self.locks.pass();
-        let network_id = self.settled_endpoint(id)?.network();
-        let lock = self.locks.network(network_id);
-        let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
-        let _held = self.locks.hold(Key::Endpoint(id));
-        let endpoint = self.settled_endpoint(id)?;
-        let removal = self.removal(&endpoint)?;
+        let namespace = {
+            let lock = self.locks.network(self.settled_endpoint(id)?.network());
+            let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+            let _held = self.locks.hold(Key::Endpoint(id));
+            let endpoint = self.settled_endpoint(id)?;
+            self.remove_endpoint(&endpoint)?;
+            endpoint.attachment().and_then(Attachment::namespace)
+        };
+        // A namespace's lock comes before an endpoint's.
+        if let Some(namespace) = namespace {
+            self.release_lent(namespace);
+        }
+        Ok(())
+    }
+
+    /// Removes an endpoint whose lock is held.
+    pub(crate) fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), EngineError> {
+        let id = endpoint.id();
+        let removal = self.removal(endpoint)?;
         let txn = Txn::new(Durability::Process).delete(records::key(records::ENDPOINTS, id));
         self.commit(txn, format!("endpoint {id}"))?;
         self.take_down(removal.steps);
         self.world().forget_endpoint(id)?;
-        self.after_unplug(&endpoint, removal.forwarded);
+        self.after_unplug(endpoint, removal.forwarded);
         Ok(())
     }
 
@@ -161,7 +182,7 @@ impl Engine {
         }
     }
 
-    /// Takes an endpoint out of its namespace. Its addresses and ports stay its own.
+    /// Takes an endpoint out of its namespace or sandbox. Its addresses and ports stay its own.
     pub(crate) fn unplug(&self, id: Guid) -> Result<(), EngineError> {
         let endpoint = self.world().endpoint(id)?.clone();
         let removal = self.removal(&endpoint)?;
@@ -169,7 +190,7 @@ impl Engine {
         let record = records::endpoint(self.world().endpoint(id)?);
         let txn = Txn::new(Durability::Process).put(records::key(records::ENDPOINTS, id), record);
         if let Err(error) = self.commit(txn, format!("endpoint {id}")) {
-            self.world().reserve_attachment(id, attachment.namespace)?;
+            self.world().reserve_again(id, attachment.seat)?;
             return Err(error);
         }
         self.take_down(removal.steps);

@@ -23,6 +23,8 @@
 //!
 //! Never here: HTTP, JSON of clients (documents arrive parsed), choices that need no kernel.
 
+mod admission;
+mod amend;
 mod background;
 mod doctor;
 mod drift;
@@ -39,10 +41,13 @@ mod policies;
 mod ports;
 mod records;
 mod repair;
+mod sandboxes;
 mod start;
 mod threads;
 
+pub use admission::{Admission, WantedNetwork};
 pub use engine::{DefaultNetwork, Engine, EngineSettings};
 pub use error::EngineError;
 pub use events::{Event, EventStream, EventsError};
+pub use sandboxes::JoinedLink;
 pub use threads::HostThreads;

@@ -5,7 +5,7 @@ use hns_hcn::{
     self as hcn, ErrorCode, ModifyRequest, NamespaceResource, NamespaceType, NotificationType, RequestType,
 };
 use hns_host::NamespaceIdentity;
-use hns_model::{ModelError, NamespaceOrigin};
+use hns_model::{Attachment, ModelError, NamespaceOrigin, World};
 use hns_net::Guid;
 use hns_planner::{NamespaceSpec, Step, Target};
 use hns_store::{Durability, Txn};
@@ -17,7 +17,25 @@ use crate::records;
 
 impl Engine {
     /// Makes a namespace, or takes one that exists into the books.
-    pub fn create_namespace(&self, mut document: hcn::Namespace) -> Result<hcn::Namespace, EngineError> {
+    pub fn create_namespace(&self, document: hcn::Namespace) -> Result<hcn::Namespace, EngineError> {
+        let id = self.enter_namespace(document, |world, document, fresh| {
+            Ok(world.reserve_namespace(document, fresh)?.id())
+        })?;
+        Ok(self.world().namespace(id)?.document())
+    }
+
+    /// Takes a namespace into the books for as long as it has endpoints.
+    pub(crate) fn lend_namespace(&self, document: hcn::Namespace) -> Result<Guid, EngineError> {
+        self.enter_namespace(document, |world, document, fresh| {
+            Ok(world.lend_namespace(document, fresh)?.id())
+        })
+    }
+
+    fn enter_namespace(
+        &self,
+        mut document: hcn::Namespace,
+        reserve: impl FnOnce(&mut World, hcn::Namespace, [Guid; 2]) -> Result<Guid, ModelError>,
+    ) -> Result<Guid, EngineError> {
         let _pass = self.locks.pass();
         check_kind(&document)?;
         if let Some(pid) = document.params.pid {
@@ -32,12 +50,12 @@ impl Engine {
             }
             identity => identity?,
         };
-        let id = self.world().reserve_namespace(document, [fresh_id(), fresh_id()])?.id();
+        let id = reserve(&mut self.world(), document, [fresh_id(), fresh_id()])?;
         let _held = self.locks.hold(Key::Namespace(id));
         match self.build_namespace(id, identity) {
-            Ok(document) => {
+            Ok(()) => {
                 self.notify(NotificationType::NamespaceCreate, id, None);
-                Ok(document)
+                Ok(id)
             }
             Err(error) => {
                 // Reserved above; nobody joined it.
@@ -49,17 +67,13 @@ impl Engine {
 
     pub(crate) fn identify(&self, target: &Target) -> Result<NamespaceIdentity, EngineError> {
         let operation = match target {
-            Target::Host => "cannot identify the host's own namespace".to_owned(),
+            Target::Host | Target::Engine => "cannot identify the host's own namespace".to_owned(),
             Target::Path(path) => format!("cannot use {} as a namespace", path.display()),
         };
         self.host.identify(target).map_err(|source| EngineError::Host { operation, source })
     }
 
-    fn build_namespace(
-        &self,
-        id: Guid,
-        identity: Option<NamespaceIdentity>,
-    ) -> Result<hcn::Namespace, EngineError> {
+    fn build_namespace(&self, id: Guid, identity: Option<NamespaceIdentity>) -> Result<(), EngineError> {
         let ours = self.world().namespace(id)?.origin() == NamespaceOrigin::Ours;
         let mut steps = Vec::new();
         if ours {
@@ -76,7 +90,7 @@ impl Engine {
         if let Some(identity) = identity {
             self.identities.lock().unwrap_or_else(PoisonError::into_inner).insert(id, identity);
         }
-        Ok(namespace.document())
+        Ok(())
     }
 
     /// Deletes a namespace; its endpoints stay, detached (rule Q21). One that was given to us stays too.
@@ -92,6 +106,12 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.remove_namespace(id)
+    }
+
+    /// Removes a namespace without endpoints, whose lock is held.
+    pub(crate) fn remove_namespace(&self, id: Guid) -> Result<(), EngineError> {
+        let namespace = self.world().namespace(id)?.clone();
         let txn = Txn::new(Durability::Process).delete(records::key(records::NAMESPACES, id));
         self.commit(txn, format!("namespace {id}"))?;
         if let (NamespaceOrigin::Ours, Some(path)) = (namespace.origin(), namespace.path()) {
@@ -123,7 +143,9 @@ impl Engine {
             NamespaceResource::Endpoint(endpoint) if present => self.attach(id, *endpoint),
             NamespaceResource::Endpoint(endpoint) => self.detach(id, *endpoint),
         }?;
-        Ok(self.world().namespace(id)?.document())
+        let document = self.world().namespace(id)?.document();
+        self.release_lent(id);
+        Ok(document)
     }
 
     fn attach(&self, id: Guid, endpoint: Guid) -> Result<(), EngineError> {
@@ -133,9 +155,12 @@ impl Engine {
         let _joined = self.locks.hold(Key::Namespace(id));
         let _held = self.locks.hold(Key::Endpoint(endpoint));
         self.world().namespace(id)?;
-        let there = self.settled_endpoint(endpoint)?.attachment().map(|attachment| attachment.namespace);
+        let there = self.settled_endpoint(endpoint)?.attachment().and_then(Attachment::namespace);
         // Clients repeat the call when they retry (rule Q13).
-        if there == Some(id) { Ok(()) } else { self.plug(endpoint, id).map(|_| ()) }
+        if there == Some(id) {
+            return Ok(());
+        }
+        self.plug(endpoint, |world| world.reserve_attachment(endpoint, id)).map(|_| ())
     }
 
     fn detach(&self, id: Guid, endpoint: Guid) -> Result<(), EngineError> {
@@ -145,7 +170,7 @@ impl Engine {
         let _joined = self.locks.hold(Key::Namespace(id));
         let _held = self.locks.hold(Key::Endpoint(endpoint));
         self.world().namespace(id)?;
-        let there = self.world().endpoint(endpoint)?.attachment().map(|attachment| attachment.namespace);
+        let there = self.world().endpoint(endpoint)?.attachment().and_then(Attachment::namespace);
         if there != Some(id) {
             return Err(ModelError::NotInNamespace { endpoint, namespace: id }.into());
         }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, NotificationType, RequestType};
 use hns_host::Scope;
 use hns_model::{ModelError, Network, Surroundings};
@@ -80,7 +82,25 @@ impl Engine {
     pub fn delete_network(&self, id: Guid) -> Result<(), EngineError> {
         let _pass = self.locks.pass();
         let lock = self.locks.network(id);
-        let _alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lent = self.namespaces_on(id);
+        self.remove_network(id)?;
+        drop(alone);
+        lent.into_iter().for_each(|namespace| self.release_lent(namespace));
+        Ok(())
+    }
+
+    /// The namespaces that endpoints of this network are in.
+    fn namespaces_on(&self, id: Guid) -> BTreeSet<Guid> {
+        let world = self.world();
+        let members = world.network(id).into_iter().flat_map(Network::endpoints);
+        let attached =
+            members.filter_map(|endpoint| world.endpoint(endpoint).ok()?.attachment()?.namespace());
+        attached.collect()
+    }
+
+    /// Removes a network whose lock is held, with its endpoints.
+    pub(crate) fn remove_network(&self, id: Guid) -> Result<(), EngineError> {
         let (network, endpoints) = {
             let world = self.world();
             let network = world.network(id)?.clone();

@@ -2,7 +2,7 @@
 
 use hns_hcn as hcn;
 use hns_host::NamespaceIdentity;
-use hns_model::{Attachment, Endpoint, Namespace, NamespaceOrigin, Network};
+use hns_model::{Attachment, Endpoint, Namespace, NamespaceOrigin, Network, Seat};
 use hns_net::Guid;
 use serde_json::{Value, json};
 
@@ -31,11 +31,12 @@ pub(crate) fn network(network: &Network) -> Vec<u8> {
 pub(crate) fn endpoint(endpoint: &Endpoint) -> Vec<u8> {
     let attachment = endpoint.attachment().map(|attachment| {
         json!({
-            "Namespace": attachment.namespace.to_string(),
+            "Namespace": attachment.namespace().map(|id| id.to_string()),
+            "Order": attachment.order(),
+            "Sandbox": attachment.sandbox(),
             "Interface": attachment.interface.as_str(),
             "Port": attachment.port.as_str(),
             "Segment": attachment.segment,
-            "Order": attachment.order,
         })
     });
     bytes(&json!({
@@ -50,6 +51,7 @@ pub(crate) fn namespace(namespace: &Namespace, identity: Option<NamespaceIdentit
     let origin = match namespace.origin() {
         NamespaceOrigin::Ours => "Ours",
         NamespaceOrigin::Given => "Given",
+        NamespaceOrigin::Lent => "Lent",
         NamespaceOrigin::Host => "Host",
     };
     bytes(&json!({
@@ -115,12 +117,18 @@ impl<'a> Reader<'a> {
             |name: &str| value[name].as_str().ok_or_else(|| self.error(format!("no Attachment.{name}")));
         let number =
             |name: &str| value[name].as_u64().ok_or_else(|| self.error(format!("no Attachment.{name}")));
+        let seat = match value["Sandbox"].as_str() {
+            Some(path) => Seat::Sandbox(path.into()),
+            None => Seat::Namespace {
+                id: text("Namespace")?.parse().map_err(|error| self.error(error))?,
+                order: u32::try_from(number("Order")?).map_err(|error| self.error(error))?,
+            },
+        };
         Ok(Attachment {
-            namespace: text("Namespace")?.parse().map_err(|error| self.error(error))?,
+            seat,
             interface: text("Interface")?.parse().map_err(|error| self.error(error))?,
             port: text("Port")?.parse().map_err(|error| self.error(error))?,
             segment: u16::try_from(number("Segment")?).map_err(|error| self.error(error))?,
-            order: u32::try_from(number("Order")?).map_err(|error| self.error(error))?,
         })
     }
 
@@ -129,6 +137,7 @@ impl<'a> Reader<'a> {
         let origin = match self.value["Origin"].as_str() {
             Some("Ours") => NamespaceOrigin::Ours,
             Some("Given") => NamespaceOrigin::Given,
+            Some("Lent") => NamespaceOrigin::Lent,
             Some("Host") => NamespaceOrigin::Host,
             other => return Err(self.error(format!("origin {other:?} is not known"))),
         };

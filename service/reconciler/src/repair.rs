@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use hns_host::{NamespaceIdentity, Scope};
-use hns_model::NamespaceOrigin;
+use hns_model::Attachment;
 use hns_net::{Guid, IfName};
 use hns_planner::{Home, Step, Target, compile, compile_endpoint, plan};
 
@@ -39,7 +39,9 @@ impl Engine {
         let mut repaired = Repaired { steps: steps.len(), ..Repaired::default() };
         let had_table = observed.rules.is_some();
         for step in steps {
-            if let Err(error) = self.execute_one(&step) {
+            if let Some(port) = is_handed(&step) {
+                self.lose_handed_port(port);
+            } else if let Err(error) = self.execute_one(&step) {
                 repaired.failed += 1;
                 self.mark_trouble(&step, &error);
             } else if let Step::PlugPort(port) | Step::ReplugPort(port) = &step {
@@ -111,13 +113,13 @@ impl Engine {
     }
 
     fn replug(&self, id: Guid, name: &IfName) -> Result<(), EngineError> {
-        let (desired, namespace, home) = {
+        let (desired, endpoint, home) = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
             let home = self.layout.home(world.network(endpoint.network())?);
-            let namespace = endpoint.attachment().map(|attachment| attachment.namespace);
-            (compile_endpoint(endpoint, &world, &self.layout), namespace, home)
+            (compile_endpoint(endpoint, &world, &self.layout), endpoint.clone(), home)
         };
+        let namespace = endpoint.attachment().and_then(Attachment::namespace);
         if namespace.is_some_and(|namespace| self.is_lost(namespace)) {
             tracing::info!(endpoint = %id, "its namespace is gone; it is detached");
             return self.unplug(id);
@@ -128,6 +130,9 @@ impl Engine {
         let observed =
             hns_planner::Observed { ports: shown.ports, rules: Some(desired.rules.clone()), ..blank_slate() };
         for step in plan(&desired, &observed).steps {
+            if is_handed(&step).is_some() {
+                return self.lose_handed(&endpoint);
+            }
             tracing::info!(endpoint = %id, "{}", crate::execute::describe(&step).replacen("cannot ", "", 1));
             self.execute_one(&step)?;
         }
@@ -142,6 +147,14 @@ impl Engine {
             endpoint.attachment().is_some_and(|attachment| attachment.port == *port)
         };
         world.endpoints().find(has_it).map(|endpoint| (endpoint.id(), endpoint.network()))
+    }
+
+    fn lose_handed_port(&self, port: &IfName) {
+        let Some((id, _)) = self.endpoint_of(port) else { return };
+        let outcome = self.settled_endpoint(id).and_then(|endpoint| self.lose_handed(&endpoint));
+        if let Err(error) = outcome {
+            tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "it stays");
+        }
     }
 
     fn mark_trouble(&self, step: &Step, error: &EngineError) {
@@ -179,7 +192,7 @@ impl Engine {
             let Ok(namespace) = world.namespace(id) else { return true };
             (namespace.origin(), namespace.path().map(std::path::Path::to_owned))
         };
-        let (NamespaceOrigin::Given, Some(path)) = (origin, path) else { return false };
+        let Some(path) = path.filter(|_| origin.is_foreign()) else { return false };
         let remembered = self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
         let shown: Option<NamespaceIdentity> = self.host.identify(&Target::Path(path)).ok();
         shown.is_none() || (remembered.is_some() && shown != remembered)
@@ -199,6 +212,7 @@ impl Engine {
                     tracing::warn!(%endpoint, error = &error as &dyn std::error::Error, "it stays attached");
                 }
             }
+            self.release_lent_held(id);
         }
     }
 
@@ -212,6 +226,14 @@ impl Engine {
         let world = self.world();
         let here = world.networks().filter(|network| self.layout.home(network) == Home::Host);
         here.map(|network| hns_planner::switch_name(network.id())).collect()
+    }
+}
+
+/// The port that this step would make for an engine to move: it was moved already, and no one would come for another.
+fn is_handed(step: &Step) -> Option<&IfName> {
+    match step {
+        Step::PlugPort(port) if port.target == Target::Engine => Some(&port.name),
+        _ => None,
     }
 }
 

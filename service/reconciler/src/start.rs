@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use hns_hcn as hcn;
 use hns_host::{Host, Settings};
-use hns_model::NamespaceOrigin;
+use hns_model::{Attachment, NamespaceOrigin, Seat};
 use hns_net::{Family, Guid};
 use hns_planner::Target;
 use hns_store::{Durability, Record, Store, Txn};
@@ -57,6 +57,9 @@ impl Engine {
             self.restore_endpoint(&record, rebooted)?;
         }
         self.drop_idle_networks()?;
+        let namespaces: Vec<Guid> = self.world().namespaces().map(hns_model::Namespace::id).collect();
+        // Nobody else is here yet.
+        namespaces.into_iter().for_each(|id| self.release_lent_held(id));
         let boot = self.settings.boot_id.clone().into_bytes();
         self.commit(Txn::new(Durability::Process).put(records::BOOT, boot), "this boot")?;
         Ok(())
@@ -103,12 +106,15 @@ impl Engine {
         let read = Reader::new(&record.key, &record.value)?.endpoint()?;
         let network_is_there =
             read.document.network.is_some_and(|network| self.world().network(network).is_ok());
-        let joined = read.attachment.as_ref().map(|attachment| attachment.namespace);
-        let namespace_is_there = joined.is_some_and(|id| self.world().namespace(id).is_ok());
-        if !network_is_there || (rebooted && !namespace_is_there) {
+        let seat_is_there = |attachment: &Attachment| match attachment.seat {
+            Seat::Namespace { id, .. } => self.world().namespace(id).is_ok(),
+            // An engine makes its sandboxes anew after a reboot, with endpoints of their own.
+            Seat::Sandbox(_) => !rebooted,
+        };
+        let attachment = read.attachment.filter(seat_is_there);
+        if !network_is_there || (rebooted && attachment.is_none()) {
             return self.drop_record(record);
         }
-        let attachment = read.attachment.filter(|_| namespace_is_there);
         let restored = self.world().restore_endpoint(read.document, attachment, read.attachments);
         if let Err(error) = restored {
             tracing::error!(record = record.key, error = &error as &dyn std::error::Error, "dropped");

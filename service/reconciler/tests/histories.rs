@@ -11,7 +11,7 @@ use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
 use hns_net::Guid;
 use hns_planner::{Home, Layout, Observed, compile, plan};
-use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings};
+use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
 use hns_store::{MemoryStore, Store};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -75,15 +75,41 @@ impl Rig {
 
 #[derive(Debug, Clone)]
 enum Request {
-    CreateNetwork { kind: usize, v6: bool },
+    CreateNetwork {
+        kind: usize,
+        v6: bool,
+    },
     DeleteNetwork(usize),
-    CreateNamespace { given: bool },
+    CreateNamespace {
+        given: bool,
+    },
     DeleteNamespace(usize),
-    CreateEndpoint { network: usize, namespace: Option<usize>, port: u16, quiet: bool },
+    CreateEndpoint {
+        network: usize,
+        namespace: Option<usize>,
+        port: u16,
+        quiet: bool,
+    },
     DeleteEndpoint(usize),
-    Attach { endpoint: usize, namespace: usize },
+    Attach {
+        endpoint: usize,
+        namespace: usize,
+    },
     Detach(usize),
-    Publish { endpoint: usize, port: u16, add: bool },
+    Publish {
+        endpoint: usize,
+        port: u16,
+        add: bool,
+    },
+    /// An engine asks for the vNIC, to move it by itself.
+    Join(usize),
+    Leave(usize),
+    /// A runtime's whole request: a network of this name, a namespace at this place.
+    Admit {
+        network: usize,
+        place: usize,
+        port: u16,
+    },
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -98,6 +124,9 @@ fn request() -> impl Strategy<Value = Request> {
         2 => n.clone().prop_map(Request::DeleteEndpoint),
         3 => (n.clone(), 0usize..6).prop_map(|(endpoint, namespace)| Request::Attach { endpoint, namespace }),
         2 => n.clone().prop_map(Request::Detach),
+        2 => n.clone().prop_map(Request::Join),
+        1 => n.clone().prop_map(Request::Leave),
+        3 => (0usize..2, 0usize..3, 0u16..4).prop_map(|(network, place, port)| Request::Admit { network, place, port }),
         3 => (n, 0u16..4, any::<bool>()).prop_map(|(endpoint, port, add)| Request::Publish { endpoint, port, add }),
     ]
 }
@@ -150,7 +179,7 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
         }
         Request::Detach(n) => {
             let id = endpoint(*n);
-            let joined = engine.world().endpoint(id).ok().and_then(|e| Some(e.attachment()?.namespace));
+            let joined = engine.world().endpoint(id).ok().and_then(|e| e.attachment()?.namespace());
             membership(engine, "Remove", joined.unwrap_or(Guid::ZERO), id)
         }
         Request::Publish { endpoint: e, port, add } => {
@@ -161,6 +190,23 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
             let request = ModifyRequest::<EndpointResource>::from_v2(&request).unwrap();
             engine.modify_endpoint(endpoint(*e), request).map(drop)
         }
+        Request::Join(n) => engine.join_endpoint(endpoint(*n), "/run/docker/netns/c1".into()).map(drop),
+        Request::Leave(n) => engine.leave_endpoint(endpoint(*n)),
+        Request::Admit { network, place, port } => {
+            engine.admit_endpoint(admission(rig, *network, *place, *port)).map(drop)
+        }
+    }
+}
+
+fn admission(rig: &Rig, network: usize, place: usize, port: u16) -> Admission {
+    let path = format!("/run/netns/lent{place}");
+    rig.host.add_foreign_namespace(&path);
+    let network = json!({ "Name": format!("shared{network}"), "Type": "NAT" });
+    let policies = if port == 0 { json!([]) } else { json!([mapping(port)]) };
+    Admission {
+        network: Some(WantedNetwork::Like(Box::new(hcn::Network::from_v2(&network).unwrap()))),
+        namespace: Some(hcn::Namespace::from_v2(&json!({ "AdditionalParams": { "Path": path } })).unwrap()),
+        endpoint: hcn::Endpoint::from_v2(&json!({ "Policies": policies })).unwrap(),
     }
 }
 
@@ -213,6 +259,49 @@ proptest! {
         let again = Rig { engine: Rig::start(&rig.host, &rig.store).unwrap(), ..rig };
         again.check();
     }
+}
+
+#[test]
+fn a_namespace_that_was_lent_leaves_the_books_with_its_last_endpoint() {
+    let rig = Rig::new();
+    let made = [0, 0].map(|network| rig.engine.admit_endpoint(admission(&rig, network, 0, 0)).unwrap());
+    let namespace = made[0].namespace.unwrap();
+    assert_eq!(made[1].namespace, Some(namespace), "one path is one namespace");
+    rig.engine.delete_endpoint(made[0].id.unwrap()).unwrap();
+    assert!(rig.engine.world().namespace(namespace).is_ok());
+    rig.engine.delete_endpoint(made[1].id.unwrap()).unwrap();
+    assert!(rig.engine.world().namespace(namespace).is_err());
+    // A network goes with its endpoints, and so do the namespaces they were lent.
+    let last = rig.engine.admit_endpoint(admission(&rig, 0, 0, 0)).unwrap();
+    rig.engine.delete_network(last.network.unwrap()).unwrap();
+    assert_eq!(rig.engine.world().namespaces().count(), 0);
+    let again = Rig { engine: Rig::start(&rig.host, &rig.store).unwrap(), ..rig };
+    assert_eq!(again.engine.world().namespaces().count(), 0);
+}
+
+#[test]
+fn an_endpoint_whose_sandbox_died_with_its_link_is_collected() {
+    let rig = Rig::new();
+    let network = json!({ "Name": "n", "Type": "NAT" });
+    let network = rig.engine.create_network(hcn::Network::from_v2(&network).unwrap()).unwrap().id.unwrap();
+    let document = json!({ "HostComputeNetwork": network.to_string(), "Policies": [mapping(1)] });
+    let document = hcn::Endpoint::from_v2(&document).unwrap();
+    let sandboxes = ["/run/docker/netns/lives", "/run/docker/netns/died"];
+    rig.host.add_foreign_namespace(sandboxes[0]);
+    let [lives, died] = sandboxes.map(|sandbox| {
+        let mut document = document.clone();
+        document.policies.clear();
+        let id = rig.engine.create_endpoint(document).unwrap().id.unwrap();
+        let link = rig.engine.join_endpoint(id, sandbox.into()).unwrap();
+        assert_eq!(rig.engine.join_endpoint(id, sandbox.into()).unwrap(), link, "asked twice, done once");
+        let port = rig.engine.world().endpoint(id).unwrap().attachment().unwrap().port.clone();
+        rig.host.delete_link(&port);
+        id
+    });
+    let again = Rig { engine: Rig::start(&rig.host, &rig.store).unwrap(), ..rig };
+    assert!(again.engine.world().endpoint(died).is_err());
+    let world = again.engine.world();
+    assert!(world.endpoint(lives).unwrap().trouble().is_some_and(|trouble| trouble.contains("restart")));
 }
 
 #[test]

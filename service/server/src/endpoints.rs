@@ -9,6 +9,7 @@ use hns_model as model;
 use hns_net::Guid;
 use serde_json::{Value, json};
 
+use crate::admission::Around;
 use crate::answer::Refusal;
 use crate::api::Api;
 use crate::body;
@@ -27,6 +28,9 @@ fn view(endpoint: &model::Endpoint) -> Value {
     let mut extra = json!({});
     if let Some(attachment) = endpoint.attachment() {
         extra = json!({ "Interface": attachment.interface.as_str(), "Port": attachment.port.as_str() });
+        if let Some(sandbox) = attachment.sandbox() {
+            extra["Sandbox"] = json!(sandbox);
+        }
     }
     let data = endpoint.trouble().map(|trouble| json!({ "LastError": trouble }));
     document["Health"] = json!({ "Data": data, "Extra": extra });
@@ -55,8 +59,13 @@ async fn create(
     State(api): State<Api>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let document = Endpoint::from_v2(&body::json(body)?).map_err(Refusal::document("endpoint"))?;
-    create_from(api, document).await
+    let mut document = body::json(body)?;
+    let around = Around::take_from(&mut document)?;
+    let endpoint = Endpoint::from_v2(&document).map_err(Refusal::document("endpoint"))?;
+    match around {
+        Some(around) => around.admit(api, endpoint).await,
+        None => create_from(api, endpoint).await,
+    }
 }
 
 /// HcnCreateEndpoint: the path names the network, and the document may not name another.
@@ -82,7 +91,7 @@ async fn create_from(api: Api, document: Endpoint) -> Result<(StatusCode, Json<V
 }
 
 /// The answer to a change. The endpoint may be gone again by now; the answer then shows what was made.
-fn shown(api: &Api, made: &Endpoint) -> Value {
+pub(crate) fn shown(api: &Api, made: &Endpoint) -> Value {
     let world = api.engine.world();
     let now = made.id.and_then(|id| world.endpoint(id).ok());
     now.map_or_else(|| made.to_v2(), view)

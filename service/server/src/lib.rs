@@ -14,6 +14,7 @@
 //! Never here: decisions about objects (the engine has them), state of its own.
 
 mod access;
+mod admission;
 mod answer;
 mod api;
 mod body;

@@ -20,7 +20,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/networks/{id}/endpoints", post(crate::endpoints::create_on_network))
 }
 
-fn view(network: &model::Network) -> Value {
+pub(crate) fn view(network: &model::Network) -> Value {
     let mut document = network.document().to_v2();
     document["State"] = json!(1);
     document["Health"] = json!({

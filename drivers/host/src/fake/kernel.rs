@@ -121,7 +121,7 @@ impl Kernel {
 
     pub fn space_of_target(&self, target: &Target) -> Result<SpaceId, HostError> {
         match target {
-            Target::Host => Ok(HOST),
+            Target::Host | Target::Engine => Ok(HOST),
             Target::Path(path) => self.space_at(path),
         }
     }
