@@ -64,6 +64,12 @@ impl World {
         network::check_params(&network.document)?;
         let fresh = network.document.subnets().filter_map(|s| network::pool_of(&network.document, s));
         let mut pools: Vec<_> = fresh.collect();
+        for leased in network.pools.iter().flat_map(crate::Pool::leases) {
+            if let Some(pool) = pools.iter_mut().find(|pool| pool.prefix().contains(leased)) {
+                // One that is reserved from now on is nobody's to give back.
+                let _ = pool.lease(leased);
+            }
+        }
         let members = network.endpoints.iter().filter_map(|id| self.endpoint(*id).ok());
         for address in members.flat_map(|endpoint| endpoint.addresses().map(IfAddr::address)) {
             let Some(pool) = pools.iter_mut().find(|pool| pool.prefix().contains(address)) else { continue };

@@ -46,6 +46,12 @@ pub enum ModelError {
     InNamespaceAlready { endpoint: Guid, namespace: Guid },
     #[error("endpoint {endpoint} is in the sandbox {sandbox} already")]
     InSandboxAlready { endpoint: Guid, sandbox: String },
+    #[error("\"{0}\" is no pool of addresses")]
+    NoPool(String),
+    #[error("prefix {prefix} overlaps {other} of {holder}")]
+    PoolTaken { prefix: Cidr, other: Cidr, holder: String },
+    #[error("network \"{network}\" has no subnet {asked}")]
+    NoSuchSubnet { network: String, asked: String },
     #[error("endpoint {0} is attached to no namespace")]
     NotAttached(Guid),
     #[error("endpoint {endpoint} is not in namespace {namespace}")]
@@ -87,10 +93,13 @@ impl ModelError {
             Self::EndpointNotFound(_) => ErrorCode::ENDPOINT_NOT_FOUND,
             Self::NamespaceNotFound(_) | Self::NotInNamespace { .. } => ErrorCode::ELEMENT_NOT_FOUND,
             Self::NetworkNameTaken { .. } | Self::IdTaken(_) => ErrorCode::NETWORK_ALREADY_EXISTS,
-            Self::PrefixTaken { .. } | Self::PrefixRouted { .. } | Self::NoPrefixLeft { .. } => {
-                ErrorCode::INVALID_SUBNET
+            Self::PoolTaken { .. }
+            | Self::PrefixTaken { .. }
+            | Self::PrefixRouted { .. }
+            | Self::NoPrefixLeft { .. } => ErrorCode::INVALID_SUBNET,
+            Self::NoSubnets { .. } | Self::NoSuchSubnet { .. } | Self::NoPool(_) => {
+                ErrorCode::SUBNET_NOT_FOUND
             }
-            Self::NoSubnets { .. } => ErrorCode::SUBNET_NOT_FOUND,
             Self::NoSubnet { .. } => ErrorCode::INVALID_IP,
             Self::Exhausted { .. }
             | Self::AddressTaken { .. }

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hns_net::{Cidr, Family};
@@ -19,6 +19,8 @@ pub struct Pool {
     taken: Intervals,
     /// Members of `taken` that belong to no endpoint and are never released.
     reserved: BTreeSet<u128>,
+    /// Members of `taken` that an engine's IPAM holds, and whether an endpoint has them by now.
+    leases: BTreeMap<u128, bool>,
 }
 
 /// What became of asking for one address.
@@ -37,7 +39,13 @@ impl Pool {
     #[must_use]
     pub fn new(prefix: Cidr, ranges: Vec<Cidr>, reserved: impl IntoIterator<Item = IpAddr>) -> Self {
         let ranges = if ranges.is_empty() { vec![prefix] } else { ranges };
-        let mut pool = Self { prefix, ranges, taken: Intervals::default(), reserved: BTreeSet::new() };
+        let mut pool = Self {
+            prefix,
+            ranges,
+            taken: Intervals::default(),
+            reserved: BTreeSet::new(),
+            leases: BTreeMap::new(),
+        };
         for address in pool.unusable().into_iter().chain(reserved) {
             if prefix.contains(address) {
                 pool.taken.insert(number(address));
@@ -84,15 +92,71 @@ impl Pool {
         } else if self.taken.insert(number(wanted)) {
             Claim::Granted
         } else {
-            Claim::InUse
+            match self.leases.get_mut(&number(wanted)) {
+                // It was leased for this endpoint.
+                Some(has_endpoint @ false) => {
+                    *has_endpoint = true;
+                    Claim::Granted
+                }
+                _ => Claim::InUse,
+            }
         }
     }
 
-    /// Gives an endpoint's address back; false when no endpoint had it.
+    /// Gives an endpoint's address back; false when no endpoint had it. One that is leased stays so.
     pub fn release(&mut self, address: IpAddr) -> bool {
-        self.prefix.contains(address)
-            && !self.reserved.contains(&number(address))
-            && self.taken.remove(number(address))
+        if !self.prefix.contains(address) || self.reserved.contains(&number(address)) {
+            return false;
+        }
+        match self.leases.get_mut(&number(address)) {
+            Some(has_endpoint) => std::mem::replace(has_endpoint, false),
+            None => self.taken.remove(number(address)),
+        }
+    }
+
+    /// Takes this address for an engine's IPAM; asking again for one that no endpoint has yet is granted.
+    pub fn lease(&mut self, wanted: IpAddr) -> Claim {
+        if self.leases.get(&number(wanted)) == Some(&false) && self.prefix.contains(wanted) {
+            return Claim::Granted;
+        }
+        let claim = self.claim(wanted);
+        if claim == Claim::Granted {
+            self.leases.insert(number(wanted), false);
+        }
+        claim
+    }
+
+    /// Gives a leased address back; false when it was not leased. One that an endpoint has stays the endpoint's.
+    pub fn end_lease(&mut self, address: IpAddr) -> bool {
+        let leased = self.prefix.contains(address).then(|| self.leases.remove(&number(address))).flatten();
+        if leased == Some(false) {
+            self.taken.remove(number(address));
+        }
+        leased.is_some()
+    }
+
+    pub fn leases(&self) -> impl Iterator<Item = IpAddr> {
+        self.leases.keys().map(|leased| address(*leased, self.prefix.family()))
+    }
+
+    /// The first free address of the dynamic range that comes after `last`, or the first of all.
+    #[must_use]
+    pub fn free_after(&self, last: Option<IpAddr>) -> Option<IpAddr> {
+        let passed = last.and_then(|last| self.ranges.iter().position(|range| range.contains(last)));
+        let found = self.ranges.iter().enumerate().skip(passed.unwrap_or(0)).find_map(|(place, range)| {
+            let begin = match last {
+                Some(last) if passed == Some(place) => number(last).checked_add(1)?,
+                _ => number(range.network()),
+            };
+            self.taken.first_gap(begin, number(range.last())).filter(|_| begin <= number(range.last()))
+        })?;
+        Some(address(found, self.prefix.family()))
+    }
+
+    /// Whether nobody has this address.
+    #[must_use]
+    pub fn is_free(&self, address: IpAddr) -> bool {
+        self.prefix.contains(address) && !self.taken.contains(number(address))
     }
 
     /// How many addresses endpoints hold.

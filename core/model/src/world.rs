@@ -6,6 +6,7 @@ use hns_net::{Cidr, Guid};
 
 use crate::endpoint::{self, Attachment, Endpoint};
 use crate::error::ModelError;
+use crate::lease::{LeaseBook, PoolId};
 use crate::namespace::{self, Namespace, NamespaceOrigin};
 use crate::network::{self, Network, Surroundings};
 use crate::port_book::PortBook;
@@ -19,6 +20,8 @@ pub struct World {
     /// Which namespace stands for a path, so that thousands of pods do not make the next one slower.
     paths: BTreeMap<PathBuf, Guid>,
     pub(crate) ports: PortBook,
+    /// What engines' IPAM have leased, by pool.
+    pub(crate) leases: BTreeMap<PoolId, LeaseBook>,
     /// Counts objects, so that lists come in order of creation (rule Q3).
     order: u64,
     compartment: u32,
@@ -60,6 +63,7 @@ impl World {
     fn insert_network(&mut self, mut network: Network) -> &Network {
         network.order = self.next_order();
         let id = network.id;
+        self.take_over_leases(&mut network);
         self.networks.insert(id, network);
         &self.networks[&id]
     }

@@ -34,6 +34,7 @@ mod error;
 mod events;
 mod execute;
 mod flows;
+mod leases;
 mod locks;
 mod namespaces;
 mod networks;

@@ -12,6 +12,8 @@ pub(crate) enum Key {
     Endpoint(Guid),
     /// Opening a further bridge of a network.
     Segments(Guid),
+    /// The pools of engines' IPAM, whose records hold many leases each.
+    Leases,
 }
 
 /// All locks of the engine; their order stands in the crate's documentation.

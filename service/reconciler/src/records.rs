@@ -1,8 +1,10 @@
 //! How objects are written down: their HCN document, and beside it what only this host knows of them.
 
+use std::net::IpAddr;
+
 use hns_hcn as hcn;
 use hns_host::NamespaceIdentity;
-use hns_model::{Attachment, Endpoint, Namespace, NamespaceOrigin, Network, Seat};
+use hns_model::{Attachment, Endpoint, LeaseBook, Namespace, NamespaceOrigin, Network, Seat};
 use hns_net::Guid;
 use serde_json::{Value, json};
 
@@ -15,6 +17,7 @@ const SCHEMA: u64 = 1;
 pub(crate) const NETWORKS: &str = "networks/";
 pub(crate) const ENDPOINTS: &str = "endpoints/";
 pub(crate) const NAMESPACES: &str = "namespaces/";
+pub(crate) const LEASES: &str = "leases/";
 /// Written once the default network was made or declined.
 pub(crate) const INITIALISED: &str = "meta/initialised";
 /// The boot during which the records were written.
@@ -60,6 +63,11 @@ pub(crate) fn namespace(namespace: &Namespace, identity: Option<NamespaceIdentit
         "Origin": origin,
         "Identity": identity.map(|identity| [identity.device, identity.inode]),
     }))
+}
+
+pub(crate) fn leases(book: &LeaseBook) -> Vec<u8> {
+    let leases: Vec<String> = book.leases().map(|address| address.to_string()).collect();
+    bytes(&json!({ "Schema": SCHEMA, "Leases": leases }))
 }
 
 fn bytes(value: &Value) -> Vec<u8> {
@@ -130,6 +138,12 @@ impl<'a> Reader<'a> {
             port: text("Port")?.parse().map_err(|error| self.error(error))?,
             segment: u16::try_from(number("Segment")?).map_err(|error| self.error(error))?,
         })
+    }
+
+    pub fn leases(&self) -> Result<Vec<IpAddr>, EngineError> {
+        let leases = self.value["Leases"].as_array().ok_or_else(|| self.error("no Leases"))?;
+        let address = |lease: &Value| lease.as_str().unwrap_or_default().parse();
+        leases.iter().map(address).collect::<Result<_, _>>().map_err(|error| self.error(error))
     }
 
     pub fn namespace(&self) -> Result<NamespaceRecord, EngineError> {

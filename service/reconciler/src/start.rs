@@ -53,6 +53,9 @@ impl Engine {
         for record in self.records(records::NAMESPACES)? {
             self.restore_namespace(&record, rebooted)?;
         }
+        for record in self.records(records::LEASES)? {
+            self.restore_leases(&record)?;
+        }
         for record in self.records(records::ENDPOINTS)? {
             self.restore_endpoint(&record, rebooted)?;
         }
