@@ -6,10 +6,10 @@ mod support;
 
 use std::fs;
 
-use hns_host::{BridgeNetfilter, Finding, HostError, HostEvent, Level, Settings};
+use hns_host::{BridgeNetfilter, Finding, HostError, HostEvent, Level, Scope, Settings};
 use hns_net::Cidr;
 use hns_planner::{Announcement, Element, Forwarding, Home, Step, Target};
-use support::{World, name, on_real, output, output_in, port, run, switch};
+use support::{World, handed, name, on_real, output, output_in, port, run, switch};
 
 fn setting(name: &str) -> String {
     fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap().trim().to_owned()
@@ -105,6 +105,29 @@ fn a_port_looks_as_it_should_from_inside() {
         let stats = world.host.stats(&host_end, &Home::Host).unwrap();
         assert!(stats.packets_sent >= 2 && stats.bytes_sent > 0, "{stats:?}");
         assert!(stats.packets_received >= 2, "{stats:?}");
+    });
+}
+
+#[test]
+fn a_vnic_that_its_engine_has_moved_is_a_port_like_any_other() {
+    on_real(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let (a, port) = (world.container("a"), handed());
+        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        // It has no address of its own while it waits, on which the host could answer.
+        let waiting = output(&["ip", "-o", "address", "show", "dev", port.interface.as_str()]);
+        assert_eq!(waiting, "");
+        let target = a.display().to_string();
+        output(&["ip", "link", "set", port.interface.as_str(), "netns", &target, "name", "eth7"]);
+        output_in(&a, &["ip", "address", "add", "172.16.0.2/16", "dev", "eth7"]);
+        output_in(&a, &["ip", "link", "set", "eth7", "up"]);
+        output_in(&a, &["ping", "-c1", "-W1", "172.16.0.1"]);
+        let scope = Scope::Port { name: port.name.clone(), home: Home::Host };
+        let shown = &world.host.observe(&scope).unwrap().ports[&port.name];
+        assert!(shown.up && shown.forwards, "{shown:?}");
+        world.host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
+        world.host.reap(&Home::Host).unwrap();
+        assert!(!output_in(&a, &["ip", "-o", "link"]).contains("eth7"));
     });
 }
 

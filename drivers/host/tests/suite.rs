@@ -11,7 +11,7 @@ use hns_net::{PortRange, Transport};
 use hns_planner::{
     Element, Forwarding, Home, NamespaceSpec, ObservedPort, ObservedSwitch, Step, Switch, Target,
 };
-use support::{World, address, name, on_both, on_real, port, switch};
+use support::{World, address, handed, name, on_both, on_real, port, switch};
 
 fn everything(host: &dyn Host) -> hns_planner::Observed {
     host.observe(&Scope::Everything { apart: Vec::new() }).unwrap()
@@ -113,6 +113,20 @@ fn a_port_is_plugged_unplugged_and_reaped() {
         assert_eq!(everything(&*world.host).ports, [].into());
         assert_eq!(world.host.interfaces_in(&port.target).unwrap(), [name("lo")]);
         do_twice(&*world.host, Step::UnplugPort { name: port.name, home: Home::Host });
+    });
+}
+
+#[test]
+fn a_vnic_that_an_engine_moves_waits_in_the_hosts_own_namespace() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let port = handed();
+        do_twice(&*world.host, Step::PlugPort(port.clone()));
+        assert!(world.host.interfaces_in(&Target::Host).unwrap().contains(&port.interface));
+        assert_eq!(everything(&*world.host).ports, [(port.name.clone(), plugged(&port))].into());
+        do_twice(&*world.host, Step::UnplugPort { name: port.name.clone(), home: Home::Host });
+        world.host.reap(&Home::Host).unwrap();
+        assert!(!world.host.interfaces_in(&Target::Host).unwrap().contains(&port.interface));
     });
 }
 

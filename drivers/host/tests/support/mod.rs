@@ -205,6 +205,12 @@ pub fn port(n: u8, target: &Path) -> Port {
     }
 }
 
+/// A port whose vNIC waits for an engine.
+pub fn handed() -> Port {
+    let (target, interface) = (Target::Engine, name("hnc0a1b2c3d4e01"));
+    Port { target, interface, addresses: Vec::new(), routes: Vec::new(), ..port(1, Path::new("/nowhere")) }
+}
+
 pub fn route(destination: &str, via: &str) -> Route {
     Route { destination: destination.parse().unwrap(), via: Some(via.parse().unwrap()), metric: 0 }
 }
