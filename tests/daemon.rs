@@ -116,9 +116,13 @@ fn every_setting_counts_by_flag_by_environment_and_by_file() {
         daemon.say(by, "read_group", "absent");
         daemon.say(by, "default_prefix", "10.51.0.0/24");
         daemon.say(by, "bridge_netfilter", "keep");
+        let plugins = daemon.path("plugins");
+        daemon.say(by, "docker", "on");
+        daemon.say(by, "docker_plugins", &plugins);
         let mut daemon = daemon.launch();
         is_ready(&mut daemon, &socket);
         assert!(Path::new(&state).join("hns.db").is_file(), "{by:?}");
+        assert!(Path::new(&plugins).join("nat.sock").exists(), "{by:?}");
         assert_eq!(networks(&socket), [("nat".to_owned(), vec!["10.51.0.0/24".to_owned()])], "{by:?}");
         let made = json!({"Type": "Host"});
         let made =
@@ -141,6 +145,38 @@ fn every_setting_counts_by_flag_by_environment_and_by_file() {
         assert!(daemon.terminate().success());
         assert!(!Path::new(&socket).exists(), "the socket goes with its daemon");
     }
+}
+
+#[test]
+fn docker_is_served_where_that_is_possible_and_not_where_it_is_unwanted() {
+    needs!(root, "nft");
+    let lab = Lab::new();
+    let host = lab.island("h1");
+    let start = |name: &str, docker: &str, plugins: &str| {
+        let mut daemon = Setting::new(&host, name);
+        let (socket, plugins) = (daemon.path("hns.sock"), daemon.path(plugins));
+        for (key, value) in [("state_dir", "s"), ("run_dir", "r")] {
+            let path = daemon.path(value);
+            daemon.say(By::Flag, key, &path);
+        }
+        daemon.say(By::Flag, "socket", &socket);
+        daemon.say(By::Flag, "docker", docker);
+        daemon.say(By::Flag, "docker_plugins", &plugins);
+        (daemon.launch(), socket, PathBuf::from(plugins))
+    };
+    let (mut off, socket, plugins) = start("off", "off", "plugins");
+    is_ready(&mut off, &socket);
+    assert!(!plugins.exists());
+    assert!(off.terminate().success());
+
+    // Its settings lie where the folder of sockets should be.
+    let (mut auto, socket, _) = start("auto", "auto", "hnsd.toml");
+    is_ready(&mut auto, &socket);
+    assert!(auto.output().contains("Docker is not served"), "{}", auto.output());
+    assert!(auto.terminate().success());
+    let (mut on, _, plugins) = start("on", "on", "hnsd.toml");
+    let said = refusal(&mut on);
+    assert!(said.contains("cannot serve Docker") && said.contains(plugins.to_str().unwrap()), "{said}");
 }
 
 #[test]

@@ -77,7 +77,9 @@ fn a_package_lies_in_a_layer_and_is_named_after_its_folder() {
     for package in packages() {
         assert!(LAYERS.contains(&package.layer()), "{}", package.folder.display());
         let folder = package.folder.file_name().unwrap().to_str().unwrap();
-        assert_eq!(package.name, format!("hns-{folder}"), "{}", package.folder.display());
+        // A program whose own name begins so already is not named twice: `hns-cni`.
+        let name = format!("hns-{}", folder.trim_start_matches("hns-"));
+        assert_eq!(package.name, name, "{}", package.folder.display());
     }
 }
 

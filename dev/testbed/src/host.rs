@@ -286,7 +286,7 @@ impl Host {
     #[must_use]
     #[track_caller]
     pub fn spawn_command(&self, mut command: Command) -> Process {
-        let log = self.new_log(&command);
+        let log = self.new_log(command.get_program());
         let file = File::create(&log).expect("the host's folder can be written");
         let second = file.try_clone().expect("a file has two handles");
         let text = format!("{}: {command:?}", self.name());
@@ -295,8 +295,9 @@ impl Host {
         Process::new(self.clone(), child.unwrap_or_else(|error| panic!("{text}: {error}")), log)
     }
 
-    fn new_log(&self, command: &Command) -> PathBuf {
-        let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
+    /// A file of its own for what a program says.
+    pub(crate) fn new_log(&self, program: impl AsRef<std::ffi::OsStr>) -> PathBuf {
+        let program = Path::new(program.as_ref()).file_name().unwrap_or_default().to_string_lossy();
         let number = self.inner.logs.fetch_add(1, Ordering::Relaxed);
         self.folder().join(format!("{number}-{program}.log"))
     }
@@ -329,5 +330,6 @@ impl Drop for Inner {
         // End of input ends the first process, and `unshare` returns when everything in the host is dead.
         drop(self.holder.stdin.take());
         let _status_is_of_no_use = self.holder.wait();
+        crate::engines::remove_cgroups(&self.folder);
     }
 }

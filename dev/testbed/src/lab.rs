@@ -135,6 +135,7 @@ fn remove_leftovers(base: &Path) {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(SCRATCH_PREFIX)?.split('-').next());
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            crate::engines::remove_cgroups_of_lab(&entry.path());
             let _used_by_another = std::fs::remove_dir_all(entry.path());
         }
     }

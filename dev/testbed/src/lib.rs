@@ -36,6 +36,7 @@
 
 mod api;
 pub mod crash;
+pub mod engines;
 mod eventually;
 mod hnsd;
 mod host;

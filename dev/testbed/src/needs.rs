@@ -14,6 +14,8 @@ pub enum Requirement<'a> {
     Root,
     /// A program in `PATH`.
     Program(&'a str),
+    /// The container engines of [`crate::engines`].
+    Engines,
 }
 
 /// Ends the calling test early, reported as skipped, unless everything named is there.
@@ -25,6 +27,7 @@ pub enum Requirement<'a> {
 #[macro_export]
 macro_rules! needs {
     (@one root) => { $crate::Requirement::Root };
+    (@one engines) => { $crate::Requirement::Engines };
     (@one $program:literal) => { $crate::Requirement::Program($program) };
     ($($need:tt),+ $(,)?) => {
         if $crate::missing(&[$($crate::needs!(@one $need)),+]) {
@@ -56,6 +59,7 @@ impl Requirement<'_> {
     fn absent(&self) -> Option<String> {
         match self {
             Self::Root => (!nix::unistd::geteuid().is_root()).then(|| "needs root".to_owned()),
+            Self::Engines => crate::engines::absent(),
             Self::Program(name) => (!in_path(name)).then(|| format!("needs the program {name}")),
         }
     }

@@ -56,6 +56,26 @@ struct Values {
     /// What to do about net.bridge.bridge-nf-call-*: off unless another engine needs it, keep, or off [default: auto]
     #[arg(long, env = "HNS_BRIDGE_NETFILTER", value_name = "CHOICE")]
     bridge_netfilter: Option<BridgeNetfilterChoice>,
+    /// Whether Docker finds its network and IPAM drivers here: where that is possible, it must be, or not [default: auto]
+    #[arg(long, env = "HNS_DOCKER", value_name = "CHOICE")]
+    docker: Option<DockerChoice>,
+    /// Where Docker looks for plugins [default: /run/docker/plugins]
+    #[arg(long, env = "HNS_DOCKER_PLUGINS", value_name = "DIR")]
+    docker_plugins: Option<PathBuf>,
+    /// Docker's own socket, by which networks appear on both sides [default: /run/docker.sock]
+    #[arg(long, env = "HNS_DOCKER_SOCKET", value_name = "PATH")]
+    docker_socket: Option<PathBuf>,
+}
+
+/// Whether Docker is served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DockerChoice {
+    /// Yes, and without its sockets the daemon goes on.
+    #[default]
+    Auto,
+    On,
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -88,6 +108,9 @@ pub(crate) struct Config {
     default_network: bool,
     default_prefixes: Vec<Cidr>,
     bridge_netfilter: BridgeNetfilterChoice,
+    pub docker: DockerChoice,
+    pub docker_plugins: PathBuf,
+    pub docker_socket: PathBuf,
 }
 
 const DEFAULT_FILE: &str = "/etc/hns/hnsd.toml";
@@ -117,6 +140,15 @@ impl Config {
             default_network: said.default_network.or(file.default_network).unwrap_or(true),
             default_prefixes: prefixes.iter().map(parse).collect::<anyhow::Result<_>>()?,
             bridge_netfilter: said.bridge_netfilter.or(file.bridge_netfilter).unwrap_or_default(),
+            docker: said.docker.or(file.docker).unwrap_or_default(),
+            docker_plugins: said
+                .docker_plugins
+                .or(file.docker_plugins)
+                .unwrap_or_else(|| hns_docker::PLUGINS.into()),
+            docker_socket: said
+                .docker_socket
+                .or(file.docker_socket)
+                .unwrap_or_else(|| hns_docker::DOCKER_SOCKET.into()),
         })
     }
 

@@ -1,6 +1,7 @@
 //! The daemon: reads its configuration, wires the parts together, serves. No logic.
 
 mod config;
+mod docker;
 mod log;
 
 use std::fs::{File, TryLockError};
@@ -11,11 +12,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use hns_docker::Front;
 use hns_host::RealHost;
 use hns_reconciler::{Engine, EngineSettings, HostThreads};
 use hns_server::{Access, Api, Listener};
 use hns_store::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Arguments, Config};
@@ -54,11 +57,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let groups = [config.group.as_str(), config.read_group.as_str()];
     let listener = Listener::bind(&config.socket, &groups).await?;
     let _claim = claim_namespace()?;
-    let engine = start_engine(&config, store)?;
     let stopping = CancellationToken::new();
+    let threads = HostThreads::start(HOST_THREADS).context("cannot start the threads for requests")?;
+    // Docker's plugins answer before the host is in line: whom they keep waiting forgets them.
+    let (ready, engine) = watch::channel(None);
+    let front = Front::new(engine, threads.clone(), stopping.clone());
+    let docker = docker::serve(&config, front).await?;
+    let engine = tokio::task::block_in_place(|| start_engine(&config, store))?;
+    ready.send_replace(Some(Arc::clone(&engine)));
     let api = Api {
         engine: Arc::clone(&engine),
-        threads: HostThreads::start(HOST_THREADS).context("cannot start the threads for requests")?,
+        threads,
         access: Access { write_group: config.group.clone(), read_group: config.read_group.clone() },
         stopping: stopping.clone(),
     };
@@ -72,6 +81,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stopping.cancel();
     server.await.context("the server ended early")?;
+    docker.await.context("the Docker plugins ended early")?;
     engine.stop();
     Ok(())
 }

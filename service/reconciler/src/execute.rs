@@ -27,25 +27,14 @@ impl Engine {
     pub(crate) fn execute_one(&self, step: &Step) -> Result<(), EngineError> {
         match self.host.execute(step) {
             // The interface of an endpoint that left this namespace a moment ago may still wait for the
-            // reaper under the same name.
+            // reaper under the same name, and that endpoint may have been on any network.
             Err(HostError::InterfaceTaken { .. }) => {
-                self.reap_now(step);
+                self.reap_everywhere();
                 self.host.execute(step)
             }
             other => other,
         }
         .map_err(|source| EngineError::Host { operation: describe(step), source })
-    }
-
-    fn reap_now(&self, step: &Step) {
-        if let Step::PlugPort(port) = step
-            && let Err(error) = self.host.reap(&port.home)
-        {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "links of deleted endpoints stay for now"
-            );
-        }
     }
 }
 

@@ -1,0 +1,108 @@
+use hns_hcn as hcn;
+use hns_model as model;
+use hns_net::{Family, Guid};
+use serde_json::{Map, Value, json};
+
+use crate::call::Call;
+use crate::options::{Mode, NetworkOptions};
+use crate::refusal::Refusal;
+use crate::{ids, marks, wire};
+
+use super::bind::{self, Asked};
+use super::subnets::Subnets;
+
+/// Makes the HNS network of a network of Docker, or binds it to the one that its options name.
+pub(crate) fn create(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
+    let request: wire::CreateNetwork = wire::read("CreateNetwork", body)?;
+    super::check_available(call)?;
+    let options = NetworkOptions::read(call.driver, &request.options)?;
+    let subnets = Subnets::read(&request)?;
+    let asked = Asked { docker: &request.network, kind: super::kind_of(call, &options), subnets: &subnets };
+    let id = ids::guid(&request.network)?;
+    let _alone = call.bindings.alone();
+    if let Some(network) = options.bind {
+        bind::bind(call.engine, network, &asked, &options)?;
+    } else if !is_made(call, id, &asked)? {
+        call.engine.create_network(document(id, &asked, options))?;
+    }
+    Ok(json!({}))
+}
+
+/// Whether the network was made already, by a call whose answer Docker did not see.
+fn is_made(call: &Call<'_>, id: Guid, asked: &Asked<'_>) -> Result<bool, Refusal> {
+    let world = call.engine.world();
+    let made = world.network(id).ok().filter(|there| marks::served(there).iter().any(|d| d == asked.docker));
+    made.map_or(Ok(false), |network| bind::check(network, asked).map(|()| true))
+}
+
+fn document(id: Guid, asked: &Asked<'_>, options: NetworkOptions) -> hcn::Network {
+    let kind = asked.kind;
+    let mut others = marks::of_made(asked.docker, &options.endpoints);
+    others.extend(kept(&options));
+    let named = |family| asked.subnets.named.iter().any(|subnet| subnet.prefix.family() == family);
+    let wanted = |family, enabled: Option<bool>| {
+        let open = asked.subnets.open.contains(&family) || (enabled == Some(true) && !named(family));
+        if open { Some(true) } else { enabled.filter(|enabled| !enabled && !named(family)) }
+    };
+    let params = hcn::NetworkParams {
+        mtu: options.mtu,
+        ip_range: Vec::new(),
+        aux_addresses: asked.subnets.aux.clone(),
+        gateway_mode: hcn::GatewayModes {
+            v4: gateway_mode(options.mode_v4),
+            v6: gateway_mode(options.mode_v6),
+        },
+        enable_v4: wanted(Family::V4, options.enable_v4),
+        enable_v6: wanted(Family::V6, options.enable_v6),
+        others,
+    };
+    hcn::Network {
+        id: Some(id),
+        name: options.name.unwrap_or_else(|| asked.docker.to_owned()),
+        owner: Some(marks::OWNER.to_owned()),
+        kind,
+        flags: hcn::NetworkFlags::default(),
+        policies: Vec::new(),
+        mac_pool: options.mac_pool,
+        dns: options.dns,
+        ipams: ipams(asked),
+        params,
+    }
+}
+
+/// What nothing of ours reads yet, kept for whoever will.
+fn kept(options: &NetworkOptions) -> Map<String, Value> {
+    let mut kept = Map::new();
+    if let Some(domain) = options.routing_domain {
+        kept.insert("RoutingDomain".into(), json!(domain.to_string()));
+    }
+    if options.no_gateway_dns {
+        kept.insert("DisableGatewayDns".into(), json!(true));
+    }
+    kept
+}
+
+fn gateway_mode(mode: Option<Mode>) -> hcn::GatewayMode {
+    match mode {
+        Some(Mode::Routed) => hcn::GatewayMode::Routed,
+        Some(Mode::Nat | Mode::Isolated) | None => hcn::GatewayMode::Nat,
+    }
+}
+
+fn ipams(asked: &Asked<'_>) -> Vec<hcn::Ipam> {
+    let has_host = asked.kind != hcn::NetworkType::Private;
+    let subnet = |subnet: &super::subnets::Subnet| {
+        let destination = subnet.prefix.family().default_route();
+        let gateway = subnet.gateway.filter(|_| has_host);
+        let route = gateway.map(|hop| hcn::Route { destination, next_hop: Some(hop), metric: 0 });
+        hcn::Subnet { routes: route.into_iter().collect(), ..hcn::Subnet::of_prefix(Some(subnet.prefix)) }
+    };
+    let subnets: Vec<_> = asked.subnets.named.iter().map(subnet).collect();
+    if subnets.is_empty() { Vec::new() } else { vec![hcn::Ipam { kind: hcn::IpamType::Static, subnets }] }
+}
+
+/// The network as it is in the books.
+pub(super) fn prefixes(network: &model::Network) -> String {
+    let prefixes: Vec<_> = network.prefixes().map(|prefix| prefix.to_string()).collect();
+    prefixes.join(", ")
+}

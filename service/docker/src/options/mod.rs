@@ -1,0 +1,9 @@
+//! The options of Docker's commands: which there are, where each has a meaning, and what it means.
+
+mod endpoint;
+mod network;
+mod table;
+mod values;
+
+pub(crate) use endpoint::EndpointOptions;
+pub(crate) use network::{Mode, NetworkOptions};

@@ -1,0 +1,461 @@
+use hns_hcn::Dns;
+use hns_net::{Guid, MacRange, Mtu};
+use serde_json::{Map, Value};
+
+use crate::drivers::{DRIVERS, Driver};
+use crate::marks::EndpointDefaults;
+use crate::refusal::Refusal;
+
+use super::table::Use::{self, Meaningless, Takes, Unsupported};
+use super::table::{Reading, Row, Table};
+use super::values;
+
+/// What `docker network create` says of a network beside its subnets.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct NetworkOptions {
+    pub name: Option<String>,
+    /// The HNS network to use instead of making one.
+    pub bind: Option<Guid>,
+    pub dns: Dns,
+    pub mac_pool: Vec<MacRange>,
+    pub mtu: Option<Mtu>,
+    pub internal: bool,
+    pub enable_v4: Option<bool>,
+    pub enable_v6: Option<bool>,
+    pub mode_v4: Option<Mode>,
+    pub mode_v6: Option<Mode>,
+    pub endpoints: EndpointDefaults,
+    pub routing_domain: Option<Guid>,
+    pub no_gateway_dns: bool,
+    /// Bound to what exists; Docker's prune is to leave it alone.
+    learned: bool,
+    masquerade: Option<bool>,
+    /// The first option that was given and says how an HNS network is made.
+    shaping: Option<&'static str>,
+}
+
+/// How the host stands between a network and the world, in Docker's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Nat,
+    Routed,
+    /// The host is not on the network; only internal networks can be so.
+    Isolated,
+}
+
+const SHIM: &str = "com.docker.network.windowsshim.";
+
+const ALL: [Use; DRIVERS.len()] = [Takes; DRIVERS.len()];
+
+const fn never(why: &'static str) -> [Use; DRIVERS.len()] {
+    [Meaningless(why); DRIVERS.len()]
+}
+
+const fn not_yet(why: &'static str) -> [Use; DRIVERS.len()] {
+    [Unsupported(why); DRIVERS.len()]
+}
+
+/// For every driver but nat.
+const fn but_nat(why: &'static str) -> [Use; DRIVERS.len()] {
+    [Meaningless(why), Takes, Takes, Takes, Takes]
+}
+
+/// For hns-overlay alone.
+const fn overlay(why: &'static str) -> [Use; DRIVERS.len()] {
+    [Meaningless(why), Meaningless(why), Meaningless(why), Meaningless(why), Takes]
+}
+
+/// For nat alone.
+const fn nat(why: &'static str) -> [Use; DRIVERS.len()] {
+    [Takes, Meaningless(why), Meaningless(why), Meaningless(why), Meaningless(why)]
+}
+
+const POLICIES: &str = "it needs the policy engine, which is not in this version";
+const FLAG: &str = "an endpoint's option: say it to docker run or docker network connect";
+const NAT_ONLY: &str = "the host does not translate it";
+
+static TABLE: Table<NetworkOptions> = Table {
+    place: "docker network create -o",
+    is_ours: |key| {
+        !key.contains('.')
+            || key.starts_with("com.docker.network.")
+            || key.starts_with("com.docker.endpoint.")
+    },
+    rows: &[
+        Row {
+            key: "com.docker.network.windowsshim.networkname",
+            short: "networkname",
+            uses: ALL,
+            read: |options, value| set(&mut options.name, values::name(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.hnsid",
+            short: "hnsid",
+            uses: ALL,
+            read: |options, value| set(&mut options.bind, values::guid(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.hnsowned",
+            short: "hnsowned",
+            uses: ALL,
+            read: |options, value| put(&mut options.learned, values::boolean(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.interface",
+            short: "interface",
+            uses: but_nat("it has no adapter of its own; it leaves by whatever way the host routes"),
+            read: |_, value| values::name(value).map(drop),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.vlanid",
+            short: "vlanid",
+            uses: [
+                Meaningless("its frames never leave the host"),
+                Takes,
+                Takes,
+                Takes,
+                Meaningless("its subnets are told apart by vxlanid_list"),
+            ],
+            read: |_, value| values::number(value, 1, 4094, "(a VLAN)").map(drop),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.vsid",
+            short: "vsid",
+            uses: [
+                Meaningless("its frames never leave the host"),
+                Takes,
+                Takes,
+                Takes,
+                Meaningless("its subnets are told apart by vxlanid_list"),
+            ],
+            read: |_, value| values::number(value, 1, 0xFF_FFFF, "(a virtual subnet)").map(drop),
+        },
+        Row {
+            key: "com.docker.network.driver.overlay.vxlanid_list",
+            short: "vxlanid_list",
+            uses: overlay("only hns-overlay carries frames to other hosts in VXLAN"),
+            read: |_, value| values::numbers(value, 1, 0xFF_FFFF, "(a VNI), one a subnet").map(drop),
+        },
+        Row {
+            key: "encrypted",
+            short: "",
+            uses: overlay("only hns-overlay carries frames between our hosts, where they can be encrypted"),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.dnsservers",
+            short: "dnsservers",
+            uses: ALL,
+            read: |options, value| put(&mut options.dns.servers, values::addresses(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.dnssuffix",
+            short: "dnssuffix",
+            uses: ALL,
+            read: |options, value| set(&mut options.dns.domain, values::name(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.macpool",
+            short: "macpool",
+            uses: ALL,
+            read: |options, value| put(&mut options.mac_pool, values::mac_ranges(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.enable_outboundnat",
+            short: "enable_outboundnat",
+            uses: ALL,
+            read: |options, value| put(&mut options.endpoints.outbound_nat, values::boolean(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.outboundnat_exceptions",
+            short: "outboundnat_exceptions",
+            uses: not_yet(POLICIES),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.disable_gatewaydns",
+            short: "disable_gatewaydns",
+            uses: nat("it has no resolver on its gateway"),
+            read: |options, value| put(&mut options.no_gateway_dns, values::boolean(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.routingdomain",
+            short: "routingdomain",
+            uses: ALL,
+            read: |options, value| set(&mut options.routing_domain, values::guid(value)),
+        },
+        Row {
+            key: "com.docker.network.windowsshim.sourcemac",
+            short: "sourcemac",
+            uses: [
+                Meaningless("its packets leave with the MAC address of the host's own adapter"),
+                Meaningless("its endpoints are seen under their own MAC addresses"),
+                Takes,
+                Takes,
+                Meaningless("its frames leave in packets of the host"),
+            ],
+            read: |_, value| value.parse::<hns_net::Mac>().map(drop).map_err(|_| "a MAC address".to_owned()),
+        },
+        Row {
+            key: "com.docker.network.driver.mtu",
+            short: "mtu",
+            uses: ALL,
+            read: |options, value| set(&mut options.mtu, values::mtu(value)),
+        },
+        Row {
+            key: "com.docker.network.internal",
+            short: "internal",
+            uses: ALL,
+            read: |options, value| put(&mut options.internal, values::boolean(value)),
+        },
+        Row {
+            key: "com.docker.network.enable_ipv4",
+            short: "enable_ipv4",
+            uses: ALL,
+            read: |options, value| set(&mut options.enable_v4, values::boolean(value)),
+        },
+        Row {
+            key: "com.docker.network.enable_ipv6",
+            short: "enable_ipv6",
+            uses: ALL,
+            read: |options, value| set(&mut options.enable_v6, values::boolean(value)),
+        },
+        Row {
+            key: "com.docker.network.container_iface_prefix",
+            short: "container_iface_prefix",
+            uses: ALL,
+            read: |options, value| {
+                set(&mut options.endpoints.interface_prefix, values::interface_prefix(value))
+            },
+        },
+        Row {
+            key: "com.docker.network.gateway",
+            short: "gateway",
+            uses: never("a gateway belongs to a subnet: say it with --gateway"),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.host_ipv4",
+            short: "host_ipv4",
+            uses: not_yet(POLICIES),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.host_ipv6",
+            short: "host_ipv6",
+            uses: not_yet(POLICIES),
+            read: |_, _| Ok(()),
+        },
+        // Docker itself sends the announcements.
+        Row {
+            key: "com.docker.network.advertise_addr_nmsgs",
+            short: "advertise_addr_nmsgs",
+            uses: ALL,
+            read: |_, value| values::number(value, 0, 3, "messages").map(drop),
+        },
+        Row {
+            key: "com.docker.network.advertise_addr_ms",
+            short: "advertise_addr_ms",
+            uses: ALL,
+            read: |_, value| values::number(value, 100, 2000, "milliseconds").map(drop),
+        },
+        Row { key: "com.docker.network.portmap", short: "portmap", uses: never(FLAG), read: |_, _| Ok(()) },
+        Row {
+            key: "com.docker.network.endpoint.exposedports",
+            short: "exposedports",
+            uses: never(FLAG),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.endpoint.macaddress",
+            short: "macaddress",
+            uses: never(FLAG),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.endpoint.dnsservers",
+            short: "",
+            uses: never("an endpoint's option; the network's own is dnsservers"),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.endpoint.sysctls",
+            short: "sysctls",
+            uses: never(FLAG),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.endpoint.ifname",
+            short: "ifname",
+            uses: never(FLAG),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.bridge.name",
+            short: "",
+            uses: never("HNS names its switches itself; networkname names the network"),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.bridge.enable_ip_masquerade",
+            short: "enable_ip_masquerade",
+            uses: nat(NAT_ONLY),
+            read: |options, value| set(&mut options.masquerade, values::boolean(value)),
+        },
+        Row {
+            key: "com.docker.network.bridge.enable_icc",
+            short: "enable_icc",
+            uses: ALL,
+            read: |options, value| {
+                put(&mut options.endpoints.isolated, values::boolean(value).map(|enabled| !enabled))
+            },
+        },
+        Row {
+            key: "com.docker.network.bridge.host_binding_ipv4",
+            short: "host_binding_ipv4",
+            uses: nat("its ports are not published on the host"),
+            read: |options, value| {
+                let address = values::address(value)?;
+                // Unspecified is what is done without the option.
+                options.endpoints.host_address = (!address.is_unspecified()).then_some(address);
+                Ok(())
+            },
+        },
+        Row {
+            key: "com.docker.network.bridge.inhibit_ipv4",
+            short: "inhibit_ipv4",
+            uses: never("the host's address on the switch is its gateway"),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.bridge.gateway_mode_ipv4",
+            short: "gateway_mode_ipv4",
+            uses: nat(NAT_ONLY),
+            read: |options, value| set(&mut options.mode_v4, mode(value)),
+        },
+        Row {
+            key: "com.docker.network.bridge.gateway_mode_ipv6",
+            short: "gateway_mode_ipv6",
+            uses: nat(NAT_ONLY),
+            read: |options, value| set(&mut options.mode_v6, mode(value)),
+        },
+        Row {
+            key: "com.docker.network.bridge.trusted_host_interfaces",
+            short: "trusted_host_interfaces",
+            uses: not_yet(POLICIES),
+            read: |_, _| Ok(()),
+        },
+        Row {
+            key: "com.docker.network.bridge.default_bridge",
+            short: "default_bridge",
+            uses: never("Docker's default bridge is Docker's own"),
+            read: |_, _| Ok(()),
+        },
+    ],
+};
+
+/// Options that say how an HNS network is made, and so come too late for one that exists.
+const SHAPING: &[&str] = &[
+    "com.docker.network.windowsshim.dnsservers",
+    "com.docker.network.windowsshim.dnssuffix",
+    "com.docker.network.windowsshim.macpool",
+    "com.docker.network.windowsshim.disable_gatewaydns",
+    "com.docker.network.windowsshim.routingdomain",
+    "com.docker.network.driver.mtu",
+    "com.docker.network.bridge.enable_ip_masquerade",
+    "com.docker.network.bridge.gateway_mode_ipv4",
+    "com.docker.network.bridge.gateway_mode_ipv6",
+];
+
+fn set<T>(place: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
+    *place = Some(value?);
+    Ok(())
+}
+
+fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+fn mode(value: &str) -> Result<Mode, String> {
+    match value {
+        "nat" => Ok(Mode::Nat),
+        "routed" => Ok(Mode::Routed),
+        "isolated" => Ok(Mode::Isolated),
+        // It opens every port of every container to the world.
+        "nat-unprotected" => {
+            Err("nat, routed or isolated (ports that are not published stay closed)".to_owned())
+        }
+        _ => Err("nat, routed or isolated".to_owned()),
+    }
+}
+
+impl NetworkOptions {
+    /// Reads the options of a CreateNetwork: those of Docker itself, and under `com.docker.network.generic` those
+    /// of its user.
+    pub fn read(driver: &Driver, all: &Map<String, Value>) -> Result<Self, Refusal> {
+        let empty = Map::new();
+        let generic = all.get("com.docker.network.generic").and_then(Value::as_object).unwrap_or(&empty);
+        let Reading { mut options, given } = TABLE.read(driver, generic)?;
+        let flag = |key: &str| all.get(key).and_then(Value::as_bool);
+        options.internal |= flag("com.docker.network.internal").unwrap_or(false);
+        options.enable_v4 = options.enable_v4.or(flag("com.docker.network.enable_ipv4"));
+        options.enable_v6 = options.enable_v6.or(flag("com.docker.network.enable_ipv6"));
+        options.shaping = given.iter().map(|(key, _)| *key).find(|key| SHAPING.contains(key));
+        options.settle()?;
+        Ok(options)
+    }
+
+    /// Refuses options that are each fine and together are not.
+    fn settle(&mut self) -> Result<(), Refusal> {
+        let clash = |key, other, why| Err(Refusal::OptionsContradict { key, other, why });
+        if self.learned && self.bind.is_none() {
+            return clash("hnsowned", "the missing hnsid", "it marks a network that HNS had before");
+        }
+        if let (Some(key), Some(_)) = (self.shaping, self.bind) {
+            let short = key.strip_prefix(SHIM).unwrap_or(key);
+            return clash(short, "hnsid", "the HNS network exists and stays as it is");
+        }
+        if self.internal && self.endpoints.outbound_nat {
+            return clash("enable_outboundnat", "--internal", "an internal network has no way out");
+        }
+        self.settle_modes()
+    }
+
+    fn settle_modes(&mut self) -> Result<(), Refusal> {
+        let clash = |key, other, why| Err(Refusal::OptionsContradict { key, other, why });
+        for (mode, key) in
+            [(&mut self.mode_v4, "gateway_mode_ipv4"), (&mut self.mode_v6, "gateway_mode_ipv6")]
+        {
+            match (*mode, self.masquerade, self.internal) {
+                (Some(Mode::Nat), Some(false), _) => {
+                    return clash(key, "enable_ip_masquerade", "not to translate is the mode routed");
+                }
+                (Some(Mode::Routed), _, true) => {
+                    return clash(key, "--internal", "an internal network has no way out to route");
+                }
+                (Some(Mode::Isolated), _, false) => {
+                    return clash(
+                        key,
+                        "the missing --internal",
+                        "only an internal network does without the host",
+                    );
+                }
+                (None, Some(false), false) => *mode = Some(Mode::Routed),
+                _ => {}
+            }
+        }
+        let (v4, v6) = (self.enable_v4.unwrap_or(true), self.enable_v6.unwrap_or(false));
+        let isolated = |mode| mode == Some(Mode::Isolated);
+        if v4 && v6 && isolated(self.mode_v4) != isolated(self.mode_v6) {
+            let why = "the host is on the network or it is not, for both families";
+            return clash("gateway_mode_ipv4", "gateway_mode_ipv6", why);
+        }
+        Ok(())
+    }
+
+    /// Whether the host is kept off the network.
+    pub fn is_isolated(&self) -> bool {
+        [self.mode_v4, self.mode_v6].contains(&Some(Mode::Isolated))
+    }
+}
