@@ -1,7 +1,10 @@
-//! The CNI reference plugins as container runtimes chain them: bridge with host-local, portmap, firewall.
+//! CNI plugins as container runtimes call them: the reference chain of bridge with host-local, portmap and firewall; and
+//! ours.
 
 use std::collections::HashMap;
+use std::path::Path;
 
+use hns_testbed::program;
 use serde_json::{Value, json};
 
 use crate::contender::{Contender, Slot};
@@ -11,7 +14,7 @@ const FOLDER: &str = "/usr/lib/cni";
 const PACKAGE: &str = "containernetworking-plugins";
 
 /// The chain, and what each namespace got from it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cni {
     chain: Vec<(Peer, Value)>,
     folder: String,
@@ -19,6 +22,17 @@ pub struct Cni {
 }
 
 impl Cni {
+    /// Our plugin, with the daemon on this socket. For threads outside of hosts, as is [`Cni::new`].
+    pub fn ours(socket: &Path) -> Self {
+        let config = json!({"type": "hns-cni", "networkType": "nat", "socket": socket,
+            "capabilities": {"portMappings": true}});
+        let plugin = program("hns-cni");
+        let folder = plugin.parent().unwrap_or(&plugin).display().to_string();
+        let peer =
+            Peer { words: vec![plugin.display().to_string()], version: env!("CARGO_PKG_VERSION").to_owned() };
+        Self { chain: vec![(peer, config)], folder, results: HashMap::new() }
+    }
+
     /// Finds the plugins; their records go to `data`.
     pub fn new(data: &str) -> anyhow::Result<Self> {
         let mut chain = Vec::new();

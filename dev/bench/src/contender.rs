@@ -139,9 +139,9 @@ fn make_slots(host: &Host) -> Vec<Slot> {
         .collect()
 }
 
-/// Makes many empty namespaces with one program: `/run/netns/p0`, `/run/netns/p1`, ...
+/// Makes many empty namespaces with one program, those that are missing: `/run/netns/p0`, `/run/netns/p1`, ...
 pub fn make_namespaces(host: &Host, prefix: &str, count: usize) {
     host.sh(&format!(
-        "i=0; while [ $i -lt {count} ]; do echo netns add {prefix}$i; i=$((i+1)); done | ip -batch -"
+        "i=0; while [ $i -lt {count} ]; do [ -e /run/netns/{prefix}$i ] || echo netns add {prefix}$i; i=$((i+1)); done | ip -batch -"
     ));
 }

@@ -3,16 +3,19 @@
 //! ```text
 //!   endpoints ─ for each population (0, 500, 5,000 of our endpoints present)
 //!                 for each round: every Contender creates an endpoint, then every one deletes it
+//!   engines   ─ the front doors against the engines' own drivers: Docker, CNI, netavark; 0 and 200 endpoints present
 //!   crash     ─ kill -9 at random points of random operations; what is left behind, what is lost
 //! ```
 //!
 //! Each contender lives in a host of its own (`hns-testbed`), on a thread that has entered it, so that nothing but the
 //! operation itself is between the clock's two readings. To add a contender, implement [`contender::Contender`] in a
-//! file of its own and name it in `endpoints.rs`.
+//! file of its own and name it in `endpoints.rs`, or with its peer in `engines.rs`.
 
 mod cni;
 mod contender;
+mod docker;
 mod endpoints;
+mod engines;
 mod kernel;
 mod netavark;
 mod ours;
@@ -34,6 +37,8 @@ struct Arguments {
 enum What {
     /// Create+attach and delete of an endpoint with one port mapping, against CNI, netavark and bare netlink
     Endpoints(endpoints::Arguments),
+    /// The front doors against the engines' own drivers: Docker, CNI plugins, netavark
+    Engines(engines::Arguments),
     /// Kill the daemon at random points of random operations, and look for what is lost or left over
     Crash {
         /// How often it is killed
@@ -50,6 +55,7 @@ fn main() -> anyhow::Result<()> {
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "measuring makes network namespaces, which takes root");
     match arguments.what {
         What::Endpoints(arguments) => endpoints::run(&arguments),
+        What::Engines(arguments) => engines::run(&arguments),
         What::Crash { rounds, seed } => crash(rounds, seed),
     }
 }
