@@ -297,9 +297,9 @@ fn print(rows: &[Row], as_json: bool) {
         return;
     }
     println!(
-        "Middle times in milliseconds as the engine waits for them, with an endpoint that has a published port"
+        "Middle times in milliseconds as the engine waits for them, for an endpoint with a published port."
     );
-    println!("(Docker connect: without). Both sides have as many endpoints present.\n");
+    println!("Both sides have as many endpoints present.\n");
     println!(
         "{:<36}{:>8}{:>10}{:>10}{:>10}{:>10}{:>9}",
         "", "present", "ours", "theirs", "ours", "theirs", "faster"
