@@ -135,6 +135,11 @@ impl Pool {
         leased.is_some()
     }
 
+    #[must_use]
+    pub fn is_leased(&self, address: IpAddr) -> bool {
+        self.prefix.contains(address) && self.leases.contains_key(&number(address))
+    }
+
     pub fn leases(&self) -> impl Iterator<Item = IpAddr> {
         self.leases.keys().map(|leased| address(*leased, self.prefix.family()))
     }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use hns_net::{Cidr, Family, Guid, IfAddr};
 
+use crate::endpoint::Endpoint;
 use crate::error::ModelError;
 use crate::ipam::{Claim, Pool};
 use crate::network::Network;
@@ -84,6 +85,10 @@ impl LeaseBook {
 
     pub fn leases(&self) -> impl Iterator<Item = IpAddr> {
         self.pool.leases()
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.pool.is_leased(address)
     }
 }
 
@@ -174,7 +179,7 @@ impl World {
     fn take_lease(&mut self, id: &PoolId, address: IpAddr, purpose: LeasePurpose) -> Claim {
         let network = self.network_of_pool(id).map(Network::id);
         let Some(book) = self.leases.get_mut(id) else { return Claim::Outside };
-        let had_it = book.leases().any(|leased| leased == address);
+        let had_it = book.has(address);
         let claim = book.pool.lease(address);
         if claim != Claim::Granted || purpose == LeasePurpose::Gateway {
             return claim;
@@ -215,6 +220,19 @@ impl World {
         if let Some(pool) = network.and_then(|network| self.pool_in(network, id.prefix)) {
             pool.end_lease(address);
         }
+    }
+
+    /// The leases of an endpoint's addresses.
+    #[must_use]
+    pub fn leases_of(&self, endpoint: &Endpoint) -> Vec<(PoolId, IpAddr)> {
+        let mut found = Vec::new();
+        for (id, book) in &self.leases {
+            if self.network_of_pool(id).is_some_and(|network| network.id() == endpoint.network()) {
+                let leased = endpoint.addresses().map(IfAddr::address).filter(|held| book.has(*held));
+                found.extend(leased.map(|address| (id.clone(), address)));
+            }
+        }
+        found
     }
 
     #[must_use]

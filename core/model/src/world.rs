@@ -118,7 +118,8 @@ impl World {
         document.namespace = None;
         let network = self.network_mut(network_id)?;
         endpoint::check(&document, network)?;
-        endpoint::allocate(&mut document, network, id)?;
+        let allocated = endpoint::allocate(&mut document, network, id);
+        allocated.map_err(|error| self.naming_holder(error, network_id))?;
         self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, false);
         Ok(id)
@@ -249,6 +250,15 @@ impl World {
             }
             _ => format!("endpoint {id}"),
         }
+    }
+
+    /// The refusal of an address, with the endpoint that has it.
+    fn naming_holder(&self, error: ModelError, id: Guid) -> ModelError {
+        let ModelError::AddressTaken { network, address, why } = error else { return error };
+        let has_it = |endpoint: &&Endpoint| endpoint.addresses().any(|held| held.address() == address);
+        let holder = self.endpoints.values().filter(|endpoint| endpoint.network == id).find(has_it);
+        let why = holder.map_or(why, |holder| format!("in use by {}", self.describe_endpoint(holder.id())));
+        ModelError::AddressTaken { network, address, why }
     }
 
     // Namespaces

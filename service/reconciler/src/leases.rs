@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
-use hns_model::{LeasePurpose, PoolId, PoolWish};
-use hns_net::IfAddr;
+use hns_model::{Endpoint, LeasePurpose, PoolId, PoolWish};
+use hns_net::{Guid, IfAddr};
 use hns_store::{Durability, Record, Txn};
 
 use crate::engine::{Engine, fresh_id};
@@ -52,6 +52,26 @@ impl Engine {
         let _alone = self.locks.hold(Key::Leases);
         self.world().end_lease(id, address);
         self.record_leases(id)
+    }
+
+    /// Deletes an endpoint whose container is gone, with the leases that its engine will not give back. The leases go
+    /// first: what they hold is the endpoint's until it is gone itself, and nobody gets it meanwhile.
+    pub fn collect_endpoint(&self, id: Guid) -> Result<(), EngineError> {
+        self.end_leases_of(&self.settled_endpoint(id)?)?;
+        self.delete_endpoint(id)?;
+        tracing::info!(endpoint = %id, "deleted: its container is gone");
+        Ok(())
+    }
+
+    /// Whatever locks of the endpoint are held.
+    pub(crate) fn end_leases_of(&self, endpoint: &Endpoint) -> Result<(), EngineError> {
+        let _alone = self.locks.hold(Key::Leases);
+        let leases = self.world().leases_of(endpoint);
+        for (pool, address) in leases {
+            self.world().end_lease(&pool, address);
+            self.record_leases(&pool)?;
+        }
+        Ok(())
     }
 
     fn record_leases(&self, id: &PoolId) -> Result<(), EngineError> {

@@ -99,16 +99,25 @@ impl Engine {
     pub(crate) fn repair_port(&self, name: &IfName) {
         let _pass = self.locks.pass();
         let Some((id, network)) = self.endpoint_of(name) else { return };
-        let lock = self.locks.network(network);
-        let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
-        let _held = self.locks.hold(Key::Endpoint(id));
-        // The endpoint may have been detached or deleted before its lock was ours.
-        if self.endpoint_of(name).is_none_or(|(same, _)| same != id) {
-            return;
-        }
-        if let Err(error) = self.replug(id, name) {
-            tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "the port stays away");
-            let _ = self.world().set_trouble(id, Some(chain(&error)));
+        let namespace = {
+            let lock = self.locks.network(network);
+            let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+            let _held = self.locks.hold(Key::Endpoint(id));
+            // The endpoint may have been detached or deleted before its lock was ours.
+            if self.endpoint_of(name).is_none_or(|(same, _)| same != id) {
+                return;
+            }
+            let namespace =
+                self.world().endpoint(id).ok().and_then(|endpoint| endpoint.attachment()?.namespace());
+            if let Err(error) = self.replug(id, name) {
+                tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "the port stays away");
+                let _ = self.world().set_trouble(id, Some(chain(&error)));
+            }
+            namespace
+        };
+        // The endpoint may have lost its namespace. A namespace's lock comes before an endpoint's.
+        if let Some(namespace) = namespace {
+            self.release_lent(namespace);
         }
     }
 

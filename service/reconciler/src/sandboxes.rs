@@ -64,6 +64,7 @@ impl Engine {
             return Ok(());
         }
         tracing::info!(endpoint = %id, sandbox = %sandbox.display(), "its container is gone; it is deleted");
+        self.end_leases_of(endpoint)?;
         self.remove_endpoint(endpoint)
     }
 }

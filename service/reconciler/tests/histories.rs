@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
+use hns_model::{LeasePurpose, PoolWish};
 use hns_net::Guid;
 use hns_planner::{Home, Layout, Observed, compile, plan};
 use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
@@ -286,11 +287,16 @@ fn an_endpoint_whose_sandbox_died_with_its_link_is_collected() {
     let network = rig.engine.create_network(hcn::Network::from_v2(&network).unwrap()).unwrap().id.unwrap();
     let document = json!({ "HostComputeNetwork": network.to_string(), "Policies": [mapping(1)] });
     let document = hcn::Endpoint::from_v2(&document).unwrap();
+    let subnet = rig.engine.world().network(network).unwrap().prefixes().next().unwrap();
+    let wish = PoolWish { family: subnet.family(), prefix: Some(subnet), range: None, network: None };
+    let pool = rig.engine.open_pool(&wish).unwrap();
     let sandboxes = ["/run/docker/netns/lives", "/run/docker/netns/died"];
     rig.host.add_foreign_namespace(sandboxes[0]);
     let [lives, died] = sandboxes.map(|sandbox| {
         let mut document = document.clone();
         document.policies.clear();
+        let leased = rig.engine.lease_address(&pool, None, LeasePurpose::Holder).unwrap();
+        document.addresses = vec![hcn::IpConfiguration::of(leased.address(), leased.length())];
         let id = rig.engine.create_endpoint(document).unwrap().id.unwrap();
         let link = rig.engine.join_endpoint(id, sandbox.into()).unwrap();
         assert_eq!(rig.engine.join_endpoint(id, sandbox.into()).unwrap(), link, "asked twice, done once");
@@ -302,6 +308,7 @@ fn an_endpoint_whose_sandbox_died_with_its_link_is_collected() {
     assert!(again.engine.world().endpoint(died).is_err());
     let world = again.engine.world();
     assert!(world.endpoint(lives).unwrap().trouble().is_some_and(|trouble| trouble.contains("restart")));
+    assert_eq!(world.lease_book(&pool).unwrap().leases().count(), 1, "its address went with it");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hns_hcn::ErrorCode;
-use hns_model::{EndpointAmendment, ModelError, NetworkAmendment, PoolId};
+use hns_model::{EndpointAmendment, ModelError, NetworkAmendment};
 use hns_net::{Cidr, Guid};
 use hns_reconciler::{Engine, EngineError};
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ impl Sides {
                 unless_gone(named).map_err(|source| DeedError::Name { endpoint, source })
             }
             Deed::Collect { endpoint } => {
-                let collected = unless_gone(self.host(move |host| collect(host, endpoint)).await);
+                let collected = unless_gone(self.host(move |host| host.collect_endpoint(endpoint)).await);
                 collected.map_err(|source| DeedError::Collect { endpoint, source })
             }
             Deed::Forget { docker } => {
@@ -207,31 +207,4 @@ fn amend(
         Err(error) if error.code() == ErrorCode::NETWORK_NOT_FOUND => Ok(()),
         outcome => outcome.map(drop),
     }
-}
-
-/// Deletes an endpoint whose container is gone, with the leases that the container will not give back. The leases go
-/// first: what they hold is the endpoint's until it is gone itself, and nobody gets it meanwhile.
-fn collect(engine: &Engine, endpoint: Guid) -> Result<(), EngineError> {
-    let leased: Vec<_> = {
-        let world = engine.world();
-        let gone = world.endpoint(endpoint)?;
-        let of_network = |pool: &&PoolId| {
-            let network = world.network(gone.network());
-            network.is_ok_and(|network| network.prefixes().any(|prefix| prefix == pool.prefix))
-        };
-        let pools: Vec<_> = world.pools_of_leases().filter(of_network).cloned().collect();
-        let addresses: Vec<_> = gone.addresses().map(hns_net::IfAddr::address).collect();
-        let pairs = pools.into_iter().flat_map(|pool| {
-            let within: Vec<_> =
-                addresses.iter().copied().filter(|address| pool.prefix.contains(*address)).collect();
-            within.into_iter().map(move |address| (pool.clone(), address))
-        });
-        pairs.collect()
-    };
-    for (pool, address) in leased {
-        engine.end_lease(&pool, address)?;
-    }
-    engine.delete_endpoint(endpoint)?;
-    tracing::info!(%endpoint, "deleted: its container is gone");
-    Ok(())
 }

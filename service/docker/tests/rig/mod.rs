@@ -25,8 +25,9 @@ pub struct Rig {
     pub engine: Arc<Engine>,
     pub ready: watch::Sender<Option<Arc<Engine>>>,
     pub folder: TempDir,
+    pub front: Front,
+    pub runtime: Runtime,
     stopping: CancellationToken,
-    _runtime: Runtime,
 }
 
 /// An answer as it came.
@@ -60,8 +61,8 @@ impl Rig {
         let threads = HostThreads::start(4).unwrap();
         let front = Front::new(engine_ready, threads, stopping.clone());
         let sockets = runtime.block_on(Sockets::bind(folder.path())).unwrap();
-        runtime.spawn(hns_docker::serve(sockets, front));
-        Self { host, engine, ready, folder, stopping, _runtime: runtime }
+        runtime.spawn(hns_docker::serve(sockets, front.clone()));
+        Self { host, engine, ready, folder, front, runtime, stopping }
     }
 
     pub fn socket(&self, driver: &str) -> PathBuf {

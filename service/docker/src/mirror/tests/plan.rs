@@ -176,7 +176,10 @@ fn only_suspects_that_docker_does_not_know_are_collected() {
         Suspects { endpoints: BTreeSet::from([guid(20), guid(21), guid(23)]), networks: BTreeSet::new() };
     let occasion = Occasion { suspects, ..Occasion::default() };
     // The last one is of a network that this Docker does not know: perhaps of another Docker.
-    assert_eq!(plan(&[network.clone()], &world, &occasion), [Deed::Collect { endpoint: guid(21) }]);
+    assert_eq!(
+        plan(std::slice::from_ref(&network), &world, &occasion),
+        [Deed::Collect { endpoint: guid(21) }]
+    );
     assert_eq!(plan(&[network], &world, &Occasion::default()), []);
 }
 
