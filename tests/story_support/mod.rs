@@ -1,6 +1,11 @@
 //! The stage on which the stories of networks play: a host with the daemon, somebody outside, and containers.
 
+pub mod cni;
 mod container;
+pub mod containerd;
+pub mod docker;
+pub mod guide;
+mod podman;
 mod rows;
 
 use std::net::IpAddr;
@@ -9,6 +14,9 @@ use hns_testbed::{Hnsd, HnsdBuilder, Host, Lab, Netns};
 use serde_json::{Value, json};
 
 pub use container::Container;
+pub use containerd::ContainerdScene;
+pub use docker::DockerScene;
+pub use podman::PodmanScene;
 pub use rows::{Proto, Row, Server, Talker, check};
 
 /// A host with the daemon, and another host on its LAN.
