@@ -291,6 +291,17 @@ fn plugins_of_others_follow_ours() {
     assert_eq!(portmap().matches("8080").count(), 0, "{}", portmap());
     stage.nothing_is_left();
 
+    // Ports that ours is not told of are portmap's alone.
+    let unaware =
+        json!({"type": "hns-cni", "networkType": "nat", "subnets": ["10.23.0.0/24", "fd00:23::/64"]});
+    let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
+    stage.configure(&chain("portmapped", unaware, &[portmap]));
+    let pod = stage.pod(&Pod::new("alone").publish(8090, 80));
+    assert_eq!(stage.endpoint(&pod.id)["Policies"], json!([]));
+    serves(&stage.scene.outside.netns(), &[v4, v6], 8090);
+    stage.cri().remove(&pod.id).expect("the pod goes");
+    stage.nothing_is_left();
+
     // Ours has no capability for limits, and says so where a configuration claims it.
     let mut claims = dual(22);
     claims["capabilities"] = json!({"bandwidth": true});

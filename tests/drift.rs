@@ -203,12 +203,12 @@ mod alone {
         needs!(root, "nft");
         let stage = Stage::new();
         let whole = "nft list map inet hns publish4 | grep -q 8080 && nft list map inet hns publish6 | grep -q 8080 &&
-        nft list set inet hns open4 | grep -q 10.7.0. && nft list set inet hns masquerade4 | grep -q hns &&
+        nft list set inet hns inside4 | grep -q 10.7.0. && nft list set inet hns masquerade4 | grep -q hns &&
         nft list set inet hns switches | grep -q hns && nft list chain inet hns postrouting | grep -q masquerade";
         for damage in [
             "nft flush map inet hns publish4",
             "nft flush map inet hns publish6",
-            "nft flush set inet hns open4; nft flush set inet hns open6",
+            "nft flush set inet hns inside4; nft flush set inet hns inside6",
             "nft flush set inet hns masquerade4",
             "nft flush set inet hns switches; nft flush set inet hns same",
             "nft flush chain inet hns postrouting",

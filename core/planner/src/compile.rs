@@ -156,9 +156,10 @@ pub fn endpoint_elements(endpoint: &Endpoint, network: &Network) -> BTreeSet<Ele
         for to in endpoint.addresses().map(IfAddr::address).filter(|to| mapping.covers(Family::of(*to))) {
             let translated = network.gateway_mode(Family::of(to)) == GatewayMode::Nat;
             for transport in mapping.transports().iter().copied() {
-                elements.insert(Element::Open { address: to, transport, ports: mapping.internal });
                 if translated {
                     publish(&mut elements, at, transport, external, to, mapping.internal);
+                } else {
+                    elements.insert(Element::Open { address: to, transport, ports: mapping.internal });
                 }
             }
         }

@@ -38,7 +38,7 @@ pub enum Element {
         ports: PortRange,
         to: IpAddr,
     },
-    /// A container port that may be reached from beyond its switch (exactly as wide as its mapping).
+    /// A container port of a routed network that may be reached from beyond its switch (exactly as wide as its mapping).
     Open {
         address: IpAddr,
         transport: Transport,
