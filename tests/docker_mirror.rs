@@ -77,6 +77,10 @@ fn hns_networks_are_docker_networks(release: Release) {
     hnsctl(&["network", "rm", "--force", "late"]);
     docker.run(&["rm", "-f", "three"]);
     eventually!(shown(docker) == ["nat"]);
+    // What HNS has made is not Docker's to prune: it comes back at once.
+    docker.run(&["rm", "-f", "one", "two"]);
+    assert!(docker.run(&["network", "prune", "-f"]).contains("nat"));
+    eventually!(shown(docker) == ["nat"]);
     hnsctl(&["network", "create", "brief"]);
     eventually!(shown(docker) == ["brief", "nat"]);
     hnsctl(&["network", "rm", "brief"]);

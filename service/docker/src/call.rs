@@ -1,6 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use hns_net::Guid;
 use hns_reconciler::Engine;
 use serde_json::{Value, json};
 
@@ -19,8 +20,11 @@ pub(crate) struct Call<'a> {
 #[derive(Default)]
 pub(crate) struct Bindings {
     alone: Mutex<()>,
-    departing: Mutex<BTreeSet<String>>,
+    departing: Mutex<Departing>,
 }
+
+/// By the id of a network that Docker deletes by itself: the HNS network that it showed, where that one stays.
+pub(crate) type Departing = BTreeMap<String, Option<Guid>>;
 
 /// How many networks Docker deletes at a time at most, as far as it matters.
 const DEPARTING_MAX: usize = 1024;
@@ -31,16 +35,16 @@ impl Bindings {
     }
 
     /// Docker is about to delete this network of its own, and whoever mirrors must not do so as well.
-    pub fn depart(&self, docker: &str) {
+    pub fn depart(&self, docker: &str, shown: Option<Guid>) {
         let mut departing = self.departing.lock().unwrap_or_else(PoisonError::into_inner);
-        departing.insert(docker.to_owned());
+        departing.insert(docker.to_owned(), shown);
         if departing.len() > DEPARTING_MAX {
             departing.pop_first();
         }
     }
 
     /// The networks that Docker deletes by itself.
-    pub fn departing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    pub fn departing(&self) -> MutexGuard<'_, Departing> {
         self.departing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

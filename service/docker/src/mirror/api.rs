@@ -71,6 +71,8 @@ pub(super) enum Told {
     },
     /// Some container has left some network.
     Disconnected,
+    /// Networks without containers were removed, each of which was told before.
+    Pruned,
     Renamed {
         container: String,
     },
@@ -94,9 +96,13 @@ impl EventsOfDocker {
 fn told(message: EventMessage) -> Option<Told> {
     let actor = message.actor?;
     let mut attributes = actor.attributes.unwrap_or_default();
+    let kind = message.typ?;
+    if kind == EventMessageTypeEnum::NETWORK && message.action.as_deref() == Some("prune") {
+        return Some(Told::Pruned);
+    }
     let id = actor.id?;
     let is_ours = attributes.get("type").is_some_and(|name| DRIVERS.iter().any(|driver| driver.name == name));
-    match (message.typ?, message.action?.as_str()) {
+    match (kind, message.action?.as_str()) {
         (EventMessageTypeEnum::CONTAINER, "rename") => Some(Told::Renamed { container: id }),
         (EventMessageTypeEnum::NETWORK, _) if !is_ours => None,
         (EventMessageTypeEnum::NETWORK, "create") => Some(Told::NetworkCreated { docker: id }),
@@ -145,7 +151,7 @@ impl Api {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let filters = HashMap::from([
             ("type".to_owned(), words(&["network", "container"])),
-            ("event".to_owned(), words(&["create", "destroy", "connect", "disconnect", "rename"])),
+            ("event".to_owned(), words(&["create", "destroy", "prune", "connect", "disconnect", "rename"])),
         ]);
         let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&filters).build();
         EventsOfDocker(Box::pin(self.docker.events(Some(options))))

@@ -33,6 +33,8 @@ pub(super) struct Session<'a> {
     notified: Receiver<Event>,
     /// HNS networks that are gone, and Docker still has a network for them.
     vanished: BTreeSet<Guid>,
+    /// HNS networks whose networks in Docker were removed one after the other, and nothing else happened since.
+    removed: BTreeSet<Guid>,
     containers: JoinSet<Result<Vec<DockerEndpoint>, ApiError>>,
     /// What is a leftover if Docker does not know it at the second look.
     doubts: Option<Suspects>,
@@ -68,8 +70,16 @@ impl<'a> Session<'a> {
     ) -> Result<Self, SessionError> {
         let told = sides.api.events(now());
         let notified = sides.engine.stream_events(None)?.live;
-        let (vanished, containers) = (BTreeSet::new(), JoinSet::new());
-        let mut session = Self { sides, said, told, notified, vanished, containers, doubts: None };
+        let mut session = Self {
+            sides,
+            said,
+            told,
+            notified,
+            vanished: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            containers: JoinSet::new(),
+            doubts: None,
+        };
         if dead.is_none() {
             // The daemon may have been there before we were: a call of it may be under way.
             session.doubts = Some(Suspects::of(&session.hns()));
@@ -117,12 +127,20 @@ impl<'a> Session<'a> {
                 self.complete(network.as_slice()).await;
             }
             Told::NetworkDestroyed { docker } => {
-                self.sides.front.bindings.departing().remove(&docker);
+                let departed = self.sides.front.bindings.departing().remove(&docker);
+                self.removed.extend(departed.flatten());
+                return Ok(());
+            }
+            // What HNS has is nobody's to prune: the networks that went just before are shown again.
+            Told::Pruned => {
+                let removed = std::mem::take(&mut self.removed);
+                self.compare_lists(removed).await?;
             }
             Told::Connected { container } | Told::Renamed { container } => self.look_at(container),
             Told::Disconnected if self.vanished.is_empty() => {}
             Told::Disconnected => self.compare_lists(BTreeSet::new()).await?,
         }
+        self.removed.clear();
         Ok(())
     }
 
@@ -166,7 +184,7 @@ impl<'a> Session<'a> {
             }
             NotificationType::NetworkDelete => {
                 let departing = self.sides.front.bindings.departing();
-                if !departing.iter().any(|docker| ids::guid(docker).is_ok_and(|of| of == id)) {
+                if !departing.keys().any(|docker| ids::guid(docker).is_ok_and(|of| of == id)) {
                     self.vanished.insert(id);
                 }
             }
@@ -227,7 +245,7 @@ impl<'a> Session<'a> {
     fn completed(&self, occasion: Occasion) -> Occasion {
         Occasion {
             vanished: self.vanished.clone(),
-            departing: self.sides.front.bindings.departing().clone(),
+            departing: self.sides.front.bindings.departing().keys().cloned().collect(),
             engine: self.sides.api.engine.clone(),
             can_be_v6_only: self.sides.api.can_be_v6_only(),
             ..occasion

@@ -13,7 +13,12 @@ use crate::{marks, wire};
 pub(crate) fn delete(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
     let request: wire::OfNetwork = wire::read("DeleteNetwork", body)?;
     let docker = &request.network;
-    call.bindings.depart(docker);
+    let shown = {
+        let world = call.engine.world();
+        let stays = marks::find_network(&world, docker).filter(|there| !marks::is_made_for(there, docker));
+        stays.map(Network::id)
+    };
+    call.bindings.depart(docker, shown);
     let _alone = call.bindings.alone();
     let (id, unbinding) = {
         let world = call.engine.world();
