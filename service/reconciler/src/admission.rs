@@ -7,11 +7,12 @@ use std::sync::PoisonError;
 use hns_hcn as hcn;
 use hns_model::{ModelError, NamespaceOrigin, Network};
 use hns_net::Guid;
-use hns_planner::Target;
+use hns_store::Txn;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::locks::Key;
+use crate::records;
 
 /// How often a network or a namespace is looked up again that somebody else made or removed in between.
 const TRIES_MAX: usize = 8;
@@ -121,17 +122,26 @@ impl Engine {
         if let Some(path) = &path {
             let there = self.world().namespace_at(path).map(hns_model::Namespace::id);
             match there {
-                Some(id) if self.is_lost(id) => self.delete_namespace(id)?,
-                Some(id) => return Ok(id),
-                None => {
-                    self.identify(&Target::Path(path.clone()))?;
-                }
+                Some(id) if !self.is_lost(id) => return Ok(id),
+                Some(id) => self.delete_namespace(id)?,
+                None => {}
             }
         }
-        match self.lend_namespace(wanted.clone()) {
+        // Its ID is ours to choose: one that it had with another daemon leads to that daemon's place.
+        match self.lend_namespace(hcn::Namespace { id: None, ..wanted.clone() }) {
             Err(EngineError::Model(ModelError::NamespaceTaken { holder, .. })) => Ok(holder),
             other => other,
         }
+    }
+
+    /// Adds the record of a namespace that was lent to that of its endpoint: one is nothing without the other.
+    pub(crate) fn with_lent(&self, id: Guid, txn: Txn) -> Result<Txn, EngineError> {
+        let namespace = self.world().namespace(id)?.clone();
+        if namespace.origin() != NamespaceOrigin::Lent {
+            return Ok(txn);
+        }
+        let identity = self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
+        Ok(txn.put(records::key(records::NAMESPACES, id), records::namespace(&namespace, identity)))
     }
 
     /// Takes a namespace that was lent for its endpoints out of the books when it has none any more.

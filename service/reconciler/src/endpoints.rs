@@ -125,8 +125,12 @@ impl Engine {
 
     /// Writes the endpoint's record, after which it exists for everyone.
     fn record_endpoint(&self, id: Guid) -> Result<hcn::Endpoint, EngineError> {
-        let record = records::endpoint(self.world().endpoint(id)?);
-        let txn = Txn::new(Durability::Process).put(records::key(records::ENDPOINTS, id), record);
+        let endpoint = self.world().endpoint(id)?.clone();
+        let key = records::key(records::ENDPOINTS, id);
+        let mut txn = Txn::new(Durability::Process).put(key, records::endpoint(&endpoint));
+        if let Some(namespace) = endpoint.attachment().and_then(Attachment::namespace) {
+            txn = self.with_lent(namespace, txn)?;
+        }
         self.commit(txn, format!("endpoint {id}"))?;
         let mut world = self.world();
         world.settle_endpoint(id)?;

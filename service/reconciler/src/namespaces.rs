@@ -83,9 +83,12 @@ impl Engine {
         }
         let done = self.execute(steps)?;
         let namespace = self.world().namespace(id)?.clone();
-        let record = records::namespace(&namespace, identity);
-        let txn = Txn::new(Durability::Process).put(records::key(records::NAMESPACES, id), record);
-        self.commit(txn, format!("namespace {id}"))?;
+        // One that is lent is written down with the endpoint that brought it.
+        if namespace.origin() != NamespaceOrigin::Lent {
+            let record = records::namespace(&namespace, identity);
+            let txn = Txn::new(Durability::Process).put(records::key(records::NAMESPACES, id), record);
+            self.commit(txn, format!("namespace {id}"))?;
+        }
         done.keep();
         if let Some(identity) = identity {
             self.identities.lock().unwrap_or_else(PoisonError::into_inner).insert(id, identity);
