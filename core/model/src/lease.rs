@@ -4,6 +4,7 @@
 //! there as well, so that whoever else joins that network is given another one; the endpoint that comes with the
 //! address then finds it waiting.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -31,6 +32,9 @@ pub struct PoolId {
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseBook {
     pub(crate) pool: Pool,
+    /// Leases whose holder may be gone without having said so, since the engine was killed. Whoever asks for one of
+    /// them by name gets it, once.
+    doubtful: BTreeSet<IpAddr>,
 }
 
 /// What an engine asks for.
@@ -80,7 +84,7 @@ impl FromStr for PoolId {
 
 impl LeaseBook {
     fn new(id: &PoolId) -> Self {
-        Self { pool: Pool::new(id.prefix, id.range.into_iter().collect(), []) }
+        Self { pool: Pool::new(id.prefix, id.range.into_iter().collect(), []), doubtful: BTreeSet::new() }
     }
 
     pub fn leases(&self) -> impl Iterator<Item = IpAddr> {
@@ -93,7 +97,8 @@ impl LeaseBook {
 }
 
 impl World {
-    /// Opens a pool. Asking again for one that is open is how an engine that was restarted begins.
+    /// Opens a pool. Asking again for one that is open is how an engine that was restarted begins: its containers may
+    /// ask again for the addresses that they had.
     pub fn open_pool(&mut self, wish: &PoolWish, fresh: Guid, routes: &[Cidr]) -> Result<PoolId, ModelError> {
         let id = match &wish.network {
             Some(reference) => self.pool_of_network(wish, reference)?,
@@ -102,7 +107,8 @@ impl World {
         if let Some(range) = id.range.filter(|range| !id.prefix.covers(*range)) {
             return Err(ModelError::NoPool(format!("{range} of {}", id.prefix)));
         }
-        self.leases.entry(id.clone()).or_insert_with(|| LeaseBook::new(&id));
+        let book = self.leases.entry(id.clone()).or_insert_with(|| LeaseBook::new(&id));
+        book.doubtful = book.pool.leases().collect();
         Ok(id)
     }
 
@@ -180,6 +186,11 @@ impl World {
         let network = self.network_of_pool(id).map(Network::id);
         let Some(book) = self.leases.get_mut(id) else { return Claim::Outside };
         let had_it = book.has(address);
+        // On a network of ours its endpoint says whether an address has a holder; elsewhere nothing but the lease does.
+        let is_repeated = had_it && purpose == LeasePurpose::Holder;
+        if is_repeated && network.is_none() && !book.doubtful.remove(&address) {
+            return Claim::InUse;
+        }
         let claim = book.pool.lease(address);
         if claim != Claim::Granted || purpose == LeasePurpose::Gateway {
             return claim;
@@ -216,6 +227,7 @@ impl World {
         let network = self.network_of_pool(id).map(Network::id);
         if let Some(book) = self.leases.get_mut(id) {
             book.pool.end_lease(address);
+            book.doubtful.remove(&address);
         }
         if let Some(pool) = network.and_then(|network| self.pool_in(network, id.prefix)) {
             pool.end_lease(address);

@@ -159,3 +159,19 @@ fn the_same_pool_again_is_a_replay_and_an_overlapping_one_a_refusal() {
     let chosen = world.open_pool(&chosen, guid(9), &["172.16.0.0/12".parse().unwrap()]).unwrap();
     assert_eq!(chosen.prefix.to_string(), "10.2.0.0/16", "routes, networks and pools are avoided");
 }
+
+/// On a network of another driver nothing but the lease says who has an address.
+#[test]
+fn a_lease_is_repeated_once_for_an_engine_that_starts_again() {
+    let address = IpAddr::from([10, 0, 0, 7]);
+    let mut world = World::default();
+    let pool = world.open_pool(&wish("10.0.0.0/27", None), guid(9), &[]).unwrap();
+    let asks = |world: &mut World| world.lease(&pool, Some(address), LeasePurpose::Holder).is_ok();
+    assert!(asks(&mut world));
+    assert!(!asks(&mut world), "two containers have one address");
+    world.open_pool(&wish("10.0.0.0/27", None), guid(9), &[]).unwrap();
+    assert!(asks(&mut world), "the container that had it asks again");
+    assert!(!asks(&mut world));
+    world.end_lease(&pool, address);
+    assert!(asks(&mut world));
+}

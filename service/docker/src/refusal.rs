@@ -10,6 +10,8 @@ use crate::drivers;
 pub(crate) enum Refusal {
     #[error("the body of {method} cannot be read: {source}")]
     Body { method: &'static str, source: serde_json::Error },
+    #[error("hnsd was started again amid {method}, which Docker repeats without its contents; try again")]
+    BodyLost { method: &'static str },
     #[error("\"{0}\" is not an id of a local network or endpoint of Docker: 64 hexadecimal digits")]
     Id(String),
     #[error(

@@ -75,13 +75,26 @@ fn what_is_no_method_is_not_found() {
 #[test]
 fn a_body_that_cannot_be_read_is_refused_with_its_method() {
     let rig = Rig::new();
-    for body in ["", "{", "[]", "{\"NetworkID\":7}"] {
+    for body in ["{", "[]", "{\"NetworkID\":7}"] {
         let answer = rig.send("nat", "NetworkDriver.DeleteNetwork", body);
         let text = answer.body["Err"].as_str().unwrap().to_owned();
         assert!(
             answer.status == 200 && text.starts_with("the body of DeleteNetwork cannot be read"),
             "{text}"
         );
+    }
+}
+
+/// As Docker repeats a call amid which the plugin ended.
+#[test]
+fn a_call_that_lost_its_body_is_not_a_call_without_wishes() {
+    let rig = Rig::new();
+    for (plugin, method, field) in
+        [("nat", "NetworkDriver.DeleteEndpoint", "Err"), ("hns", "IpamDriver.RequestPool", "Error")]
+    {
+        let answer = rig.send(plugin, method, "");
+        let text = answer.body[field].as_str().unwrap().to_owned();
+        assert!(answer.status == 200 && text.ends_with("repeats without its contents; try again"), "{text}");
     }
 }
 
