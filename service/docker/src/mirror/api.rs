@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
@@ -78,19 +78,53 @@ pub(super) enum Told {
     },
 }
 
-/// The events of one connection.
-pub(super) struct EventsOfDocker(Pin<Box<dyn Stream<Item = Result<EventMessage, DockerError>> + Send>>);
+/// How long one request for events lasts. Docker's own end waits five seconds for whoever still listens.
+const WINDOW: Duration = Duration::from_secs(2);
+
+type Messages = Pin<Box<dyn Stream<Item = Result<EventMessage, DockerError>> + Send>>;
+
+/// The events of one connection, asked for window by window.
+pub(super) struct EventsOfDocker {
+    docker: Docker,
+    messages: Messages,
+    /// The end of the window, since 1970.
+    until: Duration,
+}
 
 impl EventsOfDocker {
+    fn since(docker: Docker, since: Duration) -> Self {
+        let until = now() + WINDOW;
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let filters = HashMap::from([
+            ("type".to_owned(), words(&["network", "container"])),
+            ("event".to_owned(), words(&["create", "destroy", "prune", "connect", "disconnect", "rename"])),
+        ]);
+        let time = |time: Duration| format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
+        let options = EventsOptionsBuilder::new().since(&time(since)).until(&time(until)).filters(&filters);
+        let messages = Box::pin(docker.events(Some(options.build())));
+        Self { docker, messages, until }
+    }
+
     /// The next event that matters; none when the connection is lost.
     pub async fn next(&mut self) -> Option<Told> {
         loop {
-            let message = std::future::poll_fn(|context| self.0.as_mut().poll_next(context)).await?.ok()?;
-            if let Some(told) = told(message) {
-                return Some(told);
+            match std::future::poll_fn(|context| self.messages.as_mut().poll_next(context)).await {
+                Some(Ok(message)) => {
+                    if let Some(told) = told(message) {
+                        return Some(told);
+                    }
+                }
+                Some(Err(_)) => return None,
+                None if now() < self.until => return None,
+                None => *self = Self::since(self.docker.clone(), self.until),
             }
         }
     }
+}
+
+/// The time since 1970, as Docker's events count it.
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn told(message: EventMessage) -> Option<Told> {
@@ -146,15 +180,9 @@ impl Api {
         (version.major_version, version.minor_version) >= IPV4_IS_A_CHOICE
     }
 
-    /// Events from `since` on, in seconds since 1970, those of the past included.
-    pub fn events(&self, since: u64) -> EventsOfDocker {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let filters = HashMap::from([
-            ("type".to_owned(), words(&["network", "container"])),
-            ("event".to_owned(), words(&["create", "destroy", "prune", "connect", "disconnect", "rename"])),
-        ]);
-        let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&filters).build();
-        EventsOfDocker(Box::pin(self.docker.events(Some(options))))
+    /// Events from now on, those that come before the first is asked for included.
+    pub fn events(&self) -> EventsOfDocker {
+        EventsOfDocker::since(self.docker.clone(), now())
     }
 
     /// All networks, without their endpoints.

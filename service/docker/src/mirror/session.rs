@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::pin::pin;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hns_hcn::{Notification, NotificationType};
 use hns_net::Guid;
@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
         said: &'a mut Said,
         dead: Option<Suspects>,
     ) -> Result<Self, SessionError> {
-        let told = sides.api.events(now());
+        let told = sides.api.events();
         let notified = sides.engine.stream_events(None)?.live;
         let mut session = Self {
             sides,
@@ -255,9 +255,4 @@ impl<'a> Session<'a> {
     fn hns(&self) -> Hns {
         Hns::of(&self.sides.engine.world())
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
