@@ -242,8 +242,11 @@ fn rows_of_wrong_types(path: &str, good: &Value) -> Vec<Row> {
             continue;
         }
         for wrong in wrong_types(&there) {
+            let wrong_is_object = wrong.is_object();
             let body = with(good, &pointer, wrong).to_string();
-            let words = vec![format!(": {field}: ")];
+            // In place of these ids a document may stand, whose own fields are named then.
+            let is_document = field.starts_with("HostComputeN") && wrong_is_object;
+            let words = vec![if is_document { format!(": {field}.x: ") } else { format!(": {field}: ") }];
             rows.push(Row { method: "POST", path: path.to_owned(), body, code: None, words });
         }
     }

@@ -113,7 +113,9 @@ fn a_container_on_two_networks_has_its_ports_where_its_default_route_is() {
     };
     stage.network(&["--subnet", "10.61.0.0/24", "front"]);
     stage.network(&["--subnet", "10.62.0.0/24", "back"]);
-    let netns = stage.container("c1", &["--network", "front", "--network", "back", "-p", "8080:80"]);
+    // Podman has no order of networks but that of their interfaces.
+    let networks = ["--network", "front:interface_name=eth0", "--network", "back:interface_name=eth1"];
+    let netns = stage.container("c1", &[&networks[..], &["-p", "8080:80"]].concat());
     let _server = tcp::Echo::serve(&netns, "0.0.0.0:80");
     let published = SocketAddr::from((stage.scene.host.v4(), 8080));
     let outside = stage.scene.outside.netns();

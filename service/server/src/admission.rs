@@ -54,12 +54,21 @@ fn take(document: &mut Value, key: &str) -> Option<Value> {
     fields.shift_remove(&key)
 }
 
+/// The fault of a document that stands in a field of the endpoint's.
+fn within(field: &str) -> impl Fn(DocumentError) -> Refusal {
+    move |error| {
+        let path = format!("{field}.{}", error.field);
+        let error = DocumentError { field: path.trim_end_matches('.').to_owned(), ..error };
+        Refusal::document("endpoint")(error)
+    }
+}
+
 fn wanted_network(document: Value) -> Result<WantedNetwork, Refusal> {
     let fields = document.as_object();
     let names_only = fields.is_some_and(|fields| {
         fields.keys().all(|key| NAMING_KEYS.iter().any(|known| key.eq_ignore_ascii_case(known)))
     });
-    let network = Network::from_v2(&document).map_err(Refusal::document("network"))?;
+    let network = Network::from_v2(&document).map_err(within(NETWORK))?;
     if network.id.is_none() && network.name.is_empty() {
         let problem = "a network needs a name or an ID to be found by";
         return Err(Refusal::document("endpoint")(DocumentError::new(
@@ -76,7 +85,7 @@ fn wanted_network(document: Value) -> Result<WantedNetwork, Refusal> {
 }
 
 fn wanted_namespace(document: Value) -> Result<Namespace, Refusal> {
-    let namespace = Namespace::from_v2(&document).map_err(Refusal::document("namespace"))?;
+    let namespace = Namespace::from_v2(&document).map_err(within(NAMESPACE))?;
     if namespace.params.path.is_none() && namespace.params.pid.is_none() {
         let problem = "a namespace given in place of its ID needs a Path or a Pid";
         return Err(Refusal::document("endpoint")(DocumentError::new(
