@@ -39,7 +39,19 @@ pub struct Admission {
 impl Engine {
     /// Creates an endpoint with what it needs around it. What was made for it goes again when that fails.
     pub fn admit_endpoint(&self, admission: Admission) -> Result<hcn::Endpoint, EngineError> {
-        let mut endpoint = admission.endpoint;
+        for tries in 1.. {
+            match self.try_to_admit(&admission) {
+                // Whoever had made it failed, and took it back just now.
+                Err(EngineError::Model(ModelError::NetworkNotFound(_)))
+                    if tries < TRIES_MAX && matches!(admission.network, Some(WantedNetwork::Like(_))) => {}
+                outcome => return outcome,
+            }
+        }
+        unreachable!("the last try returns what came of it")
+    }
+
+    fn try_to_admit(&self, admission: &Admission) -> Result<hcn::Endpoint, EngineError> {
+        let mut endpoint = admission.endpoint.clone();
         let mut made = None;
         if let Some(wanted) = &admission.network {
             let (id, fresh) = self.find_or_make_network(wanted)?;

@@ -15,12 +15,14 @@ use crate::records;
 
 impl Engine {
     /// Creates a network: the whole of it or nothing (NET-1).
-    pub fn create_network(&self, document: hcn::Network) -> Result<hcn::Network, EngineError> {
+    pub fn create_network(&self, mut document: hcn::Network) -> Result<hcn::Network, EngineError> {
         let _pass = self.locks.pass();
         let _creation = self.locks.creation();
-        let id = self.reserve_network(document)?;
+        let id = *document.id.get_or_insert_with(fresh_id);
+        // Held before anybody can find it: whoever does then waits until it is there.
         let lock = self.locks.network(id);
         let _alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.reserve_network(document)?;
         self.notify(NotificationType::NetworkPreCreate, id, None);
         match self.build_network(id) {
             Ok(document) => {
@@ -36,7 +38,7 @@ impl Engine {
         }
     }
 
-    fn reserve_network(&self, document: hcn::Network) -> Result<Guid, EngineError> {
+    fn reserve_network(&self, document: hcn::Network) -> Result<(), EngineError> {
         let operation = || "cannot read the host's routes".to_owned();
         let routes = self.host.routes().map_err(EngineError::host(operation))?;
         let mut around = Surroundings { id: fresh_id(), fresh_id: &mut fresh_id, routes: &routes };
@@ -48,7 +50,7 @@ impl Engine {
             world.forget_network(id)?;
             return Err(ModelError::IdTaken(id).into());
         }
-        Ok(id)
+        Ok(())
     }
 
     fn build_network(&self, id: Guid) -> Result<hcn::Network, EngineError> {
