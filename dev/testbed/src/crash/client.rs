@@ -138,7 +138,7 @@ impl Client {
         let Some(path) = self.pick("/v2/endpoints/") else { return Ok(false) };
         let (port, mapping) = self.mapping();
         self.world.memory.note_port(&path, port, Certainty::Open);
-        let done = self.change_policies(&path, "Add", &mapping)?;
+        let done = self.change_policies(&path, "Add", &mapping)?.status == 200;
         self.world.memory.note_port(&path, port, if done { Certainty::There } else { Certainty::Gone });
         Ok(done)
     }
@@ -149,16 +149,17 @@ impl Client {
         let Some(mapping) = self.chance.of(list(&endpoint["Policies"])) else { return Ok(false) };
         let port = mapping["Settings"]["ExternalPort"].as_u64().unwrap_or_default();
         self.world.memory.note_port(&path, port, Certainty::Open);
-        let done = self.change_policies(&path, "Remove", mapping)?;
-        // Whoever else asked for the same has had it, if this was refused.
-        self.world.memory.note_port(&path, port, Certainty::Gone);
-        Ok(done)
+        let answer = self.change_policies(&path, "Remove", mapping)?;
+        // Not found: whoever else asked for the same has had it. Refused for another reason, it is still there.
+        let gone = answer.status == 200 || answer.status == 404;
+        self.world.memory.note_port(&path, port, if gone { Certainty::Gone } else { Certainty::There });
+        Ok(answer.status == 200)
     }
 
-    fn change_policies(&mut self, path: &str, request: &str, mapping: &Value) -> Result<bool, ApiError> {
+    fn change_policies(&mut self, path: &str, request: &str, mapping: &Value) -> Result<Answer, ApiError> {
         let request =
             json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": [mapping]}});
-        Ok(self.send("POST", &format!("{path}/modify"), &request)?.status == 200)
+        self.send("POST", &format!("{path}/modify"), &request)
     }
 
     fn attach(&mut self) -> Result<bool, ApiError> {
@@ -187,7 +188,8 @@ impl Client {
 
     fn mapping(&mut self) -> (u64, Value) {
         let port = PORTS.start + self.chance.below(PORTS.end - PORTS.start);
-        let protocol = [6, 17][usize::from(self.chance.below(2) == 0)];
+        // One of each port: with both, one would still be there when the other is closed.
+        let protocol = if port.is_multiple_of(2) { 6 } else { 17 };
         let settings = json!({"Protocol": protocol, "InternalPort": 80, "ExternalPort": port});
         (port, json!({"Type": "PortMapping", "Settings": settings}))
     }
