@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use hns_host::{NamespaceIdentity, Scope};
+use hns_host::{HostError, Scope};
 use hns_model::Attachment;
 use hns_net::{Guid, IfName};
 use hns_planner::{Home, Step, Target, compile, compile_endpoint, plan};
@@ -203,8 +203,10 @@ impl Engine {
         };
         let Some(path) = path.filter(|_| origin.is_foreign()) else { return false };
         let remembered = self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
-        let shown: Option<NamespaceIdentity> = self.host.identify(&Target::Path(path)).ok();
-        shown.is_none() || (remembered.is_some() && shown != remembered)
+        match self.host.identify(&Target::Path(path)) {
+            Ok(shown) => remembered.is_some_and(|remembered| shown != remembered),
+            Err(error) => is_gone(&error),
+        }
     }
 
     /// Detaches the endpoints whose namespace is gone: their container ended while we were away.
@@ -236,6 +238,11 @@ impl Engine {
         let here = world.networks().filter(|network| self.layout.home(network) == Home::Host);
         here.map(|network| hns_planner::switch_name(network.id())).collect()
     }
+}
+
+/// Whether a namespace is gone, rather than out of sight for a moment.
+pub(crate) fn is_gone(error: &HostError) -> bool {
+    matches!(error, HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. })
 }
 
 /// The port that this step would make for an engine to move: it was moved already, and no one would come for another.

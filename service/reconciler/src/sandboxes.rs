@@ -12,6 +12,7 @@ use hns_planner::Target;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::locks::Key;
+use crate::repair::is_gone;
 
 /// An endpoint that waits to be moved.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +59,8 @@ impl Engine {
     pub(crate) fn lose_handed(&self, endpoint: &Endpoint) -> Result<(), EngineError> {
         let Some(sandbox) = endpoint.attachment().and_then(Attachment::sandbox) else { return Ok(()) };
         let id = endpoint.id();
-        if self.host.identify(&Target::Path(sandbox.to_owned())).is_ok() {
+        let shown = self.host.identify(&Target::Path(sandbox.to_owned()));
+        if shown.as_ref().err().is_none_or(|error| !is_gone(error)) {
             let trouble = "its link was removed; restart the container, or disconnect and connect it";
             self.world().set_trouble(id, Some(trouble.to_owned()))?;
             return Ok(());

@@ -281,6 +281,22 @@ fn a_namespace_that_was_lent_leaves_the_books_with_its_last_endpoint() {
 }
 
 #[test]
+fn a_namespace_out_of_sight_for_a_moment_is_not_lost() {
+    for call in 0..8 {
+        let rig = Rig::new();
+        let first = rig.engine.admit_endpoint(admission(&rig, 0, 0, 0)).unwrap();
+        let second = admission(&rig, 1, 0, 0);
+        rig.host.fail_next(call);
+        // Granted or not, it concerns the second alone.
+        let _ = rig.engine.admit_endpoint(second);
+        rig.host.fail_next(1 << 40);
+        let world = rig.engine.world();
+        let there = world.endpoint(first.id.unwrap()).unwrap().document();
+        assert_eq!(there.namespace, first.namespace, "call {call}");
+    }
+}
+
+#[test]
 fn an_endpoint_whose_sandbox_died_with_its_link_is_collected() {
     let rig = Rig::new();
     let network = json!({ "Name": "n", "Type": "NAT" });
