@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the programs share with the daemon: the keys and values of the maps. The same structs stand in core/abi in Rust; a test
+ * compares size and offset of every field with the BTF of the built object.
+ *
+ * Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2), so that one key and one walk
+ * serve both families. Ports of transport protocols are in network order, everything else in the machine's.
+ * No struct has padding that is not named: a key is compared byte by byte.
+ */
+#ifndef HNS_ABI_H
+#define HNS_ABI_H
+
+#include <linux/types.h>
+
+/* Set in skb->mark of a packet that a port's program let out into the bridge. A packet loses its mark when it changes
+ * namespace, so a container cannot set it. The table `bridge hns` drops what lacks it and clears it otherwise. */
+#define MARK_PASSED 0x20000000
+
+struct addr {
+	__u8 b[16];
+};
+
+/* How a packet runs relative to the endpoint: HCN's Direction. */
+enum direction {
+	DIR_IN = 0, /* to the endpoint */
+	DIR_OUT = 1, /* from it */
+};
+
+/* Why a packet was dropped: one list for C, Rust, metrics and the documentation (core/abi/src/reason.rs). */
+enum reason {
+	REASON_NONE = 0,
+	/* security */
+	REASON_UNKNOWN_PORT = 1, /* no record of this port in `ports` */
+	REASON_BLOCKED = 2, /* the port's policy could not be programmed */
+	REASON_MALFORMED = 3, /* headers cut short, or lengths that contradict each other */
+	REASON_ETHERTYPE = 4, /* neither ARP, IPv4 nor IPv6; or tagged */
+	REASON_SPOOFED_MAC = 5,
+	REASON_SPOOFED_IP = 6,
+	REASON_SPOOFED_ARP = 7,
+	REASON_SPOOFED_ND = 8,
+	REASON_ROGUE_RA = 9, /* router advertisement or redirect from a container */
+	REASON_ROGUE_DHCP = 10, /* DHCP server's message from a container */
+	/* acl */
+	REASON_ACL_OUT = 20,
+	REASON_ACL_IN = 21,
+	REASON_FRAGMENT = 22, /* a later fragment whose first one was not seen */
+	/* proxy, lb, nat, route */
+	REASON_NO_BACKEND = 30,
+	REASON_NO_NAT_PORT = 40,
+	REASON_UNTRANSLATABLE = 41, /* a packet of a translated flow that cannot be rewritten */
+	REASON_NO_ROUTE = 50,
+	/* meter */
+	REASON_METER_OUT = 60,
+	REASON_METER_IN = 61,
+	REASON_MAX = 64,
+};
+
+/* ---- ports ------------------------------------------------------------------------------------------------------- */
+
+enum port_flag {
+	PORT_BLOCKED = 1 << 0,
+	PORT_GUARD_SPOOF = 1 << 1, /* source MAC, IP, ARP and ND must be the endpoint's */
+	PORT_GUARD_RA = 1 << 2,
+	PORT_GUARD_DHCP = 1 << 3,
+	PORT_STATEFUL = 1 << 4, /* has rules or translations: its connections are tracked */
+	PORT_TRANSLATES = 1 << 5, /* In packets may belong to a binding */
+	PORT_QUIET = 1 << 6, /* DisableInterComputeCommunication: never short-circuited to another port */
+	PORT_PLAIN_REDIRECT = 1 << 7, /* captured, or its vNIC is in our own namespace: no bpf_redirect_peer */
+	PORT_METER_IN = 1 << 8,
+	PORT_METER_OUT = 1 << 9,
+	PORT_MORE_ADDRESSES = 1 << 10, /* beyond own[]: in `addresses` */
+	PORT_BALANCED = 1 << 11, /* load balancers of its network apply */
+	PORT_PROXIED = 1 << 12,
+	PORT_ROUTED = 1 << 13, /* has SDN routes */
+	PORT_NATTED = 1 << 14, /* has OutBoundNAT or PortMapping of the switch */
+};
+
+#define PORT_OWN_ADDRESSES 4
+
+/* `ports`: hash, key __u32 ifindex of the host end. */
+struct port {
+	__u32 id; /* the daemon's number of this port, never given twice while the maps live */
+	__u32 network; /* the daemon's number of its network */
+	__u32 generation; /* raised with every change of policy */
+	__u32 flags; /* enum port_flag */
+	__u32 ruleset[2]; /* by direction; 0: no rules, `fallback` decides */
+	__u8 fallback[2]; /* by direction: enum action when no rule matches */
+	__u8 mac[6];
+	__u64 adopt_until; /* ns of CLOCK_MONOTONIC: until then TCP connections that are older than the rules are taken over */
+	struct addr own[PORT_OWN_ADDRESSES]; /* :: when absent */
+};
+
+/* `addresses`: hash; value __u32 ifindex of the port that owns the address. Every address of every port of a network. */
+struct address_key {
+	__u32 network;
+	struct addr addr;
+};
+
+/* `stations`: hash; value __u32 ifindex. The MACs of a network's ports. */
+struct station_key {
+	__u32 network;
+	__u8 mac[6];
+	__u16 zero;
+};
+
+/* ---- rules ------------------------------------------------------------------------------------------------------- */
+
+enum action {
+	ACTION_BLOCK = 0,
+	ACTION_ALLOW = 1,
+	ACTION_PASS = 2, /* of a tier: go on at rule_entry.next */
+};
+
+#define CHUNK_WORDS 8
+#define CHUNK_BITS 512
+#define RULES_MAX 16384 /* positions of one ruleset */
+#define CHUNKS_PER_ROW (RULES_MAX / CHUNK_BITS)
+
+enum dimension {
+	DIM_LOCAL = 0,
+	DIM_REMOTE = 1,
+	DIM_LOCAL_PORT = 2,
+	DIM_REMOTE_PORT = 3,
+	DIMENSIONS = 4,
+};
+
+/* `rulesets`: hash, key __u32 ruleset. A row is `chunks` consecutive entries of `directory`. */
+struct ruleset {
+	__u32 chunks; /* words of 512 positions */
+	__u32 mask; /* row: the positions in use */
+	__u32 miss[DIMENSIONS]; /* row of each dimension when its trie has no entry */
+};
+
+/* `address_classes`: LPM trie; value __u32 row. prefixlen counts from `space`. */
+struct address_class_key {
+	__u32 prefixlen;
+	__u32 space; /* ruleset << 1 | dimension (DIM_LOCAL, DIM_REMOTE) */
+	struct addr addr;
+};
+
+/* `port_classes`: LPM trie; value __u32 row. For TCP, UDP, SCTP the port; for ICMP and ICMPv6 type << 8 | code in
+ * DIM_LOCAL_PORT and 0 in DIM_REMOTE_PORT; for others 0. */
+struct port_class_key {
+	__u32 prefixlen;
+	__u32 space; /* ruleset << 1 | (dimension - DIM_LOCAL_PORT) */
+	__u8 protocol;
+	__u8 zero;
+	__be16 port;
+};
+
+/* `directory`: array of __u32, numbers of chunks; mapped by the daemon. Row 0 is all zeros.
+ * `chunks`: array of struct chunk; mapped by the daemon. Chunk 0 is all zeros. */
+struct chunk {
+	__u64 w[CHUNK_WORDS];
+};
+
+/* `rules`: hash. */
+struct rule_key {
+	__u32 ruleset;
+	__u32 position;
+};
+
+struct rule_entry {
+	__u64 packets; /* decisions: new connections, and every packet that was dropped */
+	__u32 action; /* enum action */
+	__u32 next; /* ACTION_PASS: the first position of the next tier */
+};
+
+/* ---- flows ------------------------------------------------------------------------------------------------------- */
+
+/* `embryonic` (LRU hash) and `established` (hash). Of ICMP echo both ports are the identifier; of protocols without ports
+ * both are 0. The tuple is as the endpoint sees it. */
+struct flow_key {
+	__u32 port; /* struct port.id */
+	__u8 protocol;
+	__u8 zero[3];
+	struct addr local;
+	struct addr remote;
+	__be16 local_port;
+	__be16 remote_port;
+};
+
+enum flow_state {
+	FLOW_NEW = 0, /* seen in the original direction only */
+	FLOW_REPLIED = 1, /* TCP: SYN+ACK seen */
+	FLOW_ESTABLISHED = 2, /* TCP: handshake done; others: seen in both directions */
+	FLOW_CLOSING = 3, /* TCP: FIN seen one way */
+	FLOW_CLOSED = 4, /* TCP: FIN seen both ways, or RST */
+};
+
+enum flow_flag {
+	FLOW_FIN_IN = 1 << 0,
+	FLOW_FIN_OUT = 1 << 1,
+	FLOW_TRANSLATED = 1 << 2, /* `outer` differs from the key */
+	FLOW_ADOPTED = 1 << 3, /* older than the port's rules */
+};
+
+struct tuple {
+	struct addr local;
+	struct addr remote;
+	__be16 local_port;
+	__be16 remote_port;
+};
+
+struct flow {
+	__u64 seen; /* ns of CLOCK_MONOTONIC, of the last packet */
+	__u64 packets[2]; /* by direction */
+	__u32 generation;
+	__u32 position; /* of the rule that let it pass; ~0: the fallback */
+	__u8 origin; /* enum direction of the first packet */
+	__u8 state; /* enum flow_state */
+	__u16 flags; /* enum flow_flag */
+	__u16 icmp; /* type << 8 | code of the first packet */
+	__u16 zero;
+	__u32 service; /* load balancer's number, 0: none */
+	struct tuple outer; /* as the switch sees it: after proxy, lb and nat */
+	__u32 backend; /* number in `backends`, 0: none */
+	__u32 reserved;
+};
+
+/* `bindings`: hash, key struct flow_key with the outer tuple, value struct tuple: the inner one. */
+
+/* `fragments`: LRU hash: the verdict on a datagram's first fragment, for the others. */
+struct fragment_key {
+	__u32 port;
+	__u32 id; /* IPv4: 16 bits, IPv6: 32 bits */
+	__u8 direction;
+	__u8 protocol;
+	__u8 zero[2];
+	struct addr source;
+	struct addr destination;
+};
+
+struct fragment {
+	__u64 seen;
+	__u32 verdict; /* enum reason */
+	__u32 flags; /* FRAGMENT_REWRITE */
+	struct addr source; /* after translation */
+	struct addr destination;
+};
+
+/* ---- load balancers, proxies --------------------------------------------------------------------------------------- */
+
+/* `services`: hash. Scope is a network's number; for L4Proxy (prefixes) see `proxies`. Port and protocol 0: all of them. */
+struct service_key {
+	__u32 scope;
+	__u8 protocol;
+	__u8 zero;
+	__be16 port;
+	struct addr vip;
+};
+
+enum service_flag {
+	SERVICE_DSR = 1 << 0, /* only the destination is rewritten: the client's port does both ways */
+	SERVICE_ILB = 1 << 1, /* for endpoints of the network only */
+	SERVICE_LOCAL_ROUTED = 1 << 2, /* for the host as well */
+	SERVICE_USE_MUX = 1 << 3,
+	SERVICE_PRESERVE_DIP = 1 << 4, /* the destination address stays the VIP; only MAC and port change */
+	SERVICE_AFFINITY_PROTOCOL = 1 << 5, /* by source IP and protocol */
+	SERVICE_AFFINITY = 1 << 6, /* by source IP */
+};
+
+struct service {
+	__u32 id;
+	__u32 flags; /* enum service_flag */
+	__u32 table; /* first entry in `choices` */
+	__u32 choices; /* how many: the size of the Maglev table; 0: no backend */
+	__u32 affinity_seconds;
+	__be16 internal_port; /* 0: as it came */
+	__u16 zero;
+	struct addr source_vip; /* :: when absent */
+};
+
+/* `choices`: array of __u32, numbers in `backends`. */
+
+/* `backends`: hash, key __u32. */
+struct backend {
+	struct addr addr;
+	__u8 mac[6]; /* zero: the frame keeps its destination, the gateway */
+	__u16 flags; /* BACKEND_DRAINING */
+};
+
+#define BACKEND_DRAINING 1
+
+/* `affinities`: LRU hash. */
+struct affinity_key {
+	__u32 service;
+	__u32 protocol; /* 0 when any */
+	struct addr client;
+};
+
+struct affinity {
+	__u64 seen;
+	__u32 backend;
+	__u32 zero;
+};
+
+/* ---- meter --------------------------------------------------------------------------------------------------------- */
+
+/* `meters`: hash, key struct meter_key: a token bucket as a theoretical arrival time (GCRA, ITU-T I.371). */
+struct meter_key {
+	__u32 port;
+	__u32 direction;
+};
+
+struct meter {
+	__u64 arrival; /* ns: when the bucket would be full again */
+	__u64 picoseconds_per_byte;
+	__u64 burst; /* ns worth of bytes that may come at once */
+};
+
+/* ---- what the daemon reads ----------------------------------------------------------------------------------------- */
+
+/* `drops`: per-processor hash, value __u64 packets. */
+struct drop_key {
+	__u32 port;
+	__u16 reason;
+	__u16 direction;
+};
+
+#define EVENT_HEADER 96
+
+/* `events`: ring buffer. At most EVENTS_PER_SECOND a processor; the counters miss nothing. */
+#define EVENTS_PER_SECOND 512
+
+struct drop_event {
+	__u64 time; /* ns of CLOCK_MONOTONIC */
+	__u32 port;
+	__u32 ifindex;
+	__u16 reason;
+	__u16 direction;
+	__u32 ruleset;
+	__u32 position; /* ~0: the fallback */
+	__u32 length; /* of the packet */
+	__u32 captured; /* bytes in header[] */
+	__u32 zero;
+	__u8 header[EVENT_HEADER];
+};
+
+/* Left in skb->cb by every run, for tests through the kernel's test-run call. */
+enum decision_slot {
+	CB_REASON = 0,
+	CB_TARGET = 1, /* ifindex of a redirect, 0: to the stack or the bridge */
+	CB_RULESET = 2,
+	CB_POSITION = 3,
+	CB_LAYERS = 4, /* set bits: layers that rewrote the packet */
+};
+
+#endif

@@ -1,0 +1,104 @@
+//! Connections, bindings of translated ones, and datagrams in fragments.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Addr, Be16};
+
+/// Seen in the original direction only.
+pub const FLOW_NEW: u8 = 0;
+/// TCP: SYN+ACK seen.
+pub const FLOW_REPLIED: u8 = 1;
+/// TCP: handshake done; others: seen in both directions.
+pub const FLOW_ESTABLISHED: u8 = 2;
+/// TCP: FIN seen one way.
+pub const FLOW_CLOSING: u8 = 3;
+/// TCP: FIN seen both ways, or RST.
+pub const FLOW_CLOSED: u8 = 4;
+
+pub const FLOW_FIN_IN: u16 = 1 << 0;
+pub const FLOW_FIN_OUT: u16 = 1 << 1;
+/// [`Flow::outer`] differs from the key.
+pub const FLOW_TRANSLATED: u16 = 1 << 2;
+/// Older than the port's rules.
+pub const FLOW_ADOPTED: u16 = 1 << 3;
+
+/// `struct flow_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowKey {
+    /// [`Port::id`].
+    pub port: u32,
+    pub protocol: u8,
+    pub zero: [u8; 3],
+    pub local: Addr,
+    pub remote: Addr,
+    pub local_port: Be16,
+    pub remote_port: Be16,
+}
+
+/// `struct tuple` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Tuple {
+    pub local: Addr,
+    pub remote: Addr,
+    pub local_port: Be16,
+    pub remote_port: Be16,
+}
+
+/// `struct flow` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Flow {
+    /// Ns of `CLOCK_MONOTONIC`, of the last packet.
+    pub seen: u64,
+    /// By direction.
+    pub packets: [u64; 2],
+    pub generation: u32,
+    /// Of the rule that let it pass; ~0: the fallback.
+    pub position: u32,
+    /// `enum direction` of the first packet.
+    pub origin: u8,
+    /// `enum flow_state`.
+    pub state: u8,
+    /// `enum flow_flag`.
+    pub flags: u16,
+    /// Type << 8 | code of the first packet.
+    pub icmp: u16,
+    pub zero: u16,
+    /// Load balancer's number, 0: none.
+    pub service: u32,
+    /// As the switch sees it: after proxy, lb and nat.
+    pub outer: Tuple,
+    /// Number in `backends`, 0: none.
+    pub backend: u32,
+    pub reserved: u32,
+}
+
+/// `struct fragment_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FragmentKey {
+    pub port: u32,
+    /// IPv4: 16 bits, IPv6: 32 bits.
+    pub id: u32,
+    pub direction: u8,
+    pub protocol: u8,
+    pub zero: [u8; 2],
+    pub source: Addr,
+    pub destination: Addr,
+}
+
+/// `struct fragment` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Fragment {
+    pub seen: u64,
+    /// `enum reason`.
+    pub verdict: u32,
+    /// reserved.
+    pub flags: u32,
+    /// After translation.
+    pub source: Addr,
+    pub destination: Addr,
+}

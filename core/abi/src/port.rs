@@ -1,0 +1,73 @@
+//! Ports, and which addresses and MACs are theirs.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Addr;
+
+pub const PORT_BLOCKED: u32 = 1 << 0;
+/// Source MAC, IP, ARP and ND must be the endpoint's.
+pub const PORT_GUARD_SPOOF: u32 = 1 << 1;
+pub const PORT_GUARD_RA: u32 = 1 << 2;
+pub const PORT_GUARD_DHCP: u32 = 1 << 3;
+/// Has rules or translations: its connections are tracked.
+pub const PORT_STATEFUL: u32 = 1 << 4;
+/// In packets may belong to a binding.
+pub const PORT_TRANSLATES: u32 = 1 << 5;
+/// DisableInterComputeCommunication: never short-circuited to another port.
+pub const PORT_QUIET: u32 = 1 << 6;
+/// Captured, or its vNIC is in our own namespace: no `bpf_redirect_peer`.
+pub const PORT_PLAIN_REDIRECT: u32 = 1 << 7;
+pub const PORT_METER_IN: u32 = 1 << 8;
+pub const PORT_METER_OUT: u32 = 1 << 9;
+/// Beyond [`Port::own`]: in `addresses`.
+pub const PORT_MORE_ADDRESSES: u32 = 1 << 10;
+/// Load balancers of its network apply.
+pub const PORT_BALANCED: u32 = 1 << 11;
+pub const PORT_PROXIED: u32 = 1 << 12;
+/// Has SDN routes.
+pub const PORT_ROUTED: u32 = 1 << 13;
+/// Has OutBoundNAT or PortMapping of the switch.
+pub const PORT_NATTED: u32 = 1 << 14;
+
+/// How many of its addresses a port's record holds itself.
+pub const PORT_OWN_ADDRESSES: usize = 4;
+
+/// `struct port` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Port {
+    /// The daemon's number of this port, never given twice while the maps live.
+    pub id: u32,
+    /// The daemon's number of its network.
+    pub network: u32,
+    /// Raised with every change of policy.
+    pub generation: u32,
+    /// `enum port_flag`.
+    pub flags: u32,
+    /// By direction; 0: no rules, `fallback` decides.
+    pub ruleset: [u32; 2],
+    /// By direction: `enum action` when no rule matches.
+    pub fallback: [u8; 2],
+    pub mac: [u8; 6],
+    /// Ns of `CLOCK_MONOTONIC`: until then TCP connections that are older than the rules are taken over.
+    pub adopt_until: u64,
+    /// [`Addr::NONE`] when absent.
+    pub own: [Addr; PORT_OWN_ADDRESSES],
+}
+
+/// `struct address_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AddressKey {
+    pub network: u32,
+    pub addr: Addr,
+}
+
+/// `struct station_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StationKey {
+    pub network: u32,
+    pub mac: [u8; 6],
+    pub zero: u16,
+}

@@ -1,0 +1,75 @@
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $word:literal;)*) => {
+        /// Why a packet was dropped: `enum reason` of `bpf/lib/abi.h`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Reason {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name it has in metrics, documents and on the command line.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+
+            #[must_use]
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The datapath has no record of the port.
+    UnknownPort = 1, "unknown-port";
+    /// The port's policy could not be programmed.
+    Blocked = 2, "blocked";
+    /// Headers cut short, or lengths that contradict each other.
+    Malformed = 3, "malformed";
+    /// Neither ARP, IPv4 nor IPv6, or with a VLAN tag.
+    Ethertype = 4, "ethertype";
+    SpoofedMac = 5, "spoofed-mac";
+    SpoofedIp = 6, "spoofed-ip";
+    SpoofedArp = 7, "spoofed-arp";
+    SpoofedNd = 8, "spoofed-nd";
+    /// A router advertisement or redirect from a container (RFC 6105).
+    RogueRa = 9, "rogue-ra";
+    /// A DHCP server's message from a container.
+    RogueDhcp = 10, "rogue-dhcp";
+    AclOut = 20, "acl-out";
+    AclIn = 21, "acl-in";
+    /// A later fragment of a datagram whose first one was not seen or not let pass.
+    Fragment = 22, "fragment";
+    NoBackend = 30, "no-backend";
+    NoNatPort = 40, "no-nat-port";
+    /// A packet of a translated flow that cannot be rewritten.
+    Untranslatable = 41, "untranslatable";
+    NoRoute = 50, "no-route";
+    MeterOut = 60, "meter-out";
+    MeterIn = 61, "meter-in";
+}
+
+impl Reason {
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

@@ -1,0 +1,83 @@
+//! Rules as bit vectors.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Addr, Be16};
+
+pub const ACTION_BLOCK: u8 = 0;
+pub const ACTION_ALLOW: u8 = 1;
+/// Of a tier: go on at [`RuleEntry::next`].
+pub const ACTION_PASS: u8 = 2;
+
+pub const CHUNK_WORDS: usize = 8;
+pub const CHUNK_BITS: usize = 512;
+/// Positions of one ruleset.
+pub const RULES_MAX: usize = 16384;
+pub const CHUNKS_PER_ROW: usize = RULES_MAX / CHUNK_BITS;
+
+pub const DIM_LOCAL: usize = 0;
+pub const DIM_REMOTE: usize = 1;
+pub const DIM_LOCAL_PORT: usize = 2;
+pub const DIM_REMOTE_PORT: usize = 3;
+pub const DIMENSIONS: usize = 4;
+
+/// `struct ruleset` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Ruleset {
+    /// Words of 512 positions.
+    pub chunks: u32,
+    /// Row: the positions in use.
+    pub mask: u32,
+    /// Row of each dimension when its trie has no entry.
+    pub miss: [u32; DIMENSIONS],
+}
+
+/// `struct address_class_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AddressClassKey {
+    pub prefixlen: u32,
+    /// Ruleset << 1 | dimension (`DIM_LOCAL`, `DIM_REMOTE`).
+    pub space: u32,
+    pub addr: Addr,
+}
+
+/// `struct port_class_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PortClassKey {
+    pub prefixlen: u32,
+    /// Ruleset << 1 | (dimension - `DIM_LOCAL_PORT`).
+    pub space: u32,
+    pub protocol: u8,
+    pub zero: u8,
+    pub port: Be16,
+}
+
+/// `struct chunk` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Chunk {
+    pub w: [u64; CHUNK_WORDS],
+}
+
+/// `struct rule_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RuleKey {
+    pub ruleset: u32,
+    pub position: u32,
+}
+
+/// `struct rule_entry` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RuleEntry {
+    /// Decisions: new connections, and every packet that was dropped.
+    pub packets: u64,
+    /// `enum action`.
+    pub action: u32,
+    /// `ACTION_PASS`: the first position of the next tier.
+    pub next: u32,
+}

@@ -1,0 +1,253 @@
+//! What is asked of a switch port, in the datapath's own terms: no documents, no maps.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hns_abi::Direction;
+use hns_net::{Cidr, Guid, Mac, PortRange};
+
+/// A switch port with the policies of its endpoint and of its network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub endpoint: Guid,
+    pub network: Guid,
+    pub mac: Mac,
+    pub addresses: Vec<IpAddr>,
+    pub guards: Guards,
+    /// Set when the policy could not be programmed: nothing passes.
+    pub blocked: bool,
+    /// DisableInterComputeCommunication: never short-circuited to another port.
+    pub quiet: bool,
+    /// Its vNIC is in the host's own namespace, or a capture runs: no short way into the namespace.
+    pub plain_redirect: bool,
+    /// By [`Direction::index`].
+    pub acl: [Acl; 2],
+    pub proxies: Vec<Proxy>,
+    pub outbound_nat: Vec<OutboundNat>,
+    pub routes: Vec<SdnRoute>,
+    /// By [`Direction::index`].
+    pub meters: [Option<Rate>; 2],
+}
+
+/// What the security layer holds a container to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guards {
+    /// Source MAC and IP, ARP and neighbour discovery must be the endpoint's.
+    pub spoofing: bool,
+    /// No router advertisements and redirects from containers (RFC 6105).
+    pub router_advertisements: bool,
+    /// No DHCP server's messages from containers.
+    pub dhcp_servers: bool,
+}
+
+impl Guards {
+    pub const ALL: Self = Self { spoofing: true, router_advertisements: true, dhcp_servers: true };
+    pub const NONE: Self = Self { spoofing: false, router_advertisements: false, dhcp_servers: false };
+}
+
+/// The rules of one direction: tiers in their order, then the ordinary rules, then the fallback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acl {
+    /// By ascending `Order`.
+    pub tiers: Vec<Tier>,
+    /// By ascending priority; of equals Block before Allow (hcn-api 5.5).
+    pub rules: Vec<Rule>,
+    pub fallback: Verdict,
+}
+
+impl Acl {
+    #[must_use]
+    pub const fn open() -> Self {
+        Self { tiers: Vec::new(), rules: Vec::new(), fallback: Verdict::Allow }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tiers.is_empty() && self.rules.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Block,
+    Allow,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Block,
+    Allow,
+    /// Of a tier: the next tier decides.
+    Pass,
+}
+
+/// A tier: its first matching rule decides; without one the next tier does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tier {
+    pub name: String,
+    pub order: u16,
+    /// By ascending priority.
+    pub rules: Vec<Rule>,
+}
+
+/// Which policy a rule came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    Endpoint,
+    Network,
+    Tier,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The policy's `Id`, a free label; empty when it has none.
+    pub id: String,
+    pub origin: Origin,
+    pub priority: u16,
+    pub action: Action,
+    pub matches: Match,
+}
+
+/// The condition of a rule; an empty list stands for "any". Local is the endpoint's side in both directions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Match {
+    pub protocols: Vec<u8>,
+    pub local: Addresses,
+    pub remote: Addresses,
+    pub local_ports: Vec<PortRange>,
+    pub remote_ports: Vec<PortRange>,
+    /// Of ICMP and ICMPv6.
+    pub icmp: Vec<IcmpType>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IcmpType {
+    pub kind: u8,
+    /// Absent: all codes.
+    pub code: Option<u8>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Addresses {
+    #[default]
+    Any,
+    /// In one of them.
+    Prefixes(Vec<Cidr>),
+    /// In all of these sets (hcn-api 5.6).
+    Sets(Vec<Arc<Set>>),
+}
+
+/// A named address set with its nested ones resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    pub id: String,
+    pub members: Vec<Cidr>,
+}
+
+/// L4Proxy: outbound traffic to a destination is led to a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Empty: any.
+    pub destination: Vec<Cidr>,
+    pub protocol: u8,
+    /// Empty: any.
+    pub ports: Vec<PortRange>,
+    pub exceptions: Vec<Cidr>,
+    pub to: (IpAddr, u16),
+    pub outbound_nat: bool,
+}
+
+/// OutBoundNAT of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundNat {
+    /// The address that packets leave with.
+    pub address: IpAddr,
+    /// Destinations that are not translated.
+    pub exceptions: Vec<Cidr>,
+    /// When not empty, only these are.
+    pub destinations: Vec<Cidr>,
+    /// Most source ports at once; 0: no limit of its own.
+    pub ports_max: u16,
+}
+
+/// SDNRoute: overrides where packets of this endpoint to a prefix go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SdnRoute {
+    pub destination: Cidr,
+    /// Absent: the gateway.
+    pub next_hop: Option<IpAddr>,
+    /// To the host's stack instead of being treated as on-link.
+    pub encapsulate: bool,
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub bytes_per_second: u64,
+    pub burst_bytes: u64,
+}
+
+/// A load balancer as the ports of one network see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balancer {
+    pub id: Guid,
+    pub network: Guid,
+    pub frontends: Vec<IpAddr>,
+    pub mappings: Vec<BalancerMapping>,
+    pub backends: Vec<Backend>,
+    pub source_vip: Option<IpAddr>,
+    pub dsr: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerMapping {
+    /// 0: every protocol.
+    pub protocol: u8,
+    /// 0: every port.
+    pub external: u16,
+    /// 0: as it came.
+    pub internal: u16,
+    pub affinity: Affinity,
+    pub affinity_seconds: u32,
+    pub internal_only: bool,
+    pub local_routed: bool,
+    pub use_mux: bool,
+    pub preserve_destination: bool,
+}
+
+/// HCN's DistributionType (hcn-api 3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Affinity {
+    PerConnection,
+    SourceAddressAndProtocol,
+    SourceAddress,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    pub endpoint: Guid,
+    pub address: IpAddr,
+    /// Of a backend on the same switch; absent: behind the gateway.
+    pub mac: Option<Mac>,
+    pub weight: u16,
+    /// Keeps its connections, gets no new ones.
+    pub draining: bool,
+}
+
+/// All that policies ask of the ports of one host: what the interpreter and the tables are made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Switchboard {
+    /// By the number of the host end's link.
+    pub ports: BTreeMap<u32, Port>,
+    pub balancers: BTreeMap<Guid, Balancer>,
+}
+
+/// By direction.
+#[must_use]
+pub fn both(inward: Acl, outward: Acl) -> [Acl; 2] {
+    let mut acl = [Acl::open(), Acl::open()];
+    acl[Direction::In.index()] = inward;
+    acl[Direction::Out.index()] = outward;
+    acl
+}
