@@ -18,7 +18,7 @@
 
 struct addr {
 	__u8 b[16];
-};
+} __attribute__((aligned(4)));
 
 /* How a packet runs relative to the endpoint: HCN's Direction. */
 enum direction {

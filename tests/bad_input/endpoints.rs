@@ -100,7 +100,7 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
         ),
         (policy(json!({"Type": "Teleport", "Settings": {}})), 0x0E, vec!["Policies[0].Type", "Teleport"]),
         (
-            policy(json!({"Type": "ACL", "Settings": {"Action": "Block"}})),
+            policy(json!({"Type": "ACL", "Settings": {"Action": "Block", "Direction": "In"}})),
             0x15,
             vec!["Policies[0].Type", "ACL"],
         ),

@@ -7,6 +7,7 @@ use crate::code::ErrorCode;
 use crate::dns::Dns;
 use crate::fields::{DocumentError, Fields, Found, base_to_v2, check_name, pass_over_base};
 use crate::policy::{Policy, policies_from_v2};
+use crate::port_params::PortParams;
 use crate::route::Route;
 
 const CODE: ErrorCode = ErrorCode::INVALID_ENDPOINT;
@@ -68,6 +69,8 @@ pub struct EndpointParams {
     pub interface: Option<IfName>,
     /// Of several endpoints in one namespace the highest gives the default route.
     pub gateway_priority: i32,
+    /// What its port does; what is absent is its network's.
+    pub port: PortParams,
     /// Keys of others, echoed as they came.
     pub others: Map<String, Value>,
 }
@@ -171,7 +174,8 @@ impl EndpointParams {
         let Some(mut params) = fields.object(&["AdditionalParams"])? else { return Ok(Self::default()) };
         let interface = params.parsed(&["InterfaceName"], CODE)?;
         let gateway_priority = gateway_priority(&mut params)?;
-        Ok(Self { interface, gateway_priority, others: params.rest() })
+        let port = PortParams::from_fields(&mut params, CODE)?;
+        Ok(Self { interface, gateway_priority, port, others: params.rest() })
     }
 
     fn to_v2(&self) -> Value {
@@ -182,6 +186,7 @@ impl EndpointParams {
         if self.gateway_priority != 0 {
             out.insert("GatewayPriority".into(), json!(self.gateway_priority));
         }
+        self.port.write(&mut out);
         out.extend(self.others.clone());
         Value::Object(out)
     }

@@ -16,11 +16,14 @@ mod code;
 mod dns;
 mod endpoint;
 mod fields;
+mod host_route;
+mod load_balancer;
 mod modify;
 mod namespace;
 mod network;
 mod notification;
 mod policy;
+mod port_params;
 mod query;
 mod route;
 
@@ -28,14 +31,26 @@ pub use code::ErrorCode;
 pub use dns::Dns;
 pub use endpoint::{Endpoint, EndpointFlags, EndpointParams, IpConfiguration};
 pub use fields::{DocumentError, check_name};
-pub use modify::{EndpointResource, ModifyRequest, NamespaceResource, NetworkResource, RequestType};
+pub use host_route::HostRoute;
+pub use load_balancer::{
+    Distribution, LoadBalancer, LoadBalancerFlags, LoadBalancerMapping, LoadBalancerParams, MappingFlags,
+    WEIGHT_MAX,
+};
+pub use modify::{
+    EndpointResource, MembersChange, ModifyRequest, NamespaceResource, NetworkResource, RequestType,
+};
 pub use namespace::{Namespace, NamespaceParams, NamespaceType, Resource};
 pub use network::{
     GatewayMode, GatewayModes, IpSubnet, Ipam, IpamType, Network, NetworkFlags, NetworkParams, NetworkType,
     Subnet, SubnetFlags,
 };
 pub use notification::{Notification, NotificationType};
-pub use policy::{NatFlags, Policy, PolicySettings, PortMapping};
+pub use policy::{
+    Acl, Addresses, Bandwidth, FilterTuple, IcmpType, L4Proxy, L4WfpProxy, NatFlags, OutboundNat, Policy,
+    PolicySettings, PortMapping, ProxyExceptions, Qos, RuleAction, RuleDirection, RuleMatch, RuleType,
+    SdnRoute, SetPolicy, SetValues, TierAcl, TierAclRule,
+};
+pub use port_params::PortParams;
 pub use query::Query;
 pub use route::Route;
 

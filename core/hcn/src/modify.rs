@@ -49,6 +49,43 @@ pub enum NamespaceResource {
     Endpoint(Guid),
 }
 
+/// A Modify of an object that names endpoints: load balancers and routes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MembersChange<D> {
+    /// The content from now on; its ID, if it has one, must be the object's.
+    Whole(Box<D>),
+    Add(Guid),
+    Remove(Guid),
+}
+
+impl<D> MembersChange<D> {
+    pub(crate) fn from_v2(
+        document: &Value,
+        code: ErrorCode,
+        whole: impl FnOnce(&Value) -> Result<D, DocumentError>,
+    ) -> Result<Self, DocumentError> {
+        let is_envelope = |key: &String| {
+            ["ResourceType", "RequestType"].iter().any(|known| known.eq_ignore_ascii_case(key))
+        };
+        if !document.as_object().is_some_and(|map| map.keys().any(is_envelope)) {
+            return Ok(Self::Whole(Box::new(whole(document)?)));
+        }
+        let envelope = envelope(document, &[("Endpoint", 1, "Endpoint")], code)?;
+        let mut settings = needed(envelope.settings, code)?;
+        let missing = settings.error("EndpointId", "this request needs an endpoint's id");
+        let id = settings.parsed(&["EndpointId"], ErrorCode::GUID_CONVERSION_FAILURE)?.ok_or(missing)?;
+        settings.finish()?;
+        match envelope.request {
+            RequestType::Add => Ok(Self::Add(id)),
+            RequestType::Remove => Ok(Self::Remove(id)),
+            _ => {
+                let problem = "endpoints are added and removed only; send the whole document to update it";
+                Err(DocumentError::new("RequestType", problem, ErrorCode::REQUEST_UNSUPPORTED))
+            }
+        }
+    }
+}
+
 struct Envelope<'v> {
     request: RequestType,
     resource: &'static str,

@@ -8,6 +8,7 @@ use crate::code::ErrorCode;
 use crate::dns::Dns;
 use crate::fields::{DocumentError, Fields, Found, base_to_v2, check_name, kind, pass_over_base};
 use crate::policy::{Policy, policies_from_v2};
+use crate::port_params::PortParams;
 use crate::route::Route;
 
 const CODE: ErrorCode = ErrorCode::INVALID_NETWORK;
@@ -182,6 +183,8 @@ pub struct NetworkParams {
     /// Whether families are wanted that no subnet names; absent: as the subnets say.
     pub enable_v4: Option<bool>,
     pub enable_v6: Option<bool>,
+    /// What its endpoints' ports do, unless they say otherwise.
+    pub port: PortParams,
     /// Keys of others, echoed as they came.
     pub others: Map<String, Value>,
 }
@@ -357,6 +360,7 @@ impl NetworkParams {
             gateway_mode: gateway_modes(&mut params)?,
             enable_v4: params.flag(&["EnableIPv4"])?,
             enable_v6: params.flag(&["EnableIPv6"])?,
+            port: PortParams::from_fields(&mut params, CODE)?,
             others: params.rest(),
         })
     }
@@ -385,6 +389,7 @@ impl NetworkParams {
         if let Some(enabled) = self.enable_v6 {
             out.insert("EnableIPv6".into(), json!(enabled));
         }
+        self.port.write(&mut out);
         out.extend(self.others.clone());
         Value::Object(out)
     }

@@ -1,10 +1,32 @@
-use std::net::IpAddr;
+//! Policies: their settings as they came, and their meaning, one file a type.
 
-use hns_net::{Family, Mtu, PortRange, Transport};
+mod acl;
+mod address;
+mod l4_proxy;
+mod l4_wfp_proxy;
+mod outbound_nat;
+mod port_mapping;
+mod qos;
+mod sdn_route;
+mod set;
+mod tier_acl;
+
+use hns_net::{Mtu, PortRange};
 use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
 use crate::fields::{DocumentError, Fields, Found};
+
+pub use acl::{Acl, IcmpType, RuleAction, RuleDirection, RuleMatch, RuleType};
+pub use address::Addresses;
+pub use l4_proxy::L4Proxy;
+pub use l4_wfp_proxy::{FilterTuple, L4WfpProxy, ProxyExceptions};
+pub use outbound_nat::OutboundNat;
+pub use port_mapping::{NatFlags, PortMapping};
+pub use qos::{Bandwidth, Qos};
+pub use sdn_route::SdnRoute;
+pub use set::{SetPolicy, SetValues};
+pub use tier_acl::{TierAcl, TierAclRule};
 
 const CODE: ErrorCode = ErrorCode::INVALID_POLICY;
 
@@ -22,7 +44,20 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicySettings {
     PortMapping(PortMapping),
-    InterfaceParameters { mtu: Mtu },
+    Acl(Acl),
+    TierAcl(TierAcl),
+    Qos(Qos),
+    OutboundNat(OutboundNat),
+    SdnRoute(SdnRoute),
+    L4Proxy(L4Proxy),
+    L4WfpProxy(Box<L4WfpProxy>),
+    /// Of a network.
+    Set(SetPolicy),
+    /// Of a network: a rule of each of its endpoints.
+    NetworkAcl(Acl),
+    InterfaceParameters {
+        mtu: Mtu,
+    },
     PortName,
     Other,
 }
@@ -62,95 +97,6 @@ const TYPES: &[&str] = &[
     "NetworkACL",
     "NeighborDiscovery",
 ];
-
-/// HCN `NatFlags` of a port mapping.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NatFlags(pub u32);
-
-impl NatFlags {
-    pub const IPV6: u32 = 2;
-    pub const EXTERNAL_PORT_RESERVED: u32 = 4;
-
-    #[must_use]
-    pub const fn has(self, flag: u32) -> bool {
-        self.0 & flag == flag
-    }
-}
-
-/// A port mapping: ports of the host that lead to ports of the endpoint (hcn-api 5.4, and `PortCount` of
-/// ours for a range).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortMapping {
-    /// Absent: TCP and UDP.
-    pub transport: Option<Transport>,
-    pub internal: PortRange,
-    /// Absent: the server chooses.
-    pub external: Option<PortRange>,
-    /// Absent: every address of the host, of the families the endpoint has.
-    pub address: Option<IpAddr>,
-    pub flags: NatFlags,
-}
-
-impl PortMapping {
-    #[must_use]
-    pub fn transports(&self) -> &'static [Transport] {
-        match self.transport {
-            None => &[Transport::Tcp, Transport::Udp],
-            Some(Transport::Tcp) => &[Transport::Tcp],
-            Some(Transport::Udp) => &[Transport::Udp],
-            Some(Transport::Sctp) => &[Transport::Sctp],
-        }
-    }
-
-    /// Whether the mapping is meant for this family.
-    #[must_use]
-    pub fn covers(&self, family: Family) -> bool {
-        match self.address {
-            Some(address) => Family::of(address) == family,
-            None => family == Family::V6 || !self.flags.has(NatFlags::IPV6),
-        }
-    }
-
-    fn from_settings(settings: &Value, path: &str) -> Result<Self, DocumentError> {
-        let mut fields = Fields::of(settings, path, CODE)?;
-        let transport = match fields.number(&["Protocol"], 255)? {
-            None => None,
-            Some(number) => {
-                Some(Transport::from_number(number).map_err(|error| fields.error("Protocol", error))?)
-            }
-        };
-        let internal = fields.number_u16(&["InternalPort"])?.unwrap_or(0);
-        let external = fields.number_u16(&["ExternalPort"])?.unwrap_or(0);
-        let count = fields.number_u16(&["PortCount"])?.unwrap_or(1);
-        let address: Option<IpAddr> = fields.parsed(&["VIP"], ErrorCode::INVALID_POLICY)?;
-        let flags =
-            fields.flags(&["Flags"], &[("LocalRoutedVip", 1), ("IPv6", 2), ("ExternalPortReserved", 4)])?;
-        if internal == 0 {
-            let path = fields.path("InternalPort");
-            let problem = "a port mapping needs the endpoint's port, 1 to 65535";
-            return Err(DocumentError::new(path, problem, ErrorCode::INVALID_INTERNAL_PORT));
-        }
-        let range =
-            |start, key| PortRange::with_count(start, count).map_err(|error| fields.error(key, error));
-        let key = if count == 0 { "PortCount" } else { "InternalPort" };
-        let internal = range(internal, key)?;
-        let external = if external == 0 { None } else { Some(range(external, "ExternalPort")?) };
-        let mapping = Self { transport, internal, external, address, flags: NatFlags(flags) };
-        mapping.check_address(&fields)?;
-        Ok(mapping)
-    }
-
-    fn check_address(&self, fields: &Fields<'_>) -> Result<(), DocumentError> {
-        let Some(address) = self.address else { return Ok(()) };
-        if address.is_multicast() {
-            return Err(fields.error("VIP", format!("{address} is a group, not an address of the host")));
-        }
-        if self.flags.has(NatFlags::IPV6) && address.is_ipv4() {
-            return Err(fields.error("VIP", format!("{address} is IPv4, but Flags says IPv6")));
-        }
-        Ok(())
-    }
-}
 
 impl Policy {
     /// The policy at `found`, or nothing for the empty object that some clients send (hcn-api 5.10).
@@ -227,8 +173,40 @@ impl Policy {
         }
     }
 
-    /// Whether a Remove that names `other` means this policy: by type and meaning, where the settings are
-    /// read, else by their values (key order and key case do not count).
+    /// A route of a HostComputeRoute, as the policy of its endpoints that it stands for.
+    #[must_use]
+    pub fn sdn_route(route: SdnRoute) -> Self {
+        Self { kind: "SDNRoute", settings: route.to_settings(), meaning: PolicySettings::SdnRoute(route) }
+    }
+
+    /// The address set that this policy makes.
+    #[must_use]
+    pub fn as_set(&self) -> Option<&SetPolicy> {
+        match &self.meaning {
+            PolicySettings::Set(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    /// The conditions of its rules; none of a policy without rules.
+    pub fn rule_matches(&self) -> impl Iterator<Item = &RuleMatch> {
+        let (rule, tier) = match &self.meaning {
+            PolicySettings::Acl(acl) | PolicySettings::NetworkAcl(acl) => (Some(&acl.matches), None),
+            PolicySettings::TierAcl(tier) => (None, Some(&tier.rules)),
+            _ => (None, None),
+        };
+        rule.into_iter().chain(tier.into_iter().flatten().map(|rule| &rule.matches))
+    }
+
+    /// The ids of the sets that its rules or its values name.
+    pub fn named_sets(&self) -> impl Iterator<Item = &str> {
+        let of_rules = self.rule_matches().flat_map(|m| m.local.sets().iter().chain(m.remote.sets()));
+        let nested = self.as_set().map_or(&[][..], SetPolicy::nested);
+        of_rules.chain(nested).map(String::as_str)
+    }
+
+    /// Whether a Remove that names `other` means this policy: a set by its id, others by type and meaning, where
+    /// the settings are read, else by their values (key order and key case do not count).
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         if self.kind != other.kind {
@@ -238,6 +216,7 @@ impl Policy {
             (PolicySettings::Other | PolicySettings::PortName, _) => {
                 same_values(&self.settings, &other.settings)
             }
+            (PolicySettings::Set(mine), PolicySettings::Set(theirs)) => mine.id == theirs.id,
             (mine, theirs) => mine == theirs,
         }
     }
@@ -255,6 +234,15 @@ fn same_values(mine: &Map<String, Value>, theirs: &Map<String, Value>) -> bool {
 fn meaning(kind: &str, settings: &Value, path: &str) -> Result<PolicySettings, DocumentError> {
     match kind {
         "PortMapping" => Ok(PolicySettings::PortMapping(PortMapping::from_settings(settings, path)?)),
+        "ACL" => Ok(PolicySettings::Acl(Acl::from_settings(settings, path)?)),
+        "NetworkACL" => Ok(PolicySettings::NetworkAcl(Acl::from_settings(settings, path)?)),
+        "TierAcl" => Ok(PolicySettings::TierAcl(TierAcl::from_settings(settings, path)?)),
+        "QOS" => Ok(PolicySettings::Qos(Qos::from_settings(settings, path)?)),
+        "OutBoundNAT" => Ok(PolicySettings::OutboundNat(OutboundNat::from_settings(settings, path)?)),
+        "SDNRoute" => Ok(PolicySettings::SdnRoute(SdnRoute::from_settings(settings, path)?)),
+        "L4Proxy" => Ok(PolicySettings::L4Proxy(L4Proxy::from_settings(settings, path)?)),
+        "L4WFPPROXY" => Ok(PolicySettings::L4WfpProxy(Box::new(L4WfpProxy::from_settings(settings, path)?))),
+        "SetPolicy" => Ok(PolicySettings::Set(SetPolicy::from_settings(settings, path)?)),
         "PortName" => Ok(PolicySettings::PortName),
         "InterfaceParameters" => {
             let mut fields = Fields::of(settings, path, CODE)?;

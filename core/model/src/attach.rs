@@ -65,10 +65,18 @@ impl World {
             namespace.members.insert(endpoint);
             namespace.joins = namespace.joins.max(order + 1);
         }
-        let endpoint = self.endpoint_mut(endpoint)?;
-        endpoint.attachments += 1;
-        endpoint.attachment = Some(attachment);
+        let port = attachment.port.clone();
+        let there = self.endpoint_mut(endpoint)?;
+        there.attachments += 1;
+        there.attachment = Some(attachment);
+        self.seats.insert(port, endpoint);
         Ok(())
+    }
+
+    /// The endpoint that has this switch port.
+    #[must_use]
+    pub fn endpoint_at(&self, port: &IfName) -> Option<&Endpoint> {
+        self.endpoint(*self.seats.get(port)?).ok()
     }
 
     /// Takes an endpoint out of its namespace; gives where it was.
@@ -77,6 +85,7 @@ impl World {
         let attachment = endpoint.attachment.take().ok_or(ModelError::NotAttached(id))?;
         let network = endpoint.network;
         endpoint.trouble = None;
+        self.seats.remove(&attachment.port);
         if let Some(namespace) = attachment.namespace()
             && let Ok(namespace) = self.namespace_mut(namespace)
         {

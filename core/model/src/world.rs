@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hns_hcn as hcn;
-use hns_net::{Cidr, Guid};
+use hns_net::{Cidr, Guid, IfName};
 
 use crate::endpoint::{self, Attachment, Endpoint};
 use crate::error::ModelError;
@@ -19,6 +19,8 @@ pub struct World {
     namespaces: BTreeMap<Guid, Namespace>,
     /// Which namespace stands for a path, so that thousands of pods do not make the next one slower.
     paths: BTreeMap<PathBuf, Guid>,
+    /// Whose a switch port is, so that a port is found among thousands.
+    pub(crate) seats: BTreeMap<IfName, Guid>,
     pub(crate) ports: PortBook,
     /// What engines' IPAM have leased, by pool.
     pub(crate) leases: BTreeMap<PoolId, LeaseBook>,

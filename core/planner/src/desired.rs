@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hns_net::{Cidr, IfAddr, IfName, Mac, Mtu};
 
+use crate::redirect::Redirect;
 use crate::rules::Element;
 
 /// Everything the host should show, or the part of it that belongs to one object.
@@ -15,6 +16,19 @@ pub struct Desired {
     /// The elements of our table's sets and maps.
     pub rules: BTreeSet<Element>,
     pub forwarding: Forwarding,
+}
+
+impl Desired {
+    /// As asked for on a host that has the datapath: every port on a switch of the host's own namespace is filtered
+    /// and guarded. The datapath knows a port by its number there, so a switch apart has none of it.
+    #[must_use]
+    pub fn filtered(mut self) -> Self {
+        for port in self.ports.values_mut().filter(|port| port.home == Home::Host) {
+            port.filtered = true;
+            self.rules.insert(Element::GuardedPort(port.name.clone()));
+        }
+        self
+    }
 }
 
 /// Which families the host must forward for us. Turning one off again is never ours to do: others may
@@ -92,6 +106,12 @@ pub struct Port {
     pub mtu: Mtu,
     pub addresses: Vec<IfAddr>,
     pub routes: Vec<Route>,
+    /// In the order in which they are tried. The host makes them so when it plugs the port and with
+    /// [`Step::SetRedirects`](crate::Step::SetRedirects), and does not look whether they still are.
+    pub redirects: Vec<Redirect>,
+    /// Whether the datapath filters it. Such a port carries no frame before it has its filter, and is guarded:
+    /// see [`Element::GuardedPort`].
+    pub filtered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

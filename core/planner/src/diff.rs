@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use crate::desired::{Desired, Forwarding, Home, Port, Switch};
 use crate::observed::{Observed, ObservedPort, ObservedSwitch};
 use crate::rules::Element;
@@ -20,7 +18,8 @@ impl Plan {
 
 /// What is there and not asked for goes first, so that names are free; what is asked for and not there
 /// comes from the ground up: forwarding, table, namespaces, switches, elements, ports. Elements come before
-/// ports, so that an endpoint's first packet meets its policy. What is right is not touched.
+/// ports, and a filter before its port is opened, so that an endpoint's first packet meets its policy. What is right
+/// is not touched.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut steps = Vec::new();
@@ -45,15 +44,46 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             steps.push(Step::MakeSwitch(switch.clone()));
         }
     }
-    add_elements(&desired.rules, observed.rules.as_ref(), &mut steps);
+    let missing = match &observed.rules {
+        Some(shown) => desired.rules.difference(shown).cloned().collect(),
+        None => desired.rules.clone(),
+    };
+    let (late, first) =
+        missing.into_iter().partition(|element| is_guard_of_open_port(element, desired, observed));
+    add_elements(first, &mut steps);
     for (name, port) in &desired.ports {
-        match observed.ports.get(name) {
-            None => steps.push(Step::PlugPort(port.clone())),
-            Some(shown) if !port_is_right(port, shown) => steps.push(Step::ReplugPort(port.clone())),
-            Some(_) => {}
-        }
+        add_port(port, observed.ports.get(name), &mut steps);
     }
+    add_elements(late, &mut steps);
     Plan { steps }
+}
+
+fn add_port(port: &Port, shown: Option<&ObservedPort>, steps: &mut Vec<Step>) {
+    let right = shown.is_some_and(|shown| port_is_right(port, shown));
+    match shown {
+        None => steps.push(Step::PlugPort(port.clone())),
+        Some(_) if !right => steps.push(Step::ReplugPort(port.clone())),
+        Some(_) => {}
+    }
+    if !port.filtered {
+        return;
+    }
+    let (name, home) = (port.name.clone(), port.home.clone());
+    if !right || shown.is_some_and(|shown| !shown.filter) {
+        steps.push(Step::FilterPort { name: name.clone(), home: home.clone() });
+    }
+    if !right {
+        let (target, interface) = (port.target.clone(), port.interface.clone());
+        steps.push(Step::OpenPort { name, home, target, interface });
+    }
+}
+
+/// A port that has carried frames without a filter so far, as under a daemon that had none, is guarded once it has
+/// one. Guarded before, it would be cut off until its turn comes.
+fn is_guard_of_open_port(element: &Element, desired: &Desired, observed: &Observed) -> bool {
+    let Element::GuardedPort(name) = element else { return false };
+    let both = desired.ports.get(name).zip(observed.ports.get(name));
+    both.is_some_and(|(port, shown)| port_is_right(port, shown) && !shown.filter)
 }
 
 fn clear(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
@@ -79,11 +109,7 @@ fn clear(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
     }
 }
 
-fn add_elements(wanted: &BTreeSet<Element>, shown: Option<&BTreeSet<Element>>, steps: &mut Vec<Step>) {
-    let missing: Vec<Element> = match shown {
-        Some(shown) => wanted.difference(shown).cloned().collect(),
-        None => wanted.iter().cloned().collect(),
-    };
+fn add_elements(missing: Vec<Element>, steps: &mut Vec<Step>) {
     if !missing.is_empty() {
         steps.push(Step::AddElements(missing));
     }

@@ -38,4 +38,6 @@ pub struct ObservedPort {
     pub up: bool,
     /// Whether the bridge forwards for this port (false once it was unplugged and waits for the reaper).
     pub forwards: bool,
+    /// Whether the datapath filters it. The host cannot tell: whoever asks the datapath as well fills it in.
+    pub filter: bool,
 }

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use hns_net::{IfName, Mac};
 
-use crate::desired::{Forwarding, Home, NamespaceSpec, Port, Switch};
+use crate::desired::{Forwarding, Home, NamespaceSpec, Port, Switch, Target};
 use crate::rules::Element;
 
 /// One thing to do to the host. Every step is idempotent: doing it again on a host that already shows
@@ -21,10 +21,28 @@ pub enum Step {
         name: IfName,
         home: Home,
     },
-    /// Make the veth with its far end already in the target, address it, plug it in.
+    /// Make the veth with its far end already in the target, address it, plug it in. The host end of a filtered port
+    /// stays down.
     PlugPort(Port),
-    /// Bring an existing host end in line: plugged into its bridge, up, forwarding.
+    /// Bring an existing host end in line: plugged into its bridge, up, forwarding. That of a filtered port is down
+    /// afterwards, whatever it was.
     ReplugPort(Port),
+    /// Give the port its filter, as its policies have it. It is the datapath that does this.
+    FilterPort {
+        name: IfName,
+        home: Home,
+    },
+    /// Raise the host end of a filtered port. From here on it carries frames, and its far end, `interface` in
+    /// `target`, has a carrier.
+    OpenPort {
+        name: IfName,
+        home: Home,
+        target: Target,
+        interface: IfName,
+    },
+    /// Lead connections of a plugged port to proxies as its `redirects` say, and no others. For new connections, at
+    /// once.
+    SetRedirects(Port),
     /// Stop the port at once and hand its link to the reaper.
     UnplugPort {
         name: IfName,
@@ -54,6 +72,9 @@ impl Step {
             | Self::RemoveNamespace(_)
             | Self::RemoveSwitch { .. }
             | Self::ReplugPort(_)
+            | Self::FilterPort { .. }
+            | Self::OpenPort { .. }
+            | Self::SetRedirects(_)
             | Self::UnplugPort { .. } => None,
         }
     }

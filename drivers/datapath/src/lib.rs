@@ -1,1 +1,103 @@
 //! The switch in the kernel: loads the eBPF objects, keeps the shared filter blocks, the maps, and the events of drops.
+//!
+//! One trait, [`Datapath`], is all the rest of the program sees of eBPF. It has two bodies: [`RealDatapath`] speaks bpf(2)
+//! and rtnetlink, [`FakeDatapath`] keeps everything in memory and can fail on the n-th call. One suite of tests runs on both
+//! (`tests/suite.rs`), which keeps the fake honest.
+//!
+//! ```text
+//!  bpf/port.bpf.c ── build.rs ──► object.rs ──► load.rs ──► programs, maps ◄── pins.rs: what an older daemon left
+//!
+//!  vfp::Port ──► vfp::tables ──► Write ──► maps.rs ──► bpf.rs          bytes, batches, mapped arrays
+//!  link ───────► blocks.rs ──► netlink.rs                              one message a port, one a program
+//!
+//!  packets ──► events.rs + packet.rs ──► DropStream     drops (a sample)
+//!              collector.rs                             connections that are over
+//!              read.rs ──► Flow, DropCount, RuleCount   what is shown
+//! ```
+//!
+//! A daemon that starts beside the programs of an older one fills maps of its own; the older programs go on with the older
+//! policy until [`Datapath::upgrade`] replaces them, with one message a direction. What packets left behind (connections and
+//! counters) is shared by both.
+//!
+//! All calls block. [`RealDatapath`] belongs to the network namespace of the thread that started it, wherever it is called
+//! from.
+//!
+//! To add a map: its name in `core/abi`, its place in [`pins`] (policy, or what lives on), and in `load.rs` when it can be
+//! mapped. To add something to show: its shape in `report.rs`, its reading in `read.rs`, a test in `tests/suite.rs`.
+//!
+//! Never here: decisions about packets (that is `core/vfp` and `bpf/`) or about which ports there should be.
+
+mod blocks;
+mod bpf;
+mod clock;
+mod collector;
+mod error;
+mod events;
+mod fake;
+mod load;
+mod maps;
+mod netlink;
+mod object;
+mod packet;
+mod pins;
+mod read;
+mod real;
+mod report;
+mod stream;
+pub mod test_run;
+
+use std::collections::BTreeSet;
+
+use hns_net::{Guid, IfName};
+use hns_vfp::model::{Balancer, Port};
+
+pub use blocks::{BLOCK_IN, BLOCK_OUT};
+pub use error::{DatapathError, KernelError, Missing};
+pub use fake::FakeDatapath;
+pub use object::OBJECT;
+pub use pins::VERSION;
+pub use real::{RealDatapath, Settings};
+pub use report::{
+    Collected, DropCount, DropEvent, Flow, FlowFilter, FlowState, Packet, RuleCount, RuleName, Tuple,
+};
+pub use stream::{DropStream, Next, Stopper};
+
+/// The switch ports' programs, as far as we steer them. All calls block.
+pub trait Datapath: Send + Sync + 'static {
+    /// Makes a port obey `port` and nothing else: programs its policy, then joins its link to our filters if it
+    /// is not. Idempotent; repairs what other programs have taken off. A link that was never set, or whose policy cannot be
+    /// programmed, lets nothing pass once it is joined.
+    fn set_port(&self, name: &IfName, port: &Port) -> Result<(), DatapathError>;
+
+    /// Forgets a port; fine when there is none. While its link is still there nothing passes it.
+    fn remove_port(&self, name: &IfName) -> Result<(), DatapathError>;
+
+    /// Makes all ports of the balancer's network obey it. Idempotent.
+    fn set_balancer(&self, balancer: &Balancer) -> Result<(), DatapathError>;
+
+    /// Fine when there is none.
+    fn remove_balancer(&self, id: Guid) -> Result<(), DatapathError>;
+
+    /// The ports that were set and whose links are joined to our filters: what was set and is missing here should be set
+    /// again.
+    fn attached(&self) -> Result<BTreeSet<IfName>, DatapathError>;
+
+    /// Puts the programs of this daemon in the place of those that an older one left running, with one message a direction;
+    /// traffic flows on. To be called once after the start, when every port and balancer was set: until then the older
+    /// programs go on with the older policy, for the ports they know, and drop what passes others.
+    fn upgrade(&self) -> Result<(), DatapathError>;
+
+    /// What was dropped, by port and reason.
+    fn drops(&self) -> Result<Vec<DropCount>, DatapathError>;
+
+    /// Samples of what is dropped from now on.
+    fn follow_drops(&self) -> Result<DropStream, DatapathError>;
+
+    fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>, DatapathError>;
+
+    /// How often each rule of the endpoint decided, by direction and position. Empty when it is not ours.
+    fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, DatapathError>;
+
+    /// Throws away connections that have ended or were idle for too long. Bounded work: to be called every few seconds.
+    fn collect(&self) -> Result<Collected, DatapathError>;
+}

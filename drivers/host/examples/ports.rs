@@ -1,6 +1,7 @@
-//! How long a port takes: `cargo run --release --example ports -- [COUNT] [PRESENT]`, as root.
+//! How long a port takes: `cargo run --release --example ports -- [COUNT] [PRESENT] [filtered]`, as root.
 //!
-//! Works in namespaces of its own. PRESENT ports are there before the measured COUNT.
+//! Works in namespaces of its own. PRESENT ports are there before the measured COUNT. The filter itself is the
+//! datapath's and not part of what is measured.
 #![expect(clippy::print_stdout, reason = "it prints its measurements")]
 
 use std::error::Error;
@@ -24,11 +25,12 @@ fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let count = arguments.next().map_or(Ok(300), |text| text.parse())?;
     let present = arguments.next().map_or(Ok(0), |text| text.parse())?;
+    let filtered = arguments.next().is_some_and(|word| word == "filtered");
     let folder = std::env::temp_dir().join(format!("hns-ports-{}", std::process::id()));
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
     let host = RealHost::new(folder.clone())?;
-    let outcome = measure(&host, &folder, present, count);
+    let outcome = measure(&host, &folder, present, count, filtered);
     for n in 0..present + count {
         host.execute(&Step::RemoveNamespace(NamespaceSpec { path: folder.join(format!("c{n}")) }))?;
     }
@@ -36,7 +38,7 @@ fn main() -> Outcome<()> {
     outcome
 }
 
-fn measure(host: &RealHost, folder: &Path, present: u16, count: u16) -> Outcome<()> {
+fn measure(host: &RealHost, folder: &Path, present: u16, count: u16, filtered: bool) -> Outcome<()> {
     let switch = switch((present + count) / PORTS_PER_SEGMENT)?;
     host.execute(&Step::LoadTable)?;
     host.execute(&Step::MakeSwitch(switch.clone()))?;
@@ -45,13 +47,17 @@ fn measure(host: &RealHost, folder: &Path, present: u16, count: u16) -> Outcome<
     for n in 0..present + count {
         let path = folder.join(format!("c{n}"));
         host.execute(&Step::MakeNamespace(NamespaceSpec { path: path.clone() }))?;
-        let port = port(n, path)?;
+        let port = Port { filtered, ..port(n, path)? };
         if n == present {
             times = Times::default();
         }
-        times.plug.time(|| host.execute(&Step::PlugPort(port.clone())))?;
         let add = Step::AddElements(elements(&port)?);
         times.add.time(|| host.execute(&add))?;
+        times.plug.time(|| host.execute(&Step::PlugPort(port.clone())))?;
+        if filtered {
+            let Port { name, home, target, interface, .. } = port.clone();
+            times.open.time(|| host.execute(&Step::OpenPort { name, home, target, interface }))?;
+        }
         // Rarely: what it floods keeps the host busy for a while.
         if n >= present && n % 20 == 0 {
             let announcement = announcement(&port);
@@ -63,7 +69,7 @@ fn measure(host: &RealHost, folder: &Path, present: u16, count: u16) -> Outcome<
     let everything = Scope::Everything { apart: Vec::new() };
     times.observe.time(|| host.observe(&everything))?;
     for n in present..present + count {
-        let port = port(n, folder.join(format!("c{n}")))?;
+        let port = Port { filtered, ..port(n, folder.join(format!("c{n}")))? };
         let (name, home) = (port.name.clone(), Home::Host);
         times.port.time(|| host.observe(&Scope::Port { name: name.clone(), home: home.clone() }))?;
         let remove = Step::RemoveElements(elements(&port)?);
@@ -80,6 +86,7 @@ fn measure(host: &RealHost, folder: &Path, present: u16, count: u16) -> Outcome<
 #[derive(Default)]
 struct Times {
     plug: Samples,
+    open: Samples,
     add: Samples,
     announce: Samples,
     port: Samples,
@@ -94,6 +101,7 @@ impl Times {
     fn print(&self) {
         for (what, samples) in [
             ("plug", &self.plug),
+            ("open", &self.open),
             ("add elements", &self.add),
             ("announce", &self.announce),
             ("observe port", &self.port),
@@ -167,6 +175,8 @@ fn port(n: u16, path: PathBuf) -> Outcome<Port> {
         mtu: Mtu::ETHERNET,
         addresses: vec![format!("10.1.{high}.{low}/8").parse()?],
         routes: vec![Route { destination: "0.0.0.0/0".parse()?, via: Some("10.0.0.1".parse()?), metric: 0 }],
+        redirects: Vec::new(),
+        filtered: false,
     })
 }
 
@@ -183,8 +193,10 @@ fn elements(port: &Port) -> Outcome<Vec<Element>> {
     let address = port.addresses[0].address();
     let number = u16::from_str_radix(&port.name.as_str()[3..], 16)?;
     let transport = Transport::Tcp;
-    Ok(vec![
+    let guard = port.filtered.then(|| Element::GuardedPort(port.name.clone()));
+    let mapping = [
         Element::Publish { at: None, transport, port: 10_000 + number, to: address, to_port: 80 },
         Element::Open { address, transport, ports: PortRange::single(80)? },
-    ])
+    ];
+    Ok(guard.into_iter().chain(mapping).collect())
 }

@@ -23,6 +23,12 @@ pub enum HostEvent {
     /// Another program changed tables of its own, which may be the host's firewall (see
     /// [`follow_host_firewall`](crate::Host::follow_host_firewall)).
     HostFirewallChanged,
+    /// What filters the frames of this port was taken off it or changed. Our own doing is told as well: look before
+    /// anything is done about it.
+    FilterChanged(IfName),
+    /// A filter was taken out of a shared block, by which it stands at many ports. Told of every block, and of our own
+    /// doing as well.
+    FiltersChanged,
     /// Another program's route or address now leads to this prefix.
     RoutesChanged(Cidr),
     /// Events were lost: observe everything.

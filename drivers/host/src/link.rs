@@ -224,6 +224,12 @@ pub(crate) fn raise(mut message: LinkMessage) -> LinkMessage {
     message
 }
 
+pub(crate) fn lower(mut message: LinkMessage) -> LinkMessage {
+    message.header.flags.remove(LinkFlags::Up);
+    message.header.change_mask |= LinkFlags::Up;
+    message
+}
+
 /// Keeps the kernel from answering ARP on the link.
 pub(crate) fn without_arp(mut message: LinkMessage) -> LinkMessage {
     message.header.flags |= LinkFlags::Noarp;

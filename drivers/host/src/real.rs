@@ -4,7 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
 use hns_planner::{Announcement, Element, Forwarding, Home, Observed, Port, Step, Target};
@@ -20,7 +20,7 @@ use crate::veth::Style;
 use crate::{
     BridgeNetfilter, Finding, FlowFilter, Host, HostError, LinkStats, NamespaceIdentity, PortHolder, Scope,
     Settings, Watch, address, announce, bridge, conntrack, diagnose, group, input_drops, listener, observe,
-    reserved_chain, ruleset, stats, sysctl, veth, watch,
+    redirect, reserved_chain, ruleset, stats, sysctl, veth, watch,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -37,14 +37,18 @@ pub struct RealHost {
     numbers: Numbers,
     /// Ports of the host's namespace that were unplugged since the reaper last came.
     unplugged: AtomicUsize,
-    /// Held while the table of quiet ports comes or goes.
-    quiet: Mutex<()>,
+    /// Held alone while the table of bridged frames comes or goes, shared while ports are guarded in it.
+    bridge_table: RwLock<()>,
     /// Held while the rules of the host's firewall are compared with what we hold of them.
     following: Mutex<()>,
 }
 
-fn names_quiet_ports(elements: &[Element]) -> bool {
+fn name_quiet_ports(elements: &[Element]) -> bool {
     elements.iter().any(|element| matches!(element, Element::QuietPort(_)))
+}
+
+fn name_guarded_ports(elements: &[Element]) -> bool {
+    elements.iter().any(|element| matches!(element, Element::GuardedPort(_)))
 }
 
 impl RealHost {
@@ -63,7 +67,7 @@ impl RealHost {
             announcers: announce::Sockets::default(),
             numbers,
             unplugged: AtomicUsize::new(0),
-            quiet: Mutex::new(()),
+            bridge_table: RwLock::new(()),
             following: Mutex::new(()),
         })
     }
@@ -148,24 +152,66 @@ impl RealHost {
             Err(error) if error.is_errno(libc::EEXIST) => self.plug_over(port, target, near, style),
             result => result,
         })?;
-        let configured = match port.target {
-            // It is the engine's from here on.
-            Target::Engine => Ok(()),
-            Target::Host | Target::Path(_) => target
-                .within(&self.home, || {
-                    veth::prepare(port, self.ipv6)?;
-                    Netlink::open(netlink::Family::Route)
-                })
-                .and_then(|mut far| self.configure(port, target, &mut far)),
-        };
+        let configured = self.set_up(port, target);
         if configured.is_err() {
             // Half a port is none. The first failure is the one to tell.
             let _ = self.unplug(&port.name, &port.home);
             return configured;
         }
+        if port.filtered {
+            return Ok(());
+        }
         self.in_home(&port.home, |near| {
             link::settle(near, &port.name);
             Ok(())
+        })
+    }
+
+    /// Opens a port that was plugged in and has its filter by now.
+    fn open(&self, name: &IfName, home: &Home, target: &Target, interface: &IfName) -> Result<(), HostError> {
+        let style = self.style(home);
+        self.in_home(home, |near| {
+            veth::open(near, name, style)?;
+            link::settle(near, name);
+            Ok(())
+        })?;
+        if *target == Target::Engine {
+            // Nobody has raised the far end yet.
+            return Ok(());
+        }
+        let opened = path_of_target(target).map(Namespace::open).transpose()?;
+        let target = opened.as_ref().unwrap_or(&self.home);
+        let far = target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
+        link::settle(&far, interface);
+        Ok(())
+    }
+
+    /// Sets up the far end. Redirects come before its first packet.
+    fn set_up(&self, port: &Port, target: &Namespace) -> Result<(), HostError> {
+        if !port.redirects.is_empty() {
+            self.set_redirects(port, target)?;
+        }
+        if port.target == Target::Engine {
+            // It is the engine's from here on.
+            return Ok(());
+        }
+        let mut far = target.within(&self.home, || {
+            veth::prepare(port, self.ipv6)?;
+            Netlink::open(netlink::Family::Route)
+        })?;
+        self.configure(port, target, &mut far)
+    }
+
+    fn set_redirects(&self, port: &Port, target: &Namespace) -> Result<(), HostError> {
+        if port.target == Target::Engine {
+            let refused = HostError::EnginesOwn { interface: port.interface.clone() };
+            return if port.redirects.is_empty() { Ok(()) } else { Err(refused) };
+        }
+        target.within(&self.home, || {
+            let mut far = Netlink::open(netlink::Family::Route)?;
+            let vnic = link::index(&far, &port.interface)?;
+            let present = link::names(&mut far)?.into_keys().collect();
+            redirect::set(vnic, &port.redirects, &present, |nft| self.senders.add(nft))
         })
     }
 
@@ -221,39 +267,63 @@ impl RealHost {
     }
 
     fn load_table(&self) -> Result<(), HostError> {
-        self.netfilter.with(|netlink| table::remove(netlink, Table::Quiet))?;
+        let _alone = self.bridge_table.write().unwrap_or_else(PoisonError::into_inner);
+        self.netfilter.with(|netlink| table::remove(netlink, Table::Bridge))?;
         self.load(Table::Main)
     }
 
     fn add_elements(&self, elements: &[Element]) -> Result<(), HostError> {
-        if !names_quiet_ports(elements) {
-            return self.netfilter.with(|netlink| batch::add(netlink, elements));
+        let add = || self.netfilter.with(|netlink| batch::add(netlink, elements));
+        if name_quiet_ports(elements) {
+            let _alone = self.bridge_table.write().unwrap_or_else(PoisonError::into_inner);
+            self.prepare_quiet_ports(elements)?;
+            return add();
         }
-        let _alone = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
-        self.prepare_quiet_ports(elements)?;
-        self.netfilter.with(|netlink| batch::add(netlink, elements))
+        if !name_guarded_ports(elements) {
+            return add();
+        }
+        let added = {
+            let _shared = self.bridge_table.read().unwrap_or_else(PoisonError::into_inner);
+            add()
+        };
+        match added {
+            Err(error) if batch::is_missing(&error) => {
+                let _alone = self.bridge_table.write().unwrap_or_else(PoisonError::into_inner);
+                self.load_bridge_table()?;
+                add()
+            }
+            result => result,
+        }
     }
 
-    /// The table of quiet ports goes with the last of them: every bridged frame pays for it.
+    /// The table of bridged frames goes with the last quiet port, unless ports are guarded: every bridged frame pays for
+    /// it. It does not go with the last guarded port, since the next one would wait for it to be loaded again.
     fn remove_elements(&self, elements: &[Element]) -> Result<(), HostError> {
-        if !names_quiet_ports(elements) {
+        if !name_quiet_ports(elements) {
             return self.netfilter.with(|netlink| batch::remove(netlink, elements));
         }
-        let _alone = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.bridge_table.write().unwrap_or_else(PoisonError::into_inner);
         self.netfilter.with(|netlink| {
             batch::remove(netlink, elements)?;
-            if table::exists(netlink, Table::Quiet)? && batch::list(netlink, Set::QuietPorts)?.is_empty() {
-                table::remove(netlink, Table::Quiet)?;
+            if table::exists(netlink, Table::Bridge)?
+                && batch::list(netlink, Set::QuietPorts)?.is_empty()
+                && batch::list(netlink, Set::Guarded)?.is_empty()
+            {
+                table::remove(netlink, Table::Bridge)?;
             }
             Ok(())
         })
     }
 
-    /// The table of quiet ports comes with the first of them.
+    /// The table of bridged frames comes with the first quiet or guarded port. One that is not whole is left for
+    /// [`Step::LoadTable`], after which all its elements are added again.
+    fn load_bridge_table(&self) -> Result<(), HostError> {
+        let there = self.netfilter.with(|netlink| table::exists(netlink, Table::Bridge))?;
+        if there { Ok(()) } else { self.load(Table::Bridge) }
+    }
+
     fn prepare_quiet_ports(&self, elements: &[Element]) -> Result<(), HostError> {
-        if !self.netfilter.with(|netlink| table::is_whole(netlink, Table::Quiet))? {
-            self.load(Table::Quiet)?;
-        }
+        self.load_bridge_table()?;
         let ports = elements.iter().filter_map(|element| match element {
             Element::QuietPort(name) => Some(name),
             _ => None,
@@ -336,6 +406,12 @@ impl Host for RealHost {
                     link::settle(netlink, &port.name);
                     Ok(())
                 })
+            }
+            Step::FilterPort { name, .. } => Err(HostError::NotTheHosts { name: name.clone() }),
+            Step::OpenPort { name, home, target, interface } => self.open(name, home, target, interface),
+            Step::SetRedirects(port) => {
+                let opened = path_of_target(&port.target).map(Namespace::open).transpose()?;
+                self.set_redirects(port, opened.as_ref().unwrap_or(&self.home))
             }
             Step::UnplugPort { name, home } => self.unplug(name, home),
             Step::AddElements(elements) => self.add_elements(elements),

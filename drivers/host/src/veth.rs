@@ -24,8 +24,8 @@ pub(crate) struct Style {
     pub hairpin: bool,
 }
 
-/// Makes the veth, plugged in and up on the host's side. The far end is in `target` already: moving it there
-/// later would take some 20 ms.
+/// Makes the veth, plugged in, and up on the host's side unless it waits for its filter. The far end is in `target`
+/// already: moving it there later would take some 20 ms.
 pub(crate) fn create(
     home: &mut Netlink,
     target: &impl AsFd,
@@ -44,9 +44,14 @@ pub(crate) fn create(
         Subject::new("make", format!("port {}", port.name)),
     );
     home.execute(&batch)?;
+    if port.filtered { Ok(()) } else { open(home, &port.name, style) }
+}
+
+/// Raises the host end.
+pub(crate) fn open(home: &mut Netlink, name: &IfName, style: Style) -> Result<(), HostError> {
     let mut batch = Batch::new();
-    raise_host_end(&mut batch, port, style, named(&port.name))?;
-    home.execute(&batch)
+    raise_host_end(&mut batch, name, style, named(name))?;
+    home.execute(&batch).map_err(|error| missing(error, name))
 }
 
 fn pair(port: &Port, bridge: u32, target: &impl AsFd) -> LinkMessage {
@@ -76,17 +81,17 @@ fn pair(port: &Port, bridge: u32, target: &impl AsFd) -> LinkMessage {
 /// takes longer than the rest of the port. The calling thread must be in the port's home.
 fn raise_host_end(
     batch: &mut Batch,
-    port: &Port,
+    name: &IfName,
     style: Style,
     message: LinkMessage,
 ) -> Result<(), HostError> {
-    let subject = |operation| Subject::new(operation, format!("port {}", port.name));
+    let subject = |operation| Subject::new(operation, format!("port {name}"));
     if style.ipv6 {
-        sysctl::disable_ipv6(&port.name)?;
+        sysctl::disable_ipv6(name)?;
     }
     batch.route(RouteNetlinkMessage::SetLink(raise(message)), 0, subject("raise"));
     if style.hairpin {
-        set_port(batch, &port.name, vec![InfoBridgePort::HairpinMode(true)], subject("make a hairpin of"));
+        set_port(batch, name, vec![InfoBridgePort::HairpinMode(true)], subject("make a hairpin of"));
     }
     Ok(())
 }
@@ -144,14 +149,21 @@ pub(crate) fn is_same(home: &mut Netlink, target: &mut Netlink, port: &Port) -> 
     Ok(near.peer == Some(far.index) && far.peer == Some(near.index) && far.mac == Some(port.mac))
 }
 
-/// Brings an existing host end in line: in its bridge, up, forwarding, and in use.
+/// Brings an existing host end in line: in its bridge, in use, up and forwarding, or down until it has its filter.
 pub(crate) fn replug(home: &mut Netlink, port: &Port, style: Style) -> Result<(), HostError> {
     let bridge = link::index(home, &port.bridge)?;
     let mut message = named(&port.name);
     message.attributes.push(LinkAttribute::Group(group::OURS));
     message.attributes.push(LinkAttribute::Controller(bridge));
     let mut batch = Batch::new();
-    raise_host_end(&mut batch, port, style, message)?;
+    if port.filtered {
+        // A port that joins its bridge while it is up forwards at once. As it goes up its state begins anew.
+        let subject = |operation| Subject::new(operation, format!("port {}", port.name));
+        batch.route(RouteNetlinkMessage::SetLink(link::lower(named(&port.name))), 0, subject("lower"));
+        batch.route(RouteNetlinkMessage::SetLink(message), 0, subject("plug in"));
+        return home.execute(&batch).map_err(|error| missing(error, &port.name));
+    }
+    raise_host_end(&mut batch, &port.name, style, message)?;
     // While the far end is down the bridge allows no state but its own, which it sets with the carrier.
     let subject = Subject::new("open", format!("port {}", port.name)).fine_if(&[libc::ENETDOWN]);
     set_port(&mut batch, &port.name, vec![port_state(BridgePortState::Forwarding)], subject);

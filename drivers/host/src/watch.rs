@@ -1,5 +1,6 @@
 //! Hearing of changes: one rtnetlink and one nf_tables socket of the host's namespace, read by one thread.
 
+mod filters;
 mod links;
 mod rules;
 
@@ -22,13 +23,14 @@ use crate::{HostError, HostEvent, Watch, group, link};
 use links::Links;
 use rules::Rules;
 
-const ROUTE_GROUPS: [u32; 5] = {
+const ROUTE_GROUPS: [u32; 6] = {
     const LINK: u32 = 1;
+    const TRAFFIC_CONTROL: u32 = 4;
     const IPV4_ADDRESS: u32 = 5;
     const IPV4_ROUTE: u32 = 7;
     const IPV6_ADDRESS: u32 = 9;
     const IPV6_ROUTE: u32 = 11;
-    [LINK, IPV4_ADDRESS, IPV4_ROUTE, IPV6_ADDRESS, IPV6_ROUTE]
+    [LINK, TRAFFIC_CONTROL, IPV4_ADDRESS, IPV4_ROUTE, IPV6_ADDRESS, IPV6_ROUTE]
 };
 const NFTABLES_GROUPS: [u32; 1] = [7];
 

@@ -9,7 +9,7 @@ use std::fs;
 use hns_host::{BridgeNetfilter, Finding, HostError, HostEvent, Level, Scope, Settings};
 use hns_net::Cidr;
 use hns_planner::{Announcement, Element, Forwarding, Home, Step, Target};
-use support::{World, handed, name, on_real, output, output_in, port, run, switch};
+use support::{World, filtered, handed, name, on_real, open, output, output_in, port, run, switch};
 
 fn setting(name: &str) -> String {
     fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap().trim().to_owned()
@@ -109,6 +109,40 @@ fn a_port_looks_as_it_should_from_inside() {
 }
 
 #[test]
+fn a_filtered_port_carries_frames_from_the_moment_it_is_opened_and_not_before() {
+    on_real(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let a = world.container("a");
+        let port = filtered(port(1, &a));
+        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        let host_end = || output(&["ip", "-o", "link", "show", "dev", port.name.as_str()]);
+        assert!(
+            host_end().contains("master hns0a1b2c3d") && host_end().contains("state DOWN"),
+            "{}",
+            host_end()
+        );
+        let said = output_in(&a, &["sh", "-c", "ping -c1 -W1 172.16.0.1 || true"]);
+        assert!(said.contains("100% packet loss"), "{said}");
+        assert_eq!(world.host.stats(&port.name, &Home::Host).unwrap().packets_sent, 0);
+
+        set(CALLS, "1");
+        for _ in 0..2 {
+            world.host.execute(&open(&port)).unwrap();
+            for gateway in ["172.16.0.1", "fd00:16::1"] {
+                output_in(&a, &["ping", "-c1", "-W1", gateway]);
+            }
+            assert_eq!(output(&["ip", "-o", "-6", "address", "show", "dev", port.name.as_str()]), "");
+            assert!(
+                output(&["bridge", "-d", "link", "show", "dev", port.name.as_str()]).contains("hairpin on")
+            );
+            world.host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
+            world.host.execute(&Step::ReplugPort(port.clone())).unwrap();
+            assert!(host_end().contains("state DOWN"), "{}", host_end());
+        }
+    });
+}
+
+#[test]
 fn a_vnic_that_its_engine_has_moved_is_a_port_like_any_other() {
     on_real(|world| {
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
@@ -195,6 +229,52 @@ fn routes_of_others_are_told() {
     });
 }
 
+/// A classifier that every kernel with eBPF has. Its one instruction returns -1: it matches.
+const PASS: &str = "pref 1 bpf bytecode '1,6 0 0 4294967295'";
+
+#[test]
+fn a_filter_that_is_taken_off_is_told() {
+    on_real(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let (a, b, c) = (world.container("a"), world.container("b"), world.container("c"));
+        let ports = [port(1, &a), port(2, &b), port(3, &c)];
+        run(&["ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
+        let watch = world.host.watch().unwrap();
+        let tc = |words: &str| run(&["sh", "-c", &format!("tc {words}")]);
+        // As the datapath does it.
+        for port in &ports {
+            world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+            tc(&format!("qdisc add dev {} ingress_block 22 egress_block 23 clsact", port.name));
+        }
+        for block in [22, 23] {
+            tc(&format!("filter add block {block} {PASS}"));
+        }
+        // Nor is it ours what happens elsewhere, to a port that is going, or behind the filter.
+        tc("qdisc add dev up0 clsact");
+        tc(&format!("filter add dev up0 ingress {PASS}"));
+        tc("qdisc del dev up0 clsact");
+        tc(&format!("qdisc add dev {} root pfifo", ports[0].name));
+        tc(&format!("qdisc del dev {} root", ports[0].name));
+        world.host.execute(&Step::UnplugPort { name: ports[2].name.clone(), home: Home::Host }).unwrap();
+        tc(&format!("qdisc del dev {} clsact", ports[2].name));
+        world.host.reap(&Home::Host).unwrap();
+
+        tc(&format!("qdisc del dev {} clsact", ports[0].name));
+        assert_eq!(watch.next_event(), Some(HostEvent::FilterChanged(ports[0].name.clone())));
+        tc(&format!("qdisc add dev {} clsact", ports[0].name));
+        tc(&format!("filter add dev {} ingress {PASS}", ports[0].name));
+        assert_eq!(watch.next_event(), Some(HostEvent::FilterChanged(ports[0].name.clone())));
+        tc("filter del block 22 pref 1 bpf");
+        assert_eq!(watch.next_event(), Some(HostEvent::FiltersChanged));
+        tc("filter del block 23");
+        assert_eq!(watch.next_event(), Some(HostEvent::FiltersChanged));
+        world.host.execute(&Step::UnplugPort { name: ports[1].name.clone(), home: Home::Host }).unwrap();
+        world.host.reap(&Home::Host).unwrap();
+        world.delete_link(&switch().name);
+        assert_eq!(watch.next_event(), Some(HostEvent::PortChanged(ports[0].name.clone())));
+    });
+}
+
 #[test]
 fn a_damaged_table_is_not_whole() {
     on_real(|world| {
@@ -214,10 +294,16 @@ fn a_damaged_table_is_not_whole() {
             run(&["nft", damage]);
             assert!(!whole(world), "{damage}");
         }
-        world.host.execute(&Step::LoadTable).unwrap();
-        world.host.execute(&Step::AddElements(vec![Element::QuietPort(name("hnv0a1b2c3d4e01"))])).unwrap();
-        run(&["nft", "flush", "chain", "bridge", "hns", "forward"]);
-        assert!(!whole(world));
+        let port = name("hnv0a1b2c3d4e01");
+        for damage in ["flush chain bridge hns forward", "flush chain bridge hns guard"] {
+            for element in [Element::QuietPort(port.clone()), Element::GuardedPort(port.clone())] {
+                world.host.execute(&Step::LoadTable).unwrap();
+                world.host.execute(&Step::AddElements(vec![element])).unwrap();
+                assert!(whole(world));
+                run(&["nft", damage]);
+                assert!(!whole(world), "{damage}");
+            }
+        }
         world.host.execute(&Step::LoadTable).unwrap();
         assert!(whole(world));
     });

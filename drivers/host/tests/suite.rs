@@ -11,7 +11,7 @@ use hns_net::{PortRange, Transport};
 use hns_planner::{
     Element, Forwarding, Home, NamespaceSpec, ObservedPort, ObservedSwitch, Step, Switch, Target,
 };
-use support::{World, address, handed, name, on_both, on_real, port, switch};
+use support::{World, address, filtered, handed, name, on_both, on_real, open, port, switch};
 
 fn everything(host: &dyn Host) -> hns_planner::Observed {
     host.observe(&Scope::Everything { apart: Vec::new() }).unwrap()
@@ -36,7 +36,13 @@ fn shown(switch: &Switch) -> ObservedSwitch {
 }
 
 fn plugged(port: &hns_planner::Port) -> ObservedPort {
-    ObservedPort { home: port.home.clone(), bridge: Some(port.bridge.clone()), up: true, forwards: true }
+    ObservedPort {
+        home: port.home.clone(),
+        bridge: Some(port.bridge.clone()),
+        up: true,
+        forwards: true,
+        filter: false,
+    }
 }
 
 #[test]
@@ -113,6 +119,49 @@ fn a_port_is_plugged_unplugged_and_reaped() {
         assert_eq!(everything(&*world.host).ports, [].into());
         assert_eq!(world.host.interfaces_in(&port.target).unwrap(), [name("lo")]);
         do_twice(&*world.host, Step::UnplugPort { name: port.name, home: Home::Host });
+    });
+}
+
+fn down(port: &hns_planner::Port) -> ObservedPort {
+    ObservedPort { up: false, ..plugged(port) }
+}
+
+#[test]
+fn a_filtered_port_is_down_until_it_is_opened() {
+    on_both(|world| {
+        let host = &*world.host;
+        host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let container = world.container("a");
+        let port = filtered(port(1, &container));
+        let shown = || everything(host).ports[&port.name].clone();
+        let missing = host.execute(&open(&port)).unwrap_err();
+        assert!(matches!(missing, HostError::NoSuchLink { .. }), "{missing:?}");
+
+        do_twice(host, Step::PlugPort(port.clone()));
+        assert_eq!(shown(), down(&port));
+        assert_eq!(host.interfaces_in(&port.target).unwrap(), [name("eth0"), name("lo")]);
+        let filter = Step::FilterPort { name: port.name.clone(), home: Home::Host };
+        let refused = host.execute(&filter).unwrap_err();
+        assert!(matches!(refused, HostError::NotTheHosts { .. }), "{refused:?}");
+        do_twice(host, open(&port));
+        assert_eq!(shown(), plugged(&port));
+
+        do_twice(host, Step::ReplugPort(port.clone()));
+        assert_eq!(shown(), down(&port));
+        do_twice(host, open(&port));
+        world.unplug(&port.name);
+        do_twice(host, Step::ReplugPort(port.clone()));
+        do_twice(host, open(&port));
+        assert_eq!(shown(), plugged(&port));
+
+        host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
+        host.execute(&Step::ReplugPort(port.clone())).unwrap();
+        host.execute(&open(&port)).unwrap();
+        host.reap(&Home::Host).unwrap();
+        assert_eq!(shown(), plugged(&port));
+        host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
+        assert!(host.reap(&Home::Host).unwrap() >= 1);
+        assert_eq!(everything(host).ports, [].into());
     });
 }
 
@@ -302,6 +351,8 @@ fn elements() -> Vec<Element> {
         Element::Inside { switch: switch.clone(), prefix: "10.0.0.9/32".parse().unwrap() },
         Element::Inside { switch, prefix: "fd00:16::/64".parse().unwrap() },
         Element::QuietPort(name("hnv0a1b2c3d4e01")),
+        Element::GuardedPort(name("hnv0a1b2c3d4e01")),
+        Element::GuardedPort(name("hnv0a1b2c3d4e02")),
     ];
     for (to, here) in [("172.16.0.2", "127.0.0.1"), ("fd00:16::2", "::1")] {
         all.push(Element::QuietAddress(at(to)));
@@ -480,6 +531,11 @@ fn our_own_doing_is_no_drift() {
         let container = world.container("a");
         let port = port(1, &container);
         world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        let other = world.container("b");
+        let guarded = filtered(support::port(2, &other));
+        world.host.execute(&Step::PlugPort(guarded.clone())).unwrap();
+        world.host.execute(&open(&guarded)).unwrap();
+        world.host.execute(&Step::UnplugPort { name: guarded.name, home: Home::Host }).unwrap();
         world.host.execute(&Step::AddElements(elements())).unwrap();
         world.host.execute(&Step::RemoveElements(elements())).unwrap();
         world.host.execute(&Step::UnplugPort { name: port.name, home: Home::Host }).unwrap();

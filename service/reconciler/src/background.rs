@@ -12,15 +12,17 @@ use hns_planner::{Announcement, Home};
 
 use crate::engine::Engine;
 
-/// Handles of the two threads that work behind the requests.
+/// Handles of the threads that work behind the requests.
 pub(crate) struct Background {
     chores: Sender<Chore>,
     news: Sender<Announcement>,
+    /// Goes with the engine, which ends the thread that waits at its other end.
+    _running: Sender<()>,
     waiting: Mutex<Waiting>,
 }
 
 /// The receiving ends, until the threads start.
-struct Waiting(Option<(Receiver<Chore>, Receiver<Announcement>)>);
+struct Waiting(Option<(Receiver<Chore>, Receiver<Announcement>, Receiver<()>)>);
 
 enum Chore {
     Reap,
@@ -50,20 +52,24 @@ impl Background {
     pub fn new() -> Self {
         let (chores, chores_out) = channel();
         let (news, news_out) = channel();
-        Self { chores, news, waiting: Mutex::new(Waiting(Some((chores_out, news_out)))) }
+        let (running, stopped) = channel();
+        let waiting = Mutex::new(Waiting(Some((chores_out, news_out, stopped))));
+        Self { chores, news, waiting, _running: running }
     }
 
     /// Starts the threads, which end with the engine.
     pub fn start(&self, engine: &Arc<Engine>) -> std::io::Result<Vec<JoinHandle<()>>> {
         let taken = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).0.take();
-        let Some((chores, news)) = taken else { return Ok(Vec::new()) };
-        let (reaper, courier) = (Arc::downgrade(engine), Arc::downgrade(engine));
+        let Some((chores, news, stopped)) = taken else { return Ok(Vec::new()) };
+        let (reaper, courier, collector) =
+            (Arc::downgrade(engine), Arc::downgrade(engine), Arc::downgrade(engine));
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(work)
         };
         Ok(vec![
             spawn("hns-reaper", Box::new(move || reap(&reaper, &chores)))?,
             spawn("hns-courier", Box::new(move || announce(&courier, &news)))?,
+            spawn("hns-collector", Box::new(move || collect(&collector, &stopped)))?,
         ])
     }
 
@@ -94,6 +100,17 @@ impl Background {
 
     pub fn stop(&self) {
         let _ = self.chores.send(Chore::Stop);
+    }
+}
+
+/// How often connections that have ended are looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(1);
+
+/// Throws away connections that have ended, for as long as there is an engine.
+fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
+    while stopped.recv_timeout(COLLECT_EVERY) == Err(RecvTimeoutError::Timeout) {
+        let Some(engine) = engine.upgrade() else { return };
+        engine.collect_flows();
     }
 }
 

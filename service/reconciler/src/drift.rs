@@ -86,6 +86,13 @@ impl Drift {
             HostEvent::PortGone(name) | HostEvent::PortChanged(name) => {
                 self.ports.insert(name);
             }
+            HostEvent::FilterChanged(name) if engine.datapath.is_some() => {
+                self.ports.insert(name);
+            }
+            HostEvent::FiltersChanged if engine.datapath.is_some() => {
+                self.everything = Some("another program changed our filters");
+            }
+            HostEvent::FilterChanged(_) | HostEvent::FiltersChanged => {}
             HostEvent::SwitchGone(name) if engine.has_switch(&name) => {
                 self.everything = Some("a switch is gone");
             }

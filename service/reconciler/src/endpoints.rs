@@ -3,7 +3,7 @@ use std::sync::PoisonError;
 use hns_hcn::{self as hcn, NotificationType};
 use hns_model::{Attachment, Endpoint, ModelError, Network, World};
 use hns_net::{Guid, IfAddr};
-use hns_planner::{Announcement, Layout, Step, compile_endpoint, endpoint_elements, plan, switch_of};
+use hns_planner::{Announcement, Layout, Step, plan, switch_of};
 use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, blank_slate, fresh_id};
@@ -82,11 +82,12 @@ impl Engine {
     }
 
     fn plug_reserved(&self, id: Guid) -> Result<hcn::Endpoint, EngineError> {
+        self.check_policy(id)?;
         let (desired, announcement, network) = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
             let network = world.network(endpoint.network())?;
-            let desired = compile_endpoint(endpoint, &world, &self.layout);
+            let desired = self.desired_endpoint(endpoint, &world);
             (desired, announcement(endpoint, network, &self.layout), network.id())
         };
         let done = self.execute(plan(&desired, &blank_slate()).steps)?;
@@ -171,7 +172,7 @@ impl Engine {
     fn removal(&self, endpoint: &Endpoint) -> Result<Removal, EngineError> {
         let world = self.world();
         let network = world.network(endpoint.network())?;
-        let steps = removal_steps([endpoint], network, &self.layout);
+        let steps = self.removal_steps([endpoint], network, &world);
         Ok(Removal { steps, forwarded: network.has_host_port() })
     }
 
@@ -202,6 +203,30 @@ impl Engine {
         Ok(())
     }
 
+    /// What makes attached endpoints of one network unreachable: first no new traffic is led to them, then
+    /// their ports stop.
+    pub(crate) fn removal_steps<'e>(
+        &self,
+        endpoints: impl IntoIterator<Item = &'e Endpoint>,
+        network: &Network,
+        world: &World,
+    ) -> Vec<Step> {
+        let home = self.layout.home(network);
+        let mut elements = Vec::new();
+        let mut ports = Vec::new();
+        for endpoint in endpoints {
+            let Some(attachment) = endpoint.attachment() else { continue };
+            elements.extend(self.desired_endpoint(endpoint, world).rules);
+            ports.push(Step::UnplugPort { name: attachment.port.clone(), home: home.clone() });
+        }
+        let mut steps = Vec::new();
+        if !elements.is_empty() && network.has_host_port() {
+            steps.push(Step::RemoveElements(elements));
+        }
+        steps.extend(ports);
+        steps
+    }
+
     /// `forwarded`: whether the host tracks connections of this endpoint's network.
     fn after_unplug(&self, endpoint: &Endpoint, forwarded: bool) {
         if endpoint.attachment().is_none() {
@@ -218,29 +243,6 @@ impl Engine {
 struct Removal {
     steps: Vec<Step>,
     forwarded: bool,
-}
-
-/// What makes attached endpoints of one network unreachable: first no new traffic is led to them, then
-/// their ports stop.
-pub(crate) fn removal_steps<'e>(
-    endpoints: impl IntoIterator<Item = &'e Endpoint>,
-    network: &Network,
-    layout: &Layout,
-) -> Vec<Step> {
-    let home = layout.home(network);
-    let mut elements = Vec::new();
-    let mut ports = Vec::new();
-    for endpoint in endpoints {
-        let Some(attachment) = endpoint.attachment() else { continue };
-        elements.extend(endpoint_elements(endpoint, network));
-        ports.push(Step::UnplugPort { name: attachment.port.clone(), home: home.clone() });
-    }
-    let mut steps = Vec::new();
-    if !elements.is_empty() && network.has_host_port() {
-        steps.push(Step::RemoveElements(elements));
-    }
-    steps.extend(ports);
-    steps
 }
 
 /// What the neighbours are told when an endpoint appears, if they must be.

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hns_datapath::Datapath;
 use hns_hcn::{Notification, NotificationType};
 use hns_host::{BridgeNetfilter, Host, LinkStats, NamespaceIdentity};
 use hns_model::World;
@@ -37,6 +38,8 @@ pub enum DefaultNetwork {
 /// The objects of this host and all that is done with them. See the crate's documentation.
 pub struct Engine {
     pub(crate) host: Arc<dyn Host>,
+    /// Absent where the kernel gives us no eBPF, or where it is not wanted.
+    pub(crate) datapath: Option<Arc<dyn Datapath>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: EngineSettings,
     pub(crate) layout: Layout,
@@ -58,12 +61,14 @@ const COMMITS_PER_CHECKPOINT: u64 = 128;
 impl Engine {
     pub(crate) fn new(
         host: Arc<dyn Host>,
+        datapath: Option<Arc<dyn Datapath>>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Self, EngineError> {
         let revision = store.revision().map_err(store_error("read", "the store"))?;
         Ok(Self {
             host,
+            datapath,
             store,
             layout: Layout { namespaces: settings.namespaces.clone() },
             settings,

@@ -1,6 +1,8 @@
+use hns_datapath::DatapathError;
 use hns_hcn::{DocumentError, ErrorCode};
 use hns_host::HostError;
 use hns_model::ModelError;
+use hns_net::Guid;
 use hns_store::StoreError;
 
 /// Why a request was not performed. Nothing of it stays behind.
@@ -12,6 +14,12 @@ pub enum EngineError {
     Document { object: &'static str, source: DocumentError },
     #[error("{operation}")]
     Host { operation: String, source: HostError },
+    #[error("{operation}")]
+    Datapath { operation: String, source: DatapathError },
+    #[error("this host has no datapath: ports have no policies")]
+    NoDatapath,
+    #[error("endpoint {endpoint} has policies for its port, and no datapath reaches it")]
+    PolicyNeedsDatapath { endpoint: Guid },
     #[error("cannot {operation} the record of {object}")]
     Store { operation: &'static str, object: String, source: StoreError },
     #[error("the record {key} cannot be read: {problem}")]
@@ -21,6 +29,10 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    pub(crate) fn datapath(operation: impl FnOnce() -> String) -> impl FnOnce(DatapathError) -> Self {
+        move |source| Self::Datapath { operation: operation(), source }
+    }
+
     /// The host refused; `operation` says what was to be done, in words that are needed only then.
     pub(crate) fn host(operation: impl FnOnce() -> String) -> impl FnOnce(HostError) -> Self {
         move |source| Self::Host { operation: operation(), source }
@@ -37,7 +49,10 @@ impl EngineError {
                 ..
             } => ErrorCode::INVALID_PARAMETER,
             Self::Host { source: HostError::NoIpv6, .. } => ErrorCode::REQUEST_UNSUPPORTED,
-            Self::Host { .. } | Self::Store { .. } | Self::Record { .. } => ErrorCode::FAIL,
+            Self::Host { .. } | Self::Datapath { .. } | Self::Store { .. } | Self::Record { .. } => {
+                ErrorCode::FAIL
+            }
+            Self::NoDatapath | Self::PolicyNeedsDatapath { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::Stopping => ErrorCode::MANAGER_STOPPED,
         }
     }
@@ -51,7 +66,10 @@ impl EngineError {
             }
             Self::Host { source: HostError::NoIpv6, .. } => Some("leave the IPv6 subnets out"),
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
-            Self::Host { .. } => Some("hnsctl doctor looks for what the host lacks"),
+            Self::NoDatapath | Self::PolicyNeedsDatapath { .. } => {
+                Some("start hnsd with --datapath on; on Private networks ports have no policies")
+            }
+            Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
             _ => None,
         }
     }
@@ -67,8 +85,12 @@ impl EngineError {
                     | HostError::NotANamespace { .. }
                     | HostError::NoIpv6
             ),
-            Self::Store { .. } | Self::Record { .. } => true,
-            Self::Model(_) | Self::Document { .. } | Self::Stopping => false,
+            Self::Datapath { .. } | Self::Store { .. } | Self::Record { .. } => true,
+            Self::Model(_)
+            | Self::Document { .. }
+            | Self::NoDatapath
+            | Self::PolicyNeedsDatapath { .. }
+            | Self::Stopping => false,
         }
     }
 }

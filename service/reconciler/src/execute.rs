@@ -25,6 +25,9 @@ impl Engine {
 
     /// Performs one step; says in its error what was to be done.
     pub(crate) fn execute_one(&self, step: &Step) -> Result<(), EngineError> {
+        if let Step::FilterPort { name, .. } = step {
+            return self.filter_port(name);
+        }
         match self.host.execute(step) {
             // The interface of an endpoint that left this namespace a moment ago may still wait for the
             // reaper under the same name, and that endpoint may have been on any network.
@@ -34,7 +37,11 @@ impl Engine {
             }
             other => other,
         }
-        .map_err(|source| EngineError::Host { operation: describe(step), source })
+        .map_err(|source| EngineError::Host { operation: describe(step), source })?;
+        if let Step::UnplugPort { name, .. } = step {
+            self.forget_filter(name);
+        }
+        Ok(())
     }
 }
 
@@ -72,6 +79,9 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::RemoveSwitch { name, .. } => format!("cannot remove the switch {name}"),
         Step::PlugPort(port) => format!("cannot plug the port {} into {}", port.name, port.bridge),
         Step::ReplugPort(port) => format!("cannot put the port {} back into {}", port.name, port.bridge),
+        Step::FilterPort { name, .. } => format!("cannot set the filter of the port {name}"),
+        Step::OpenPort { name, .. } => format!("cannot open the port {name}"),
+        Step::SetRedirects(port) => format!("cannot set up the proxies of the port {}", port.name),
         Step::UnplugPort { name, .. } => format!("cannot unplug the port {name}"),
         Step::AddElements(elements) => format!("cannot add {} elements to the table", elements.len()),
         Step::RemoveElements(elements) => format!("cannot remove {} elements from the table", elements.len()),

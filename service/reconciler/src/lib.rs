@@ -26,6 +26,7 @@
 mod admission;
 mod amend;
 mod background;
+mod datapath;
 mod doctor;
 mod drift;
 mod endpoints;
@@ -33,6 +34,7 @@ mod engine;
 mod error;
 mod events;
 mod execute;
+mod explain;
 mod flows;
 mod leases;
 mod locks;

@@ -7,7 +7,6 @@ use hns_net::Guid;
 use hns_planner::{Home, NamespaceSpec, Step, compile_network, plan, switch_name};
 use hns_store::{Durability, Txn};
 
-use crate::endpoints::removal_steps;
 use crate::engine::{Engine, fresh_id};
 use crate::error::EngineError;
 use crate::flows;
@@ -125,7 +124,7 @@ impl Engine {
     fn network_removal_steps(&self, network: &Network, endpoints: &[Guid]) -> Vec<Step> {
         let world = self.world();
         let members = endpoints.iter().filter_map(|id| world.endpoint(*id).ok());
-        let mut steps = removal_steps(members, network, &self.layout);
+        let mut steps = self.removal_steps(members, network, &world);
         let home = self.layout.home(network);
         let desired = compile_network(network, &self.layout);
         if !desired.rules.is_empty() {

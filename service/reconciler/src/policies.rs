@@ -1,7 +1,7 @@
 use hns_hcn::{self as hcn, EndpointResource, ErrorCode, ModifyRequest, Policy, RequestType};
 use hns_model::ModelError;
 use hns_net::Guid;
-use hns_planner::{Element, Step, endpoint_elements};
+use hns_planner::{Element, Step};
 use hns_store::{Durability, Txn};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -50,6 +50,7 @@ impl Engine {
             Ok(document) => Ok(document),
             Err(error) => {
                 self.world().revert_policies(change);
+                self.filter_again(id);
                 Err(error)
             }
         }
@@ -69,6 +70,7 @@ impl Engine {
         if !come.is_empty() {
             steps.push(Step::AddElements(come.clone()));
         }
+        steps.extend(self.filter_step(id)?);
         let done = self.execute(steps)?;
         let endpoint = self.world().endpoint(id)?.clone();
         let record = records::endpoint(&endpoint);
@@ -86,6 +88,6 @@ impl Engine {
     fn elements_of(&self, id: Guid) -> Result<BTreeSet<Element>, EngineError> {
         let world = self.world();
         let endpoint = world.endpoint(id)?;
-        Ok(endpoint_elements(endpoint, world.network(endpoint.network())?))
+        Ok(self.desired_endpoint(endpoint, &world).rules)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use hns_host::{HostError, Scope};
 use hns_model::Attachment;
 use hns_net::{Guid, IfName};
-use hns_planner::{Home, Step, Target, compile, compile_endpoint, plan};
+use hns_planner::{Home, Step, Target, compile, plan};
 
 use crate::endpoints::announcement;
 use crate::engine::{Engine, blank_slate};
@@ -30,11 +30,12 @@ impl Engine {
     pub(crate) fn repair_everything(&self) -> Result<Repaired, EngineError> {
         let _alone = self.locks.close();
         self.drop_lost_namespaces();
-        let desired = compile(&self.world(), &self.layout);
+        let desired = self.filtered(compile(&self.world(), &self.layout));
         let apart = self.apart_homes().into_iter().collect();
         let operation = || "cannot see what the host shows".to_owned();
-        let observed =
+        let mut observed =
             self.host.observe(&Scope::Everything { apart }).map_err(EngineError::host(operation))?;
+        self.observe_filters(&mut observed)?;
         let steps = plan(&desired, &observed).steps;
         let mut repaired = Repaired { steps: steps.len(), ..Repaired::default() };
         let had_table = observed.rules.is_some();
@@ -44,9 +45,9 @@ impl Engine {
             } else if let Err(error) = self.execute_one(&step) {
                 repaired.failed += 1;
                 self.mark_trouble(&step, &error);
-            } else if let Step::PlugPort(port) | Step::ReplugPort(port) = &step {
-                self.clear_trouble(&port.name);
-                self.announce_again(&port.name);
+            } else if let Some(port) = opened_by(&step) {
+                self.clear_trouble(port);
+                self.announce_again(port);
             }
         }
         if !had_table {
@@ -126,7 +127,7 @@ impl Engine {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
             let home = self.layout.home(world.network(endpoint.network())?);
-            (compile_endpoint(endpoint, &world, &self.layout), endpoint.clone(), home)
+            (self.desired_endpoint(endpoint, &world), endpoint.clone(), home)
         };
         let namespace = endpoint.attachment().and_then(Attachment::namespace);
         if namespace.is_some_and(|namespace| self.is_lost(namespace)) {
@@ -136,8 +137,9 @@ impl Engine {
         let scope = Scope::Port { name: name.clone(), home };
         let operation = || format!("cannot see the port {name}");
         let shown = self.host.observe(&scope).map_err(EngineError::host(operation))?;
-        let observed =
-            hns_planner::Observed { ports: shown.ports, rules: Some(desired.rules.clone()), ..blank_slate() };
+        let rules = Some(desired.rules.clone());
+        let mut observed = hns_planner::Observed { ports: shown.ports, rules, ..blank_slate() };
+        self.observe_filters(&mut observed)?;
         for step in plan(&desired, &observed).steps {
             if is_handed(&step).is_some() {
                 return self.lose_handed(&endpoint);
@@ -150,12 +152,9 @@ impl Engine {
         Ok(())
     }
 
-    fn endpoint_of(&self, port: &IfName) -> Option<(Guid, Guid)> {
+    pub(crate) fn endpoint_of(&self, port: &IfName) -> Option<(Guid, Guid)> {
         let world = self.world();
-        let has_it = |endpoint: &&hns_model::Endpoint| {
-            endpoint.attachment().is_some_and(|attachment| attachment.port == *port)
-        };
-        world.endpoints().find(has_it).map(|endpoint| (endpoint.id(), endpoint.network()))
+        world.endpoint_at(port).map(|endpoint| (endpoint.id(), endpoint.network()))
     }
 
     fn lose_handed_port(&self, port: &IfName) {
@@ -243,6 +242,15 @@ impl Engine {
 /// Whether a namespace is gone, rather than out of sight for a moment.
 pub(crate) fn is_gone(error: &HostError) -> bool {
     matches!(error, HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. })
+}
+
+/// The port that carries frames again after this step.
+fn opened_by(step: &Step) -> Option<&IfName> {
+    match step {
+        Step::PlugPort(port) | Step::ReplugPort(port) if !port.filtered => Some(&port.name),
+        Step::FilterPort { name, .. } | Step::OpenPort { name, .. } => Some(name),
+        _ => None,
+    }
 }
 
 /// The port that this step would make for an engine to move: it was moved already, and no one would come for another.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use hns_datapath::Datapath;
 use hns_hcn as hcn;
 use hns_host::{Host, Settings};
 use hns_model::{Attachment, NamespaceOrigin, Seat};
@@ -18,17 +19,19 @@ impl Engine {
     /// watch. Traffic that flows goes on flowing: what is right is not touched (LIFE-1).
     pub fn start(
         host: Arc<dyn Host>,
+        datapath: Option<Arc<dyn Datapath>>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Arc<Self>, EngineError> {
         let prepare = Settings { bridge_netfilter: settings.bridge_netfilter };
         let operation = || "cannot prepare the host".to_owned();
         host.prepare(&prepare).map_err(EngineError::host(operation))?;
-        let engine = Arc::new(Self::new(host, store, settings)?);
+        let engine = Arc::new(Self::new(host, datapath, store, settings)?);
         engine.restore()?;
         // Watching begins before looking, so that nothing changes unseen in between.
         engine.watch()?;
         engine.repair_everything()?;
+        engine.upgrade_datapath()?;
         let threads = engine.background.start(&engine);
         threads.map_err(|source| EngineError::Host {
             operation: "cannot start the threads that work behind the requests".to_owned(),

@@ -40,7 +40,7 @@ impl Rig {
             bridge_netfilter: BridgeNetfilter::Auto,
             boot_id: "boot".to_owned(),
         };
-        Engine::start(Arc::new(host.clone()), Arc::clone(store), settings)
+        Engine::start(Arc::new(host.clone()), None, Arc::clone(store), settings)
     }
 
     fn observed(&self) -> Observed {

@@ -20,7 +20,7 @@ pub(crate) fn routes() -> Router<Api> {
 }
 
 /// How many lines wait for a slow reader before the sender waits for it.
-const LINES_WAITING_MAX: usize = 64;
+pub(crate) const LINES_WAITING_MAX: usize = 64;
 
 /// One notification a line, for as long as the client listens. `?from=REVISION` resumes after it.
 async fn events(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
@@ -53,7 +53,7 @@ fn revision(raw: &str) -> Result<Option<u64>, Refusal> {
     Ok(from)
 }
 
-type Line = Result<Frame<Bytes>, std::convert::Infallible>;
+pub(crate) type Line = Result<Frame<Bytes>, std::convert::Infallible>;
 
 async fn forward(mut stream: EventStream, lines: mpsc::Sender<Line>) {
     for event in std::mem::take(&mut stream.past) {
@@ -81,7 +81,7 @@ fn line(event: &Event) -> Line {
 }
 
 /// Lines as they come.
-struct Lines(mpsc::Receiver<Line>);
+pub(crate) struct Lines(pub mpsc::Receiver<Line>);
 
 impl futures_core::Stream for Lines {
     type Item = Line;

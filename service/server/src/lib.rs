@@ -21,6 +21,7 @@ mod body;
 mod doctor;
 mod endpoints;
 mod events;
+mod explain;
 mod namespaces;
 mod networks;
 mod socket;

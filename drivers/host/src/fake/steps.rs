@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hns_net::{Family, IfName};
-use hns_planner::{Element, Home, Port, Step, Switch};
+use hns_planner::{Element, Home, Port, Step, Switch, Target};
 
 use super::kernel::{Bridge, HOST, Kernel, Link, PluggedPort, is_segment_of};
 use crate::{HostError, KernelError};
@@ -26,6 +26,9 @@ impl Kernel {
             Step::RemoveSwitch { name, home } => self.remove_switch(name, home)?,
             Step::PlugPort(port) => self.plug(port)?,
             Step::ReplugPort(port) => self.replug(port)?,
+            Step::FilterPort { name, .. } => return Err(HostError::NotTheHosts { name: name.clone() }),
+            Step::OpenPort { name, home, .. } => self.open(name, home)?,
+            Step::SetRedirects(port) => self.set_redirects(port)?,
             Step::UnplugPort { name, home } => self.doom(name, home),
             Step::AddElements(elements) => self.add_elements(elements)?,
             Step::RemoveElements(elements) => self.remove_elements(elements),
@@ -71,11 +74,12 @@ impl Kernel {
             }
             None => {}
         }
+        may_redirect(port)?;
         let link = PluggedPort {
             port: port.clone(),
             space,
             bridge: Some(port.bridge.clone()),
-            up: true,
+            up: !port.filtered,
             doomed: false,
         };
         self.links_in(&port.home)?.insert(port.name.clone(), Link::Port(link));
@@ -87,11 +91,33 @@ impl Kernel {
         match self.links_in(&port.home)?.get_mut(&port.name) {
             Some(Link::Port(link)) => {
                 link.bridge = Some(port.bridge.clone());
-                link.up = true;
+                link.up = !port.filtered;
                 link.doomed = false;
                 Ok(())
             }
             _ => Err(HostError::NoSuchLink { name: port.name.clone() }),
+        }
+    }
+
+    fn open(&mut self, name: &IfName, home: &Home) -> Result<(), HostError> {
+        match self.links_in(home)?.get_mut(name) {
+            Some(Link::Port(link)) => {
+                link.up = true;
+                Ok(())
+            }
+            _ => Err(HostError::NoSuchLink { name: name.clone() }),
+        }
+    }
+
+    fn set_redirects(&mut self, port: &Port) -> Result<(), HostError> {
+        may_redirect(port)?;
+        let space = self.space_of_target(&port.target)?;
+        match self.links_in(&port.home)?.get_mut(&port.name) {
+            Some(Link::Port(link)) if link.space == space => {
+                link.port.redirects.clone_from(&port.redirects);
+                Ok(())
+            }
+            _ => Err(HostError::NoSuchLink { name: port.interface.clone() }),
         }
     }
 
@@ -146,6 +172,13 @@ impl Kernel {
         rules
             .retain(|present| !elements.iter().any(|gone| present == gone || leads_elsewhere(present, gone)));
     }
+}
+
+fn may_redirect(port: &Port) -> Result<(), HostError> {
+    if port.target == Target::Engine && !port.redirects.is_empty() {
+        return Err(HostError::EnginesOwn { interface: port.interface.clone() });
+    }
+    Ok(())
 }
 
 /// Whether two elements of a map have the same key and different data.

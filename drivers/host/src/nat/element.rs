@@ -27,13 +27,14 @@ pub(crate) enum Set {
     OpenRange(Family),
     QuietAddress(Family),
     QuietPorts,
+    Guarded,
     /// No [`Element`] is in it: it follows from the rules of others (`input_drops.rs`).
     HostDrops(Family),
 }
 
 impl Set {
     /// Those that hold elements.
-    pub(crate) const ALL: [Self; 22] = {
+    pub(crate) const ALL: [Self; 23] = {
         use Family::{V4, V6};
         [
             Self::Switches,
@@ -58,6 +59,7 @@ impl Set {
             Self::QuietAddress(V4),
             Self::QuietAddress(V6),
             Self::QuietPorts,
+            Self::Guarded,
         ]
     };
 
@@ -86,6 +88,7 @@ impl Set {
             Self::QuietAddress(V4) => "quiet4",
             Self::QuietAddress(V6) => "quiet6",
             Self::QuietPorts => "quiet_ports",
+            Self::Guarded => "guarded",
             Self::HostDrops(V4) => "host_drops4",
             Self::HostDrops(V6) => "host_drops6",
         }
@@ -94,7 +97,7 @@ impl Set {
     /// The family of the table it is in.
     pub(crate) const fn table_family(self) -> u8 {
         match self {
-            Self::QuietPorts => family::BRIDGE,
+            Self::QuietPorts | Self::Guarded => family::BRIDGE,
             _ => family::INET,
         }
     }
@@ -214,6 +217,7 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
             one(Set::QuietAddress(Family::of(*address)), key().address(*address))
         }
         Element::QuietPort(name) => one(Set::QuietPorts, key().link(name)),
+        Element::GuardedPort(name) => one(Set::Guarded, key().link(name)),
     }
 }
 
@@ -292,6 +296,7 @@ fn element(member: &Member) -> Option<Element> {
         }
         Set::QuietAddress(family) => Element::QuietAddress(start.address(family)?),
         Set::QuietPorts => Element::QuietPort(start.link()?),
+        Set::Guarded => Element::GuardedPort(start.link()?),
     })
 }
 

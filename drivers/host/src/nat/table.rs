@@ -18,27 +18,27 @@ use crate::netlink::{Attributes, Batch, Netlink, Subject};
 pub(crate) const NAME: &str = "hns";
 
 const TEXT: &str = include_str!("table.nft");
-const QUIET_TEXT: &str = include_str!("quiet.nft");
+const BRIDGE_TEXT: &str = include_str!("bridge.nft");
 
 /// One of our tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Table {
     Main,
-    Quiet,
+    Bridge,
 }
 
 impl Table {
     pub(crate) const fn family(self) -> u8 {
         match self {
             Self::Main => wire::family::INET,
-            Self::Quiet => wire::family::BRIDGE,
+            Self::Bridge => wire::family::BRIDGE,
         }
     }
 
     const fn text(self) -> &'static str {
         match self {
             Self::Main => TEXT,
-            Self::Quiet => QUIET_TEXT,
+            Self::Bridge => BRIDGE_TEXT,
         }
     }
 
@@ -214,13 +214,13 @@ fn sets(netlink: &mut Netlink, table: Table) -> Result<BTreeSet<String>, HostErr
 
 /// All elements, or nothing when a table is missing or not whole.
 pub(crate) fn observe(netlink: &mut Netlink) -> Result<Option<BTreeSet<Element>>, HostError> {
-    let quiet = exists(netlink, Table::Quiet)?;
-    if !is_whole(netlink, Table::Main)? || quiet && !is_whole(netlink, Table::Quiet)? {
+    let bridge = exists(netlink, Table::Bridge)?;
+    if !is_whole(netlink, Table::Main)? || bridge && !is_whole(netlink, Table::Bridge)? {
         return Ok(None);
     }
     let mut members = Vec::new();
     for set in Set::ALL {
-        if set.table_family() == Table::Main.family() || quiet {
+        if set.table_family() == Table::Main.family() || bridge {
             match batch::list(netlink, set) {
                 // Removed since we looked.
                 Err(error) if is_missing(&error) => return Ok(None),
@@ -241,13 +241,14 @@ mod tests {
         assert_eq!(rules["guard"], 4);
         assert_eq!(rules["forward"], 2);
         assert_eq!(rules["postrouting"], 7);
-        assert_eq!(Table::Quiet.rules()["forward"], 2);
+        assert_eq!(Table::Bridge.rules()["guard"], 2);
+        assert_eq!(Table::Bridge.rules()["forward"], 2);
     }
 
     #[test]
     fn every_set_is_declared_in_its_table() {
         for set in Set::ALL {
-            let table = if set.table_family() == wire::family::BRIDGE { Table::Quiet } else { Table::Main };
+            let table = if set.table_family() == wire::family::BRIDGE { Table::Bridge } else { Table::Main };
             let declared = |kind| table.text().contains(&format!("\t{kind} {} {{", set.name()));
             assert!(declared("set") || declared("map"), "{}", set.name());
         }

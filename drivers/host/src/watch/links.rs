@@ -1,9 +1,10 @@
-//! What link, address and route messages mean for us.
+//! What link, address, route and filter messages mean for us.
 
 use std::collections::HashMap;
 
 use hns_net::IfName;
 
+use super::filters::{self, Place};
 use super::is_ours;
 use crate::HostEvent;
 use crate::address::{self, Seen};
@@ -33,7 +34,7 @@ impl Links {
             libc::RTM_DELADDR => self.see_lost_address(message.payload, tell),
             libc::RTM_NEWADDR => self.see_address(message.payload, tell),
             libc::RTM_NEWROUTE => self.see_route(message.payload, tell),
-            _ => {}
+            _ => self.see_filter(message, tell),
         }
     }
 
@@ -99,6 +100,22 @@ impl Links {
     fn see_route(&self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
         if let Some(route) = Seen::read(payload) {
             self.tell_reach(&route, tell);
+        }
+    }
+
+    fn see_filter(&self, message: &Message<'_>, tell: &mut dyn FnMut(HostEvent)) {
+        let link = match filters::changed(message) {
+            None => return,
+            Some(Place::Block) => return tell(HostEvent::FiltersChanged),
+            Some(Place::Link(link)) => link,
+        };
+        // Ports that wait for the reaper need no filter any more.
+        let in_use = self.0.get(&link).filter(|known| known.group == OURS);
+        if let Some(known) = in_use
+            && Role::of(&known.name) == Some(Role::Port)
+            && let Ok(name) = known.name.parse()
+        {
+            tell(HostEvent::FilterChanged(name));
         }
     }
 

@@ -56,7 +56,7 @@ fn concerns(message: &Message<'_>) -> (bool, bool) {
         wire::NEW_RULE | wire::DELETE_RULE => attributes.text(wire::rule::CHAIN),
         _ => None,
     };
-    let ours = table == Some(NAME) && [Table::Main, Table::Quiet].iter().any(|ours| ours.family() == family);
+    let ours = table == Some(NAME) && [Table::Main, Table::Bridge].iter().any(|ours| ours.family() == family);
     let reserved = table == Some(IPTABLES_FILTER) && chain == Some(reserved_chain::NAME);
     let is_ip = matches!(family, wire::family::INET | wire::family::IPV4 | wire::family::IPV6);
     (ours || reserved, is_ip && table.is_some_and(|table| table != NAME))

@@ -202,7 +202,20 @@ pub fn port(n: u8, target: &Path) -> Port {
             address(&format!("fd00:16::{}/64", u16::from(n) + 1)),
         ],
         routes: vec![route("0.0.0.0/0", "172.16.0.1"), route("::/0", "fd00:16::1")],
+        redirects: Vec::new(),
+        filtered: false,
     }
+}
+
+/// The same port on a host that has the datapath.
+pub fn filtered(port: Port) -> Port {
+    Port { filtered: true, ..port }
+}
+
+/// Opens a filtered port.
+pub fn open(port: &Port) -> Step {
+    let Port { name, home, target, interface, .. } = port.clone();
+    Step::OpenPort { name, home, target, interface }
 }
 
 /// A port whose vNIC waits for an engine.

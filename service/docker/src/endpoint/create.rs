@@ -64,6 +64,7 @@ fn document(
         params: hcn::EndpointParams {
             interface: None,
             gateway_priority: 0,
+            port: hcn::PortParams::default(),
             others: marks::of_endpoint(&request.network, &request.endpoint),
         },
     })

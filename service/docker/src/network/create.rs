@@ -54,6 +54,7 @@ fn document(id: Guid, asked: &Asked<'_>, options: NetworkOptions) -> hcn::Networ
         },
         enable_v4: wanted(Family::V4, options.enable_v4),
         enable_v6: wanted(Family::V6, options.enable_v6),
+        port: hcn::PortParams::default(),
         others,
     };
     hcn::Network {

@@ -53,7 +53,7 @@ impl Rig {
             bridge_netfilter: BridgeNetfilter::Auto,
             boot_id: "boot".to_owned(),
         };
-        let engine = Engine::start(Arc::new(host.clone()), store, settings).unwrap();
+        let engine = Engine::start(Arc::new(host.clone()), None, store, settings).unwrap();
         let runtime = Runtime::new().unwrap();
         let folder = TempDir::new().unwrap();
         let (ready, engine_ready) = watch::channel(None);

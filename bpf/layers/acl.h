@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Layer acl: which rule decides about a connection. A ruleset is a list of positions. Each of four dimensions (local address,
+ * remote address, protocol with local port, protocol with remote port) leads by its longest prefix to a row of bits, one a
+ * position; the first bit that is set in all four rows and in the mask of positions in use is the first rule that matches. A
+ * row is a run of chunk numbers in `directory`; chunk 0 is empty, so a row without rules costs no more than the numbers.
+ */
+#ifndef HNS_ACL_H
+#define HNS_ACL_H
+
+#include "../lib/flow.h"
+#include "../lib/maps.h"
+#include "../lib/packet.h"
+
+#define ROWS (DIMENSIONS + 1) /* and the mask */
+#define ADDRESS_PREFIX (32 + 128)
+#define PORT_PREFIX (32 + 32)
+/* Chunks of a full ruleset, and as many tiers that pass on to the next. */
+#define WALK_STEPS (CHUNKS_PER_ROW + 1024)
+
+struct walk {
+	__u32 ruleset;
+	__u32 chunks;
+	__u32 rows[ROWS];
+	__u32 start; /* the first position that may match */
+	__u32 position;
+	__u32 action;
+};
+
+/* Its place; 0 of 0. Without branches, which would multiply the verifier's paths. */
+static __always_inline __u32 lowest_bit(__u64 bits)
+{
+	__u64 below = (bits & -bits) - 1;
+
+	below -= (below >> 1) & 0x5555555555555555ull;
+	below = (below & 0x3333333333333333ull) + ((below >> 2) & 0x3333333333333333ull);
+	below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0full;
+	return (below * 0x0101010101010101ull) >> 56;
+}
+
+static __always_inline const struct chunk *chunk_of(__u32 row, __u32 column)
+{
+	__u32 place = row + column;
+	__u32 *number = bpf_map_lookup_elem(&directory, &place);
+
+	if (!number || !*number)
+		return 0;
+	place = *number;
+	return bpf_map_lookup_elem(&chunks, &place);
+}
+
+/* Looks through one chunk; 1: done. */
+static int walk_on(__u32 step, struct walk *walk)
+{
+	__u32 column = walk->start / CHUNK_BITS;
+	__u32 first = walk->start % CHUNK_BITS;
+	const struct chunk *a, *b, *c, *d, *e;
+	struct rule_key key;
+	struct rule_entry *rule;
+	__u64 found = 0;
+	__u32 base = 0;
+
+	if (column >= walk->chunks)
+		return 1;
+	walk->start = (column + 1) * CHUNK_BITS;
+	a = chunk_of(walk->rows[0], column);
+	if (!a)
+		return 0;
+	b = chunk_of(walk->rows[1], column);
+	if (!b)
+		return 0;
+	c = chunk_of(walk->rows[2], column);
+	if (!c)
+		return 0;
+	d = chunk_of(walk->rows[3], column);
+	if (!d)
+		return 0;
+	e = chunk_of(walk->rows[4], column);
+	if (!e)
+		return 0;
+#pragma clang loop unroll(full)
+	for (int i = 0; i < CHUNK_WORDS; i++) {
+		__u64 bits = a->w[i] & b->w[i] & c->w[i] & d->w[i] & e->w[i];
+
+		if (first >= (i + 1) * 64)
+			bits = 0;
+		else if (first > i * 64)
+			bits &= ~0ull << (first - i * 64);
+		if (!found && bits) {
+			found = bits;
+			base = i * 64;
+		}
+	}
+	if (!found)
+		return 0;
+	key.ruleset = walk->ruleset;
+	key.position = column * CHUNK_BITS + base + lowest_bit(found);
+	/* A rule that was just removed is no rule; what else is there in this chunk is seen by the next step. */
+	walk->start = key.position + 1;
+	rule = bpf_map_lookup_elem(&rules, &key);
+	if (!rule)
+		return 0;
+	if (rule->action == ACTION_PASS) {
+		if (rule->next > key.position)
+			walk->start = rule->next;
+		return 0;
+	}
+	walk->position = key.position;
+	walk->action = rule->action;
+	return 1;
+}
+
+static __always_inline __u32 row_of_address(__u32 ruleset, int dimension, const struct addr *address, __u32 miss)
+{
+	struct address_class_key key;
+	__u32 *row;
+
+	key.prefixlen = ADDRESS_PREFIX;
+	key.space = ruleset << 1 | dimension;
+	key.addr = *address;
+	row = bpf_map_lookup_elem(&address_classes, &key);
+	return row ? *row : miss;
+}
+
+static __always_inline __u32 row_of_port(__u32 ruleset, int dimension, __u8 protocol, __be16 port, __u32 miss)
+{
+	struct port_class_key key;
+	__u32 *row;
+
+	key.prefixlen = PORT_PREFIX;
+	key.space = ruleset << 1 | (dimension - DIM_LOCAL_PORT);
+	key.protocol = protocol;
+	key.zero = 0;
+	key.port = port;
+	row = bpf_map_lookup_elem(&port_classes, &key);
+	return row ? *row : miss;
+}
+
+/*
+ * What the rules of a direction say about the connection `key`: ACTION_BLOCK or ACTION_ALLOW. Which rule: in
+ * `packet->ruleset` and `packet->position`. `icmp` is type << 8 | code. A function of its own to the verifier.
+ */
+__noinline int decide(struct port *port, struct flow_key *key, struct packet *packet, int direction, int icmp)
+{
+	struct walk walk = {};
+	struct ruleset *ruleset;
+	__be16 local, remote;
+
+	if (!port || !key || !packet)
+		return ACTION_BLOCK;
+	walk.ruleset = port->ruleset[direction == DIR_OUT];
+	walk.position = POSITION_FALLBACK;
+	walk.action = port->fallback[direction == DIR_OUT];
+	packet->ruleset = walk.ruleset;
+	packet->position = POSITION_FALLBACK;
+	if (!walk.ruleset)
+		return walk.action;
+	ruleset = bpf_map_lookup_elem(&rulesets, &walk.ruleset);
+	if (!ruleset)
+		return ACTION_BLOCK;
+	local = key->local_port;
+	remote = key->remote_port;
+	if (is_icmp(key->protocol)) {
+		local = bpf_htons(icmp);
+		remote = 0;
+	}
+	walk.chunks = ruleset->chunks;
+	walk.rows[DIM_LOCAL] = row_of_address(walk.ruleset, DIM_LOCAL, &key->local, ruleset->miss[DIM_LOCAL]);
+	walk.rows[DIM_REMOTE] = row_of_address(walk.ruleset, DIM_REMOTE, &key->remote, ruleset->miss[DIM_REMOTE]);
+	walk.rows[DIM_LOCAL_PORT] =
+		row_of_port(walk.ruleset, DIM_LOCAL_PORT, key->protocol, local, ruleset->miss[DIM_LOCAL_PORT]);
+	walk.rows[DIM_REMOTE_PORT] =
+		row_of_port(walk.ruleset, DIM_REMOTE_PORT, key->protocol, remote, ruleset->miss[DIM_REMOTE_PORT]);
+	walk.rows[DIMENSIONS] = ruleset->mask;
+	bpf_loop(WALK_STEPS, walk_on, &walk, 0);
+	packet->position = walk.position;
+	return walk.action;
+}
+
+/* A new connection, or a packet that was dropped. */
+static __always_inline void count_rule(const struct packet *packet)
+{
+	struct rule_key key;
+	struct rule_entry *rule;
+
+	if (!packet->ruleset || packet->position == POSITION_FALLBACK)
+		return;
+	key.ruleset = packet->ruleset;
+	key.position = packet->position;
+	rule = bpf_map_lookup_elem(&rules, &key);
+	if (rule)
+		__sync_fetch_and_add(&rule->packets, 1);
+}
+
+static __always_inline int refused_by(int direction)
+{
+	return direction == DIR_OUT ? REASON_ACL_OUT : REASON_ACL_IN;
+}
+
+/* Whether anything may be refused here, so that connections must be remembered. */
+static __always_inline int has_rules(const struct port *port)
+{
+	return port->ruleset[0] || port->ruleset[1] || port->fallback[0] != ACTION_ALLOW || port->fallback[1] != ACTION_ALLOW;
+}
+
+/* Neighbour discovery (RFC 4861) and group membership (RFC 2710, RFC 3810) are to IPv6 what ARP is to IPv4: not for rules. */
+static __always_inline int is_exempt(const struct packet *packet)
+{
+	__u8 type = packet->icmp >> 8;
+
+	return packet->protocol == IPPROTO_ICMPV6 && packet->fragment != FRAGMENT_LATER &&
+	       ((type >= MLD_QUERY && type <= ND_ADVERTISEMENT) || type == MLD_REPORT_2);
+}
+
+#endif

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Connections: what is known passes, what is new is judged, translated and remembered. The order of the questions is that of
+ * core/vfp/src/interpreter/connection.rs.
+ */
+#ifndef HNS_CONNECT_H
+#define HNS_CONNECT_H
+
+#include "../layers/acl.h"
+#include "flow.h"
+#include "maps.h"
+#include "packet.h"
+
+/* A packet in one half of its way. On the stack, so that the functions below need few arguments. */
+struct half {
+	struct flow_key key;
+	__u64 now;
+	__u32 direction;
+	__u32 zero;
+};
+
+static __always_inline void fragment_key_of(struct fragment_key *key, const struct port *port, const struct packet *packet,
+					    int direction)
+{
+	key->port = port->id;
+	key->id = packet->id;
+	key->direction = direction;
+	key->protocol = packet->protocol;
+	key->zero[0] = 0;
+	key->zero[1] = 0;
+	key->source = packet->source;
+	key->destination = packet->destination;
+}
+
+/* A later fragment has no ports: what became of the first one holds for it. */
+__noinline int follow_fragment(struct packet *packet, struct port *port, int direction)
+{
+	struct fragment_key key;
+	struct fragment *fragment;
+
+	if (!packet || !port)
+		return REASON_FRAGMENT;
+	fragment_key_of(&key, port, packet, direction);
+	fragment = bpf_map_lookup_elem(&fragments, &key);
+	if (fragment && bpf_ktime_get_coarse_ns() - fragment->seen <= TIMEOUT_FRAGMENT)
+		return REASON_NONE;
+	return REASON_FRAGMENT;
+}
+
+__noinline int remember_fragment(struct packet *packet, struct port *port, int direction)
+{
+	struct fragment_key key;
+	struct fragment fragment = {};
+
+	if (!packet || !port)
+		return 0;
+	fragment_key_of(&key, port, packet, direction);
+	fragment.seen = bpf_ktime_get_coarse_ns();
+	fragment.source = packet->source;
+	fragment.destination = packet->destination;
+	bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
+	return 0;
+}
+
+/* A flow older than the port's rules must still be allowed by them, in the direction it began. */
+static __always_inline int judge_again(struct half *half, struct packet *packet, struct port *port, struct flow *flow)
+{
+	int origin = flow->origin;
+
+	if (flow->generation == port->generation) {
+		packet->ruleset = port->ruleset[origin == DIR_OUT];
+		packet->position = flow->position;
+		return REASON_NONE;
+	}
+	if (decide(port, &half->key, packet, origin, flow->icmp) == ACTION_ALLOW) {
+		flow->generation = port->generation;
+		flow->position = packet->position;
+		return REASON_NONE;
+	}
+	count_rule(packet);
+	forget_flow(&half->key);
+	return refused_by(origin);
+}
+
+/* The header of a quoted packet: its protocol, with `source` and `destination` filled; UNTOLD: cut short or a later fragment. */
+#define UNTOLD (-1)
+
+static __always_inline int quoted_ipv4(struct __sk_buff *skb, const struct packet *packet, __u32 *offset, struct addr *source,
+				       struct addr *destination)
+{
+	struct iphdr ip;
+
+	if (*offset + sizeof(ip) > packet->end || bpf_skb_load_bytes(skb, *offset, &ip, sizeof(ip)))
+		return UNTOLD;
+	if (ip.version != 4 || ip.ihl < 5 || ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET))
+		return UNTOLD;
+	*offset += ip.ihl * 4;
+	set_ipv4(source, ip.saddr);
+	set_ipv4(destination, ip.daddr);
+	return ip.protocol;
+}
+
+static __always_inline int quoted_ipv6(struct __sk_buff *skb, const struct packet *packet, __u32 *offset, struct addr *source,
+				       struct addr *destination)
+{
+	__u32 first[2];
+
+	if (*offset + 40 > packet->end || bpf_skb_load_bytes(skb, *offset, first, sizeof(first)) ||
+	    bpf_skb_load_bytes(skb, *offset + 8, source, 16) || bpf_skb_load_bytes(skb, *offset + 24, destination, 16))
+		return UNTOLD;
+	if ((bpf_ntohl(first[0]) >> 28) != 6)
+		return UNTOLD;
+	*offset += 40;
+	return bpf_ntohl(first[1]) >> 8 & 0xff;
+}
+
+/*
+ * The connection that an ICMP error quotes (RFC 792, RFC 4443 section 2.4 c): its packet ran the other way. Fills `half->key`;
+ * 0: cannot be told.
+ */
+static __always_inline int quoted_key(struct __sk_buff *skb, const struct packet *packet, const struct port *port,
+				      struct half *half)
+{
+	__u32 offset = packet->transport + 8;
+	struct addr *source = half->direction == DIR_IN ? &half->key.local : &half->key.remote;
+	struct addr *destination = half->direction == DIR_IN ? &half->key.remote : &half->key.local;
+	__be16 transport[4], from = 0, to = 0;
+	int protocol;
+
+	if (packet->protocol == IPPROTO_ICMP)
+		protocol = quoted_ipv4(skb, packet, &offset, source, destination);
+	else
+		protocol = quoted_ipv6(skb, packet, &offset, source, destination);
+	if (protocol == UNTOLD || offset + 8 > packet->end || bpf_skb_load_bytes(skb, offset, transport, sizeof(transport)))
+		return 0;
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == PROTOCOL_SCTP) {
+		from = transport[0];
+		to = transport[1];
+	} else if (is_icmp(protocol)) {
+		__u8 type = bpf_ntohs(transport[0]) >> 8;
+
+		if (!is_echo_request(protocol, type) && !is_echo_reply(protocol, type))
+			return 0;
+		from = transport[2];
+		to = from;
+	}
+	half->key.port = port->id;
+	half->key.protocol = protocol;
+	half->key.local_port = half->direction == DIR_IN ? from : to;
+	half->key.remote_port = half->direction == DIR_IN ? to : from;
+	return 1;
+}
+
+#define UNRELATED (-1)
+
+/* An ICMP error about a known connection passes, if that may (RFC 5508 section 4). */
+__noinline int relate(struct __sk_buff *skb, struct packet *packet, struct port *port, struct half *half)
+{
+	struct flow *flow;
+	int lasting;
+
+	if (!packet || !port || !half || !quoted_key(skb, packet, port, half))
+		return UNRELATED;
+	flow = find_flow(&half->key, &lasting);
+	if (!flow || is_idle(flow, half->key.protocol, half->now))
+		return UNRELATED;
+	return judge_again(half, packet, port, flow);
+}
+
+/* TCP in mid-stream is taken over for a while after the rules came: it may be the reply of what they allow. */
+static __always_inline int adopts(const struct packet *packet, const struct port *port, __u64 now)
+{
+	return packet->protocol == IPPROTO_TCP && now < port->adopt_until && !opens(packet);
+}
+
+/*
+ * Only requests open flows among ICMP, and a flow is passed by its requests one way and its replies the other way: all else is
+ * asked of the rules each time, or one allowed type would let in all.
+ */
+static __always_inline int fits(const struct packet *packet, const struct flow *flow, int direction)
+{
+	__u8 type = packet->icmp >> 8;
+
+	if (!is_icmp(packet->protocol))
+		return 1;
+	return direction == flow->origin ? is_echo_request(packet->protocol, type) : is_echo_reply(packet->protocol, type);
+}
+
+static __always_inline int open_flow(struct half *half, struct packet *packet, struct port *port, int origin)
+{
+	struct flow *flow = draft_flow();
+
+	if (!flow)
+		return REASON_NONE;
+	flow->seen = half->now;
+	flow->generation = port->generation;
+	flow->position = packet->position;
+	flow->origin = origin;
+	flow->icmp = packet->icmp;
+	if (adopts(packet, port, half->now)) {
+		flow->flags |= FLOW_ADOPTED;
+		flow->state = FLOW_ESTABLISHED;
+	}
+	flow->outer.local = half->key.local;
+	flow->outer.remote = half->key.remote;
+	flow->outer.local_port = half->key.local_port;
+	flow->outer.remote_port = half->key.remote_port;
+	advance(flow, packet, half->direction, half->now);
+	bpf_map_update_elem(&embryonic, &half->key, flow, BPF_ANY);
+	return REASON_NONE;
+}
+
+static __always_inline int judge_new(struct half *half, struct packet *packet, struct port *port)
+{
+	int by = half->direction;
+	__u32 ruleset, position;
+
+	if (decide(port, &half->key, packet, by, packet->icmp) != ACTION_ALLOW) {
+		ruleset = packet->ruleset;
+		position = packet->position;
+		if (adopts(packet, port, half->now) &&
+		    decide(port, &half->key, packet, by == DIR_OUT ? DIR_IN : DIR_OUT, packet->icmp) == ACTION_ALLOW) {
+			by = by == DIR_OUT ? DIR_IN : DIR_OUT;
+		} else {
+			packet->ruleset = ruleset;
+			packet->position = position;
+			count_rule(packet);
+			return refused_by(by);
+		}
+	}
+	count_rule(packet);
+	if (!has_rules(port) || (is_icmp(packet->protocol) && !is_echo_request(packet->protocol, packet->icmp >> 8)))
+		return REASON_NONE;
+	return open_flow(half, packet, port, by);
+}
+
+/* A stateful port's layers acl to nat, in either direction. A function of its own to the verifier. */
+__noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port *port, int direction)
+{
+	struct half half = {};
+	struct flow *flow;
+	int lasting, reason;
+
+	if (!packet || !port)
+		return REASON_MALFORMED;
+	if (packet->fragment == FRAGMENT_LATER)
+		return follow_fragment(packet, port, direction);
+	half.now = bpf_ktime_get_coarse_ns();
+	half.direction = direction;
+	if (is_icmp(packet->protocol) && is_icmp_error(packet->protocol, packet->icmp >> 8)) {
+		reason = relate(skb, packet, port, &half);
+		if (reason != UNRELATED)
+			goto done;
+	}
+	flow_key_of(&half.key, port, packet, direction);
+	flow = find_flow(&half.key, &lasting);
+	/* One that went idle, or whose ends begin anew, is as good as absent. */
+	if (flow && (is_idle(flow, packet->protocol, half.now) || (flow->state == FLOW_CLOSED && opens(packet)))) {
+		forget_flow(&half.key);
+		flow = 0;
+	}
+	if (flow && fits(packet, flow, direction)) {
+		reason = judge_again(&half, packet, port, flow);
+		if (!reason) {
+			advance(flow, packet, direction, half.now);
+			settle(&half.key, flow, lasting);
+		}
+		goto done;
+	}
+	reason = judge_new(&half, packet, port);
+done:
+	if (!reason && packet->fragment == FRAGMENT_FIRST)
+		remember_fragment(packet, port, direction);
+	return reason;
+}
+
+#endif

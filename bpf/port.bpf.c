@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The two programs of a switch port. `port_out` sits at the ingress of the port's host end and sees what comes from the
+ * container; `port_in` at its egress and sees what goes to it. The layers run from the container outwards in `port_out`, from
+ * the switch inwards in `port_in`. See README.md.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "layers/acl.h"
+#include "layers/meter.h"
+#include "layers/security.h"
+#include "lib/abi.h"
+#include "lib/connect.h"
+#include "lib/drop.h"
+#include "lib/maps.h"
+#include "lib/packet.h"
+#include "lib/parse.h"
+
+/* A port with none of these takes what comes, unread. */
+#define IN_READS (PORT_BLOCKED | PORT_STATEFUL | PORT_METER_IN)
+
+static __always_inline void leave(struct __sk_buff *skb, const struct packet *packet, __u32 reason, __u32 target)
+{
+	skb->cb[CB_REASON] = reason;
+	skb->cb[CB_TARGET] = target;
+	skb->cb[CB_RULESET] = packet->ruleset;
+	skb->cb[CB_POSITION] = packet->position;
+	skb->cb[CB_LAYERS] = packet->layers;
+}
+
+static __always_inline int drop(struct __sk_buff *skb, const struct packet *packet, __u32 port, __u32 ifindex, int direction,
+				int reason)
+{
+	struct loss loss = {};
+
+	loss.port = port;
+	loss.ifindex = ifindex;
+	loss.reason = reason;
+	loss.direction = direction;
+	loss.ruleset = packet->ruleset;
+	loss.position = packet->position;
+	report(skb, &loss);
+	leave(skb, packet, reason, 0);
+	return TC_ACT_SHOT;
+}
+
+/* Into the bridge. */
+static __always_inline int pass(struct __sk_buff *skb, const struct packet *packet)
+{
+	skb->mark |= MARK_PASSED;
+	leave(skb, packet, REASON_NONE, 0);
+	return TC_ACT_OK;
+}
+
+/* The layers of a parsed packet to the container. A function of its own to the verifier. */
+__noinline int half_in(struct __sk_buff *skb, struct packet *packet, struct port *port)
+{
+	int reason = REASON_NONE;
+
+	if (!packet || !port)
+		return REASON_MALFORMED;
+	if (port->flags & PORT_METER_IN)
+		reason = meter(skb, port, DIR_IN);
+	if (!reason && port->flags & PORT_STATEFUL && is_ip(packet) && !is_exempt(packet))
+		reason = connect(skb, packet, port, DIR_IN);
+	if (!reason)
+		reason = security_in(packet, port);
+	return reason;
+}
+
+static __always_inline int half_out(struct __sk_buff *skb, struct packet *packet, struct port *port)
+{
+	int reason = security_out(skb, packet, port);
+
+	if (!reason && port->flags & PORT_STATEFUL && is_ip(packet) && !is_exempt(packet))
+		reason = connect(skb, packet, port, DIR_OUT);
+	if (!reason && port->flags & PORT_METER_OUT)
+		reason = meter(skb, port, DIR_OUT);
+	return reason;
+}
+
+/* The short way to a port of the same network, and into the bridge for everything else. */
+static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port)
+{
+	struct station_key key = {};
+	struct port *target;
+	__u32 *station;
+	__u32 ifindex;
+	int reason;
+
+	if (packet->to[0] & 1 || port->flags & PORT_QUIET)
+		return pass(skb, packet);
+	key.network = port->network;
+	__builtin_memcpy(key.mac, packet->to, 6);
+	station = bpf_map_lookup_elem(&stations, &key);
+	if (!station)
+		return pass(skb, packet);
+	ifindex = *station;
+	target = bpf_map_lookup_elem(&ports, &ifindex);
+	if (!target || ifindex == skb->ifindex || target->flags & PORT_QUIET)
+		return pass(skb, packet);
+	if (target->flags & PORT_PLAIN_REDIRECT) {
+		/* Its `port_in` asks its layers. */
+		leave(skb, packet, REASON_NONE, ifindex);
+		return bpf_redirect(ifindex, 0);
+	}
+	if (target->flags & IN_READS) {
+		reason = target->flags & PORT_BLOCKED ? REASON_BLOCKED : half_in(skb, packet, target);
+		if (reason)
+			return drop(skb, packet, target->id, ifindex, DIR_IN, reason);
+	}
+	leave(skb, packet, REASON_NONE, ifindex);
+	return bpf_redirect_peer(ifindex, 0);
+}
+
+SEC("classifier")
+int port_out(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	__u32 ifindex = skb->ifindex;
+	struct port *port;
+	int reason;
+
+	packet.position = POSITION_FALLBACK;
+	port = bpf_map_lookup_elem(&ports, &ifindex);
+	if (!port)
+		return drop(skb, &packet, 0, ifindex, DIR_OUT, REASON_UNKNOWN_PORT);
+	reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
+	if (!reason)
+		reason = half_out(skb, &packet, port);
+	if (reason)
+		return drop(skb, &packet, port->id, ifindex, DIR_OUT, reason);
+	return forward(skb, &packet, port);
+}
+
+SEC("classifier")
+int port_in(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	__u32 ifindex = skb->ifindex;
+	struct port *port;
+	int reason;
+
+	packet.position = POSITION_FALLBACK;
+	port = bpf_map_lookup_elem(&ports, &ifindex);
+	if (!port)
+		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
+	if (port->flags & IN_READS) {
+		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
+		if (!reason)
+			reason = half_in(skb, &packet, port);
+		if (reason)
+			return drop(skb, &packet, port->id, ifindex, DIR_IN, reason);
+	}
+	leave(skb, &packet, REASON_NONE, 0);
+	return TC_ACT_OK;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,255 @@
+//! What every plan must do: lead to what is asked for, and let no filtered port carry a frame before its filter.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use hns_net::{IfName, Mac, Mtu};
+use hns_planner::{
+    Desired, Element, Forwarding, Home, NamespaceSpec, Observed, ObservedPort, ObservedSwitch, Port, Step,
+    Switch, Target, plan,
+};
+use proptest::prelude::*;
+
+const PORTS: u8 = 5;
+
+fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+fn apart() -> PathBuf {
+    "/run/hns/netns/apart".into()
+}
+
+/// The first switch is the host's, the second lives apart.
+fn switch(n: u8) -> Switch {
+    Switch {
+        name: name(&format!("hns0000000{n}")),
+        home: if n == 0 { Home::Host } else { Home::Apart(apart()) },
+        mac: Mac::new([2, 0, 0, 0, 0, n]),
+        mtu: Mtu::ETHERNET,
+        alias: String::new(),
+        gateways: BTreeSet::new(),
+        extra_segments: 0,
+        loopback: false,
+    }
+}
+
+/// The last port is on the switch apart.
+fn port(n: u8) -> Port {
+    let switch = switch(u8::from(n == PORTS - 1));
+    Port {
+        name: name(&format!("hnv00000000000{n}")),
+        bridge: switch.name,
+        home: switch.home,
+        target: Target::Path(format!("/run/netns/c{n}").into()),
+        interface: name("eth0"),
+        mac: Mac::new([2, 0, 0, 0, 1, n]),
+        mtu: Mtu::ETHERNET,
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        redirects: Vec::new(),
+        filtered: false,
+    }
+}
+
+fn any_element() -> impl Strategy<Value = Element> {
+    prop_oneof![
+        (0..3_u8).prop_map(|n| Element::Switch(name(&format!("hns0000000{n}")))),
+        (0..PORTS).prop_map(|n| Element::QuietPort(port(n).name)),
+        (0..PORTS).prop_map(|n| Element::GuardedPort(port(n).name)),
+    ]
+}
+
+fn any_elements() -> impl Strategy<Value = BTreeSet<Element>> {
+    prop::collection::btree_set(any_element(), 0..6)
+}
+
+prop_compose! {
+    fn any_desired()(
+        ports in prop::collection::btree_set(0..PORTS, 0..5),
+        switches in prop::collection::btree_set(0..2_u8, 0..3),
+        mut rules in any_elements(),
+        filtered in any::<bool>(),
+        v4 in any::<bool>(),
+    ) -> Desired {
+        rules.retain(|element| !matches!(element, Element::GuardedPort(_)));
+        let switches: BTreeMap<_, _> = switches.into_iter().map(switch).map(|it| (it.name.clone(), it)).collect();
+        let here = |port: &Port| switches.contains_key(&port.bridge);
+        let ports = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
+        let namespaces = if switches.len() == 2 { [(apart(), NamespaceSpec { path: apart() })].into() } else { [].into() };
+        let desired = Desired { namespaces, switches, ports, rules, forwarding: Forwarding { v4, v6: false } };
+        if filtered { desired.filtered() } else { desired }
+    }
+}
+
+prop_compose! {
+    fn any_shown_port()(
+        n in 0..PORTS, plugged in any::<bool>(), up in any::<bool>(), forwards in any::<bool>(), filter in any::<bool>(),
+    ) -> (IfName, ObservedPort) {
+        let Port { name, bridge, home, .. } = port(n);
+        (name, ObservedPort { home, bridge: plugged.then_some(bridge), up, forwards: forwards && plugged, filter })
+    }
+}
+
+prop_compose! {
+    fn any_observed()(
+        ports in prop::collection::vec(any_shown_port(), 0..6),
+        switches in prop::collection::btree_map(0..2_u8, any::<bool>(), 0..3),
+        rules in prop::option::of(any_elements()),
+        v4 in any::<bool>(),
+    ) -> Observed {
+        let shown = |(n, up): (u8, bool)| (switch(n).name, ObservedSwitch { up, ..observed_switch(&switch(n)) });
+        Observed {
+            namespaces: [apart()].into(),
+            switches: switches.into_iter().map(shown).collect(),
+            ports: ports.into_iter().collect(),
+            rules,
+            forwarding: Forwarding { v4, v6: false },
+        }
+    }
+}
+
+fn observed_switch(switch: &Switch) -> ObservedSwitch {
+    ObservedSwitch {
+        home: switch.home.clone(),
+        up: true,
+        mac: switch.mac,
+        mtu: switch.mtu,
+        gateways: switch.gateways.clone(),
+        segments: BTreeSet::new(),
+        loopback: switch.loopback,
+    }
+}
+
+fn is_open(port: &ObservedPort) -> bool {
+    port.up && port.forwards && port.bridge.is_some()
+}
+
+/// What a host shows after a step. Refuses what a host would refuse.
+fn perform(step: &Step, host: &mut Observed) {
+    match step {
+        Step::Forward(wanted) => host.forwarding.v4 |= wanted.v4,
+        Step::LoadTable => host.rules = Some(BTreeSet::new()),
+        Step::MakeNamespace(spec) => drop(host.namespaces.insert(spec.path.clone())),
+        Step::RemoveNamespace(spec) => assert!(host.namespaces.remove(&spec.path)),
+        Step::MakeSwitch(switch) => drop(host.switches.insert(switch.name.clone(), observed_switch(switch))),
+        Step::RemoveSwitch { name, .. } => {
+            assert!(host.switches.remove(name).is_some());
+            for port in host.ports.values_mut().filter(|port| port.bridge.as_ref() == Some(name)) {
+                (port.bridge, port.forwards) = (None, false);
+            }
+        }
+        Step::PlugPort(port) => {
+            assert!(host.switches.contains_key(&port.bridge) && !host.ports.contains_key(&port.name));
+            host.ports.insert(port.name.clone(), plugged(port, false));
+        }
+        Step::ReplugPort(port) => {
+            let shown = host.ports.get_mut(&port.name).unwrap();
+            *shown = plugged(port, shown.filter);
+        }
+        Step::FilterPort { name, .. } => host.ports.get_mut(name).unwrap().filter = true,
+        // It changes nothing that a host shows.
+        Step::SetRedirects(port) => assert!(host.ports.contains_key(&port.name)),
+        Step::OpenPort { name, .. } => host.ports.get_mut(name).unwrap().up = true,
+        Step::UnplugPort { name, .. } => drop(host.ports.remove(name).unwrap()),
+        Step::AddElements(elements) => host.rules.as_mut().unwrap().extend(elements.iter().cloned()),
+        Step::RemoveElements(elements) => {
+            host.rules.as_mut().unwrap().retain(|element| !elements.contains(element));
+        }
+    }
+}
+
+fn plugged(port: &Port, filter: bool) -> ObservedPort {
+    let (home, bridge) = (port.home.clone(), Some(port.bridge.clone()));
+    ObservedPort { home, bridge, up: !port.filtered, forwards: true, filter }
+}
+
+fn is_guarded(host: &Observed, port: &IfName) -> bool {
+    host.rules.as_ref().is_some_and(|rules| rules.contains(&Element::GuardedPort(port.clone())))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_leads_to_what_is_asked_for(desired in any_desired(), mut host in any_observed()) {
+        for step in plan(&desired, &host).steps {
+            perform(&step, &mut host);
+        }
+        prop_assert_eq!(plan(&desired, &host).steps, []);
+        prop_assert!(host.ports.keys().eq(desired.ports.keys()));
+        prop_assert!(host.ports.values().all(is_open));
+        prop_assert_eq!(host.rules.as_ref(), Some(&desired.rules));
+        for port in desired.ports.values().filter(|port| port.filtered) {
+            prop_assert!(host.ports[&port.name].filter && is_guarded(&host, &port.name));
+        }
+    }
+
+    #[test]
+    fn no_filtered_port_opens_before_it_is_guarded_and_filtered(desired in any_desired(), mut host in any_observed()) {
+        let was_open: BTreeSet<IfName> =
+            host.ports.iter().filter(|(_, port)| is_open(port)).map(|(name, _)| name.clone()).collect();
+        for step in plan(&desired, &host).steps {
+            perform(&step, &mut host);
+            for port in desired.ports.values().filter(|port| port.filtered && !was_open.contains(&port.name)) {
+                let open = host.ports.get(&port.name).is_some_and(is_open);
+                let closed_off = || host.ports[&port.name].filter && is_guarded(&host, &port.name);
+                prop_assert!(!open || closed_off(), "{} after {:?}", port.name, step);
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_that_was_open_without_a_filter_is_not_cut_off_until_it_has_one(
+        desired in any_desired(), mut host in any_observed(),
+    ) {
+        host.rules = Some(BTreeSet::new());
+        let reached: Vec<IfName> = desired.ports.values()
+            .filter(|port| host.ports.get(&port.name).is_some_and(is_open)
+                && host.switches.contains_key(&port.bridge))
+            .map(|port| port.name.clone())
+            .collect();
+        for step in plan(&desired, &host).steps {
+            perform(&step, &mut host);
+            for name in &reached {
+                let port = &host.ports[name];
+                prop_assert!(is_open(port), "{name} after {step:?}");
+                prop_assert!(port.filter || !is_guarded(&host, name), "{name} after {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_plan_makes_is_taken_back_in_reverse(desired in any_desired()) {
+        let blank = Observed { rules: Some(BTreeSet::new()), namespaces: [apart()].into(), ..Observed::default() };
+        let steps = plan(&desired, &Observed { forwarding: desired.forwarding, ..blank.clone() }).steps;
+        let mut host = blank.clone();
+        steps.iter().for_each(|step| perform(step, &mut host));
+        steps.iter().rev().filter_map(Step::undo).for_each(|step| perform(&step, &mut host));
+        host.namespaces.insert(apart());
+        prop_assert_eq!(host, blank);
+    }
+}
+
+#[test]
+fn a_port_on_a_switch_apart_is_not_filtered() {
+    let ports = [port(0), port(PORTS - 1)].map(|it| (it.name.clone(), it)).into();
+    let filtered = Desired { ports, ..Desired::default() }.filtered();
+    assert!(filtered.ports[&port(0).name].filtered);
+    assert!(!filtered.ports[&port(PORTS - 1).name].filtered);
+    assert_eq!(filtered.rules, [Element::GuardedPort(port(0).name)].into());
+}
+
+#[test]
+fn a_filter_that_is_gone_comes_back_and_nothing_else_is_touched() {
+    let ports = [port(0), port(1)].map(|it| (it.name.clone(), it)).into();
+    let switches = [(switch(0).name, switch(0))].into();
+    let desired = Desired { ports, switches, ..Desired::default() }.filtered();
+    let mut host = Observed { rules: Some(BTreeSet::new()), ..Observed::default() };
+    plan(&desired, &host).steps.iter().for_each(|step| perform(step, &mut host));
+    host.ports.get_mut(&port(1).name).unwrap().filter = false;
+    let back = Step::FilterPort { name: port(1).name, home: Home::Host };
+    assert_eq!(plan(&desired, &host).steps, [back]);
+}

@@ -1,0 +1,269 @@
+//! What the datapath does with a packet, said in Rust: the definition that the eBPF programs are tested against.
+//!
+//! No clock: time is an argument, in ns. A [`Switch`] is the ports of one host with what they remember.
+
+mod connection;
+mod memory;
+mod outcome;
+
+use std::collections::BTreeMap;
+
+use hns_abi::{Direction, Reason};
+use hns_net::Guid;
+
+use crate::layers::{Layer, acl, lb, meter, route, security};
+use crate::model::{Balancer, Port, Switchboard};
+use crate::packet::Packet;
+
+pub use memory::Memory;
+pub use outcome::{Event, Outcome, Refusal, Step, Verdict};
+
+/// How often a port's policy has changed, and until when it takes over what is older.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Epoch {
+    pub generation: u32,
+    /// Ns.
+    pub adopt_until: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Switch {
+    board: Switchboard,
+    epochs: BTreeMap<u32, Epoch>,
+    memory: Memory,
+}
+
+/// One half of a packet's way: through the layers of one port, in one direction.
+#[derive(Clone, Copy)]
+pub(crate) struct Half<'a> {
+    pub ifindex: u32,
+    pub port: &'a Port,
+    pub board: &'a Switchboard,
+    pub epoch: Epoch,
+    pub direction: Direction,
+    pub now: u64,
+}
+
+/// A packet on its way, and what happened to it so far.
+pub(crate) struct Travel {
+    pub frame: Vec<u8>,
+    pub packet: Packet,
+    pub steps: Vec<Step>,
+    /// Rewritten to come back to the port that it left.
+    pub hairpin: bool,
+}
+
+impl Switch {
+    #[must_use]
+    pub fn new(board: Switchboard) -> Self {
+        let epochs = board.ports.keys().map(|ifindex| (*ifindex, Epoch::default())).collect();
+        Self { board, epochs, memory: Memory::default() }
+    }
+
+    #[must_use]
+    pub const fn board(&self) -> &Switchboard {
+        &self.board
+    }
+
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub const fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// A changed policy: the next packet of every connection is judged again. `adopt_until` is in ns, 0: nothing is adopted.
+    pub fn set_port(&mut self, ifindex: u32, port: Port, adopt_until: u64) {
+        let generation = self.epochs.get(&ifindex).map_or(0, |epoch| epoch.generation.wrapping_add(1));
+        self.epochs.insert(ifindex, Epoch { generation, adopt_until });
+        self.board.ports.insert(ifindex, port);
+    }
+
+    pub fn remove_port(&mut self, ifindex: u32) {
+        self.board.ports.remove(&ifindex);
+        self.memory.forget_port(ifindex);
+    }
+
+    pub fn set_balancer(&mut self, balancer: Balancer) {
+        self.board.balancers.insert(balancer.id, balancer);
+    }
+
+    pub fn remove_balancer(&mut self, id: Guid) {
+        self.board.balancers.remove(&id);
+    }
+
+    /// A packet from the container behind this port: `port_out`.
+    pub fn out(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {
+        let mut travel = match Travel::begin(&self.board, ifindex, Direction::Out, frame) {
+            Ok(travel) => travel,
+            Err(refusal) => return Outcome::refused(refusal, frame),
+        };
+        let verdict = self.run_out(ifindex, &mut travel, now);
+        travel.end(verdict)
+    }
+
+    /// A packet from the bridge to the container behind this port: `port_in`.
+    pub fn inward(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {
+        if self.is_indifferent(ifindex) {
+            return Outcome { verdict: Verdict::Pass, frame: frame.to_vec(), steps: Vec::new() };
+        }
+        let mut travel = match Travel::begin(&self.board, ifindex, Direction::In, frame) {
+            Ok(travel) => travel,
+            Err(refusal) => return Outcome::refused(refusal, frame),
+        };
+        let verdict = self.run_half(ifindex, Direction::In, &mut travel, now).map(|()| Verdict::Pass);
+        travel.end(verdict)
+    }
+
+    /// A port without rules, translations and limit takes what comes, unread.
+    fn is_indifferent(&self, ifindex: u32) -> bool {
+        let Some(port) = self.board.ports.get(&ifindex) else { return false };
+        let half = Half {
+            ifindex,
+            port,
+            board: &self.board,
+            epoch: Epoch::default(),
+            direction: Direction::In,
+            now: 0,
+        };
+        !port.blocked && !half.is_stateful() && port.meters[Direction::In.index()].is_none()
+    }
+
+    fn run_out(&mut self, ifindex: u32, travel: &mut Travel, now: u64) -> Result<Verdict, Refusal> {
+        self.run_half(ifindex, Direction::Out, travel, now)?;
+        let Some((target, port)) = self.target(ifindex, travel) else { return Ok(Verdict::Pass) };
+        if port.plain_redirect {
+            return Ok(Verdict::Redirect { ifindex: target, peer: false });
+        }
+        self.run_half(target, Direction::In, travel, now)?;
+        Ok(Verdict::Redirect { ifindex: target, peer: true })
+    }
+
+    /// The local port that the packet goes to without the bridge.
+    fn target(&self, ifindex: u32, travel: &Travel) -> Option<(u32, &Port)> {
+        let from = self.board.ports.get(&ifindex)?;
+        let station = travel.packet.destination;
+        if from.quiet || !travel.packet.is_unicast() {
+            return None;
+        }
+        let (target, port) =
+            self.board.ports.iter().find(|(_, port)| port.network == from.network && port.mac == station)?;
+        let to_itself = *target == ifindex && !travel.hairpin;
+        (!port.quiet && !to_itself).then_some((*target, port))
+    }
+
+    fn run_half(
+        &mut self,
+        ifindex: u32,
+        direction: Direction,
+        travel: &mut Travel,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let Some(port) = self.board.ports.get(&ifindex) else {
+            return Err(Refusal::of_port(Reason::UnknownPort, ifindex, direction));
+        };
+        let epoch = self.epochs.get(&ifindex).copied().unwrap_or_default();
+        let half = Half { ifindex, port, board: &self.board, epoch, direction, now };
+        if port.blocked {
+            return Err(half.refuse(Layer::Security, Reason::Blocked, travel));
+        }
+        match direction {
+            Direction::Out => half.run_outward(&mut self.memory, travel),
+            Direction::In => half.run_inward(&mut self.memory, travel),
+        }
+    }
+}
+
+impl Travel {
+    fn begin(board: &Switchboard, ifindex: u32, direction: Direction, frame: &[u8]) -> Result<Self, Refusal> {
+        let refuse = |reason| Refusal::of_port(reason, ifindex, direction);
+        let port = board.ports.get(&ifindex).ok_or_else(|| refuse(Reason::UnknownPort))?;
+        if port.blocked {
+            return Err(refuse(Reason::Blocked));
+        }
+        let packet = Packet::parse(frame)
+            .map_err(|cause| Refusal { detail: Some(cause.0), ..refuse(Reason::Malformed) })?;
+        Ok(Self { frame: frame.to_vec(), packet, steps: Vec::new(), hairpin: false })
+    }
+
+    fn end(self, verdict: Result<Verdict, Refusal>) -> Outcome {
+        let verdict = verdict.unwrap_or_else(Verdict::Drop);
+        Outcome { verdict, frame: self.frame, steps: self.steps }
+    }
+}
+
+impl Half<'_> {
+    fn run_outward(self, memory: &mut Memory, travel: &mut Travel) -> Result<(), Refusal> {
+        security::outward(self.port, &travel.packet, &travel.frame)
+            .map_err(|reason| self.refuse(Layer::Security, reason, travel))?;
+        self.note(Layer::Security, Event::Passed, travel);
+        if self.is_judged(travel) {
+            self.connect(memory, travel)?;
+        }
+        route::outward(self, travel);
+        self.meter(memory, travel)
+    }
+
+    fn run_inward(self, memory: &mut Memory, travel: &mut Travel) -> Result<(), Refusal> {
+        self.meter(memory, travel)?;
+        if !self.is_stateful() {
+            return Ok(());
+        }
+        if self.is_judged(travel) {
+            self.connect(memory, travel)?;
+        }
+        security::inward(&travel.packet).map_err(|reason| self.refuse(Layer::Security, reason, travel))?;
+        self.note(Layer::Security, Event::Passed, travel);
+        Ok(())
+    }
+
+    fn is_judged(self, travel: &Travel) -> bool {
+        let ip = travel.packet.ip();
+        ip.is_some_and(|ip| !acl::is_exempt(ip)) && self.is_stateful()
+    }
+
+    /// Whether its connections matter: something may be refused or rewritten.
+    fn is_stateful(self) -> bool {
+        self.port.has_rules() || self.translates()
+    }
+
+    /// Whether packets of this port may have to be rewritten.
+    fn translates(self) -> bool {
+        !self.port.proxies.is_empty()
+            || !self.port.outbound_nat.is_empty()
+            || lb::of_network(self.board, self.port.network).next().is_some()
+    }
+
+    fn meter(self, memory: &mut Memory, travel: &mut Travel) -> Result<(), Refusal> {
+        let Some(rate) = self.port.meters[self.direction.index()] else { return Ok(()) };
+        let arrival = memory.arrival(self.ifindex, self.direction);
+        match meter::admit(rate, *arrival, travel.frame.len(), self.now) {
+            Some(next) => {
+                *arrival = next;
+                self.note(Layer::Meter, Event::Passed, travel);
+                Ok(())
+            }
+            None => Err(self.refuse(Layer::Meter, meter::reason(self.direction), travel)),
+        }
+    }
+
+    pub(crate) fn note(self, layer: Layer, event: Event, travel: &mut Travel) {
+        let (ifindex, endpoint, direction) = (self.ifindex, self.port.endpoint, self.direction);
+        travel.steps.push(Step { ifindex, endpoint, direction, layer, event });
+    }
+
+    pub(crate) fn refuse(self, layer: Layer, reason: Reason, travel: &mut Travel) -> Refusal {
+        self.note(layer, Event::Dropped(reason), travel);
+        Refusal::of_port(reason, self.ifindex, self.direction)
+    }
+}
+
+impl Port {
+    /// Whether a rule or a fallback may refuse something: its connections are remembered then.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        !self.acl.iter().all(crate::model::Acl::is_open)
+    }
+}

@@ -1,0 +1,236 @@
+//! Connections: what is known passes, what is new is judged, translated and remembered.
+
+use hns_abi::{Direction, Reason};
+
+use super::memory::{FRAGMENTS_LAST, FragmentKey, FragmentMemo};
+use super::{Event, Half, Memory, Refusal, Travel};
+use crate::flow::{Flow, State, Translation, Tuple};
+use crate::layers::acl::{Cause, Facts};
+use crate::layers::{Layer, lb, nat, proxy};
+use crate::model::Verdict;
+use crate::packet::{Ip, Transport};
+
+impl Half<'_> {
+    /// The layers acl to nat, in either direction.
+    pub(crate) fn connect(self, memory: &mut Memory, travel: &mut Travel) -> Result<(), Refusal> {
+        let Some(ip) = travel.packet.ip().cloned() else { return Ok(()) };
+        if ip.transport == Transport::Later {
+            return self.follow_fragment(memory, &ip, travel);
+        }
+        if self.relate(memory, &ip, travel)? {
+            return Ok(());
+        }
+        let seen = Tuple::of(&ip, self.direction);
+        let tuple = self.inner(memory, seen);
+        self.drop_stale(memory, tuple, &ip);
+        if memory.flows.contains_key(&(self.ifindex, tuple)) {
+            self.go_on(memory, tuple, &ip, travel)
+        } else {
+            self.open(memory, tuple, &ip, travel)
+        }
+    }
+
+    /// The endpoint's tuple of a packet with this one.
+    fn inner(self, memory: &Memory, seen: Tuple) -> Tuple {
+        match self.direction {
+            Direction::Out => seen,
+            Direction::In => memory.bindings.get(&(self.ifindex, seen)).copied().unwrap_or(seen),
+        }
+    }
+
+    /// A flow that went idle, or whose ends begin anew, is as good as absent.
+    fn drop_stale(self, memory: &mut Memory, tuple: Tuple, ip: &Ip) {
+        let flow = memory.flows.get(&(self.ifindex, tuple));
+        if flow.is_some_and(|flow| flow.is_idle(self.now) || flow.is_reopened_by(&ip.transport)) {
+            memory.forget_flow(self.ifindex, tuple);
+        }
+    }
+
+    fn go_on(self, memory: &mut Memory, tuple: Tuple, ip: &Ip, travel: &mut Travel) -> Result<(), Refusal> {
+        self.judge_again(memory, tuple, travel)?;
+        let Some(flow) = memory.flows.get_mut(&(self.ifindex, tuple)) else { return Ok(()) };
+        let event = Event::Known { state: flow.state, cause: flow.cause };
+        flow.advance(self.direction, &ip.transport, self.now);
+        let translation = flow.translation.clone();
+        self.note(Layer::Acl, event, travel);
+        self.finish(memory, tuple, translation, ip, travel);
+        Ok(())
+    }
+
+    /// A flow older than the port's rules must still be allowed by them, in the direction it began.
+    fn judge_again(self, memory: &mut Memory, tuple: Tuple, travel: &mut Travel) -> Result<(), Refusal> {
+        let Some(flow) = memory.flows.get_mut(&(self.ifindex, tuple)) else { return Ok(()) };
+        if flow.generation == self.epoch.generation {
+            return Ok(());
+        }
+        let (origin, facts) = (flow.origin, flow.facts);
+        let decision = self.port.acl[origin.index()].decide(&facts);
+        if decision.verdict == Verdict::Allow {
+            flow.generation = self.epoch.generation;
+            flow.cause = decision.cause;
+            return Ok(());
+        }
+        memory.forget_flow(self.ifindex, tuple);
+        self.note(
+            Layer::Acl,
+            Event::Judged { by: origin, verdict: decision.verdict, cause: decision.cause },
+            travel,
+        );
+        Err(self.refuse_by_rule(origin, decision.cause, travel))
+    }
+
+    fn open(self, memory: &mut Memory, tuple: Tuple, ip: &Ip, travel: &mut Travel) -> Result<(), Refusal> {
+        let facts = match Facts::of(ip, self.direction) {
+            seen if self.direction == Direction::Out => seen,
+            seen => Facts::of_tuple(&tuple, seen.icmp),
+        };
+        let (origin, cause) = self.judge(&facts, ip, travel)?;
+        let translation = match self.direction {
+            Direction::Out => self.translate(memory, tuple, ip, travel)?,
+            Direction::In => None,
+        };
+        if self.port.has_rules() || translation.is_some() {
+            let mut flow = Flow::opened(facts, origin, self.epoch.generation, cause, self.now);
+            flow.adopted = self.adopts(ip);
+            flow.state = if flow.adopted { State::Established } else { State::New };
+            flow.translation.clone_from(&translation);
+            flow.advance(self.direction, &ip.transport, self.now);
+            memory.insert_flow(self.ifindex, tuple, flow);
+        }
+        self.finish(memory, tuple, translation, ip, travel);
+        Ok(())
+    }
+
+    /// The direction whose rules let a new connection's packet pass.
+    fn judge(self, facts: &Facts, ip: &Ip, travel: &mut Travel) -> Result<(Direction, Cause), Refusal> {
+        let decide = |by: Direction| self.port.acl[by.index()].decide(facts);
+        let mut by = self.direction;
+        let mut decision = decide(by);
+        if decision.verdict == Verdict::Block && self.adopts(ip) {
+            let other = decide(by.opposite());
+            if other.verdict == Verdict::Allow {
+                (by, decision) = (by.opposite(), other);
+            }
+        }
+        let event = Event::Judged { by, verdict: decision.verdict, cause: decision.cause };
+        self.note(Layer::Acl, event, travel);
+        match decision.verdict {
+            Verdict::Allow => Ok((by, decision.cause)),
+            Verdict::Block => Err(self.refuse_by_rule(by, decision.cause, travel)),
+        }
+    }
+
+    /// TCP in mid-stream is taken over for a while after the rules came: it may be the reply of what they allow.
+    fn adopts(self, ip: &Ip) -> bool {
+        match ip.transport {
+            Transport::Tcp { flags, .. } => self.now < self.epoch.adopt_until && !flags.opens(),
+            _ => false,
+        }
+    }
+
+    fn translate(
+        self,
+        memory: &mut Memory,
+        tuple: Tuple,
+        ip: &Ip,
+        travel: &mut Travel,
+    ) -> Result<Option<Translation>, Refusal> {
+        if let Some(found) = proxy::outward(self.port, &tuple) {
+            self.note(Layer::Proxy, Event::Rewrote { from: tuple, to: found.outer }, travel);
+            let outer = found.outer;
+            if !found.outbound_nat {
+                return Ok(Some(Translation { outer, station: None }));
+            }
+            let outer = self.translate_source(memory, outer, ip, travel)?.unwrap_or(outer);
+            return Ok(Some(Translation { outer, station: None }));
+        }
+        let balanced =
+            lb::outward(self, memory, &tuple).map_err(|reason| self.refuse(Layer::Lb, reason, travel))?;
+        if let Some(translation) = balanced {
+            self.note(Layer::Lb, Event::Rewrote { from: tuple, to: translation.outer }, travel);
+            return Ok(Some(translation));
+        }
+        let outer = self.translate_source(memory, tuple, ip, travel)?;
+        Ok(outer.map(|outer| Translation { outer, station: None }))
+    }
+
+    fn translate_source(
+        self,
+        memory: &Memory,
+        tuple: Tuple,
+        ip: &Ip,
+        travel: &mut Travel,
+    ) -> Result<Option<Tuple>, Refusal> {
+        let outer = nat::outward(self, memory, &tuple, ip)
+            .map_err(|reason| self.refuse(Layer::Nat, reason, travel))?;
+        if let Some(outer) = outer {
+            self.note(Layer::Nat, Event::Rewrote { from: tuple, to: outer }, travel);
+        }
+        Ok(outer)
+    }
+
+    /// Rewrites the packet of a translated connection, and remembers a first fragment for the others.
+    fn finish(
+        self,
+        memory: &mut Memory,
+        tuple: Tuple,
+        translation: Option<Translation>,
+        ip: &Ip,
+        travel: &mut Travel,
+    ) {
+        if let Some(Translation { outer, station }) = &translation {
+            match self.direction {
+                Direction::Out => travel.rewrite(&outer.ends(Direction::Out), *station),
+                Direction::In => travel.rewrite(&tuple.ends(Direction::In), None),
+            }
+        }
+        let Some(key) = FragmentKey::of(ip, self.ifindex, self.direction) else { return };
+        if let Some(passed) = travel.packet.ip() {
+            let station = translation.and_then(|translation| translation.station);
+            let (source, destination) = (passed.source, passed.destination);
+            memory.fragments.insert(key, FragmentMemo { seen: self.now, source, destination, station });
+        }
+    }
+
+    fn follow_fragment(self, memory: &Memory, ip: &Ip, travel: &mut Travel) -> Result<(), Refusal> {
+        let memo = FragmentKey::of(ip, self.ifindex, self.direction)
+            .and_then(|key| memory.fragments.get(&key))
+            .filter(|memo| self.now.saturating_sub(memo.seen) <= FRAGMENTS_LAST);
+        match memo {
+            Some(memo) => {
+                self.note(Layer::Acl, Event::Fragment, travel);
+                travel.rewrite_addresses(memo.source, memo.destination, memo.station);
+                Ok(())
+            }
+            None => Err(self.refuse(Layer::Acl, Reason::Fragment, travel)),
+        }
+    }
+
+    /// Whether it is an ICMP error about a known connection, which then passes (RFC 5508 section 4).
+    fn relate(self, memory: &mut Memory, ip: &Ip, travel: &mut Travel) -> Result<bool, Refusal> {
+        let Transport::Icmp(icmp) = &ip.transport else { return Ok(false) };
+        let Some(quoted) = icmp.about else { return Ok(false) };
+        let seen = Tuple::quoted(&quoted, self.direction);
+        let tuple = self.inner(memory, seen);
+        if memory.flows.get(&(self.ifindex, tuple)).is_none_or(|flow| flow.is_idle(self.now)) {
+            return Ok(false);
+        }
+        self.judge_again(memory, tuple, travel)?;
+        let Some(flow) = memory.flows.get(&(self.ifindex, tuple)) else { return Ok(false) };
+        let translation = flow.translation.clone();
+        self.note(Layer::Acl, Event::Related { cause: flow.cause }, travel);
+        if let Some(translation) = translation {
+            self.rewrite_error(&quoted, tuple, &translation, travel);
+        }
+        self.finish(memory, tuple, None, ip, travel);
+        Ok(true)
+    }
+
+    fn refuse_by_rule(self, by: Direction, cause: Cause, travel: &mut Travel) -> Refusal {
+        let reason = match by {
+            Direction::In => Reason::AclIn,
+            Direction::Out => Reason::AclOut,
+        };
+        Refusal { rule: Some((by, cause)), ..self.refuse(Layer::Acl, reason, travel) }
+    }
+}

@@ -1,0 +1,170 @@
+//! Which rule decides about a connection (hcn-api 5.5, 5.6, 5.8).
+
+use std::net::IpAddr;
+
+use hns_abi::Direction;
+use hns_net::PortRange;
+
+use crate::flow::Tuple;
+use crate::model::{Acl, Action, Addresses, Match, Rule, Verdict};
+use crate::packet::{Ip, Transport, protocol};
+
+/// What rules look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Facts {
+    pub protocol: u8,
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    pub local_port: u16,
+    pub remote_port: u16,
+    /// Type and code of ICMP and ICMPv6.
+    pub icmp: (u8, u8),
+}
+
+impl Facts {
+    #[must_use]
+    pub const fn of(ip: &Ip, direction: Direction) -> Self {
+        let icmp = match &ip.transport {
+            Transport::Icmp(icmp) => (icmp.kind, icmp.code),
+            _ => (0, 0),
+        };
+        Self::of_tuple(&Tuple::of(ip, direction), icmp)
+    }
+
+    #[must_use]
+    pub const fn of_tuple(tuple: &Tuple, icmp: (u8, u8)) -> Self {
+        Self {
+            protocol: tuple.protocol,
+            local: tuple.local,
+            remote: tuple.remote,
+            local_port: tuple.local_port,
+            remote_port: tuple.remote_port,
+            icmp,
+        }
+    }
+}
+
+/// Where the deciding rule stands in its [`Acl`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// By place in `tiers` and in its `rules`.
+    Tier(usize, usize),
+    /// By place in `rules`.
+    Rule(usize),
+    /// No rule matched.
+    Fallback,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub cause: Cause,
+}
+
+impl Acl {
+    /// Tiers in their order, within one the first rule that matches; then the rules; then the fallback.
+    #[must_use]
+    pub fn decide(&self, facts: &Facts) -> Decision {
+        for (tier, rules) in self.tiers.iter().map(|tier| &tier.rules).enumerate() {
+            let found =
+                first(rules, facts).map(|(place, action)| (verdict(action), Cause::Tier(tier, place)));
+            if let Some((Some(verdict), cause)) = found {
+                return Decision { verdict, cause };
+            }
+        }
+        let found = first(&self.rules, facts).map(|(place, action)| (verdict(action), Cause::Rule(place)));
+        match found {
+            Some((Some(verdict), cause)) => Decision { verdict, cause },
+            _ => Decision { verdict: self.fallback, cause: Cause::Fallback },
+        }
+    }
+
+    #[must_use]
+    pub fn rule(&self, cause: Cause) -> Option<&Rule> {
+        match cause {
+            Cause::Tier(tier, place) => self.tiers.get(tier)?.rules.get(place),
+            Cause::Rule(place) => self.rules.get(place),
+            Cause::Fallback => None,
+        }
+    }
+
+    /// Nothing is ever refused, so connections need not be remembered.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_empty() && self.fallback == Verdict::Allow
+    }
+}
+
+fn first(rules: &[Rule], facts: &Facts) -> Option<(usize, Action)> {
+    let place = rules.iter().position(|rule| rule.matches.holds(facts))?;
+    Some((place, rules[place].action))
+}
+
+/// Nothing: what comes after decides.
+const fn verdict(action: Action) -> Option<Verdict> {
+    match action {
+        Action::Allow => Some(Verdict::Allow),
+        Action::Block => Some(Verdict::Block),
+        Action::Pass => None,
+    }
+}
+
+impl Match {
+    #[must_use]
+    pub fn holds(&self, facts: &Facts) -> bool {
+        (self.protocols.is_empty() || self.protocols.contains(&facts.protocol))
+            && self.local.contain(facts.local)
+            && self.remote.contain(facts.remote)
+            && self.holds_transport(facts)
+    }
+
+    /// A condition on ports is met by protocols with ports only, one on ICMP types by ICMP only; both kinds in one
+    /// rule speak of their own protocols each.
+    fn holds_transport(&self, facts: &Facts) -> bool {
+        let ports = !self.local_ports.is_empty() || !self.remote_ports.is_empty();
+        if protocol::has_ports(facts.protocol) {
+            let open = self.icmp.is_empty() || ports;
+            return open
+                && within(&self.local_ports, facts.local_port)
+                && within(&self.remote_ports, facts.remote_port);
+        }
+        if protocol::is_icmp(facts.protocol) {
+            let (kind, code) = facts.icmp;
+            let named =
+                |icmp: &crate::model::IcmpType| icmp.kind == kind && icmp.code.is_none_or(|c| c == code);
+            return if self.icmp.is_empty() { !ports } else { self.icmp.iter().any(named) };
+        }
+        !ports && self.icmp.is_empty()
+    }
+}
+
+fn within(ranges: &[PortRange], port: u16) -> bool {
+    ranges.is_empty() || ranges.iter().any(|range| range.start() <= port && port <= range.end())
+}
+
+impl Addresses {
+    /// Set ids in one field: the address must be in all of them (hcn-api 5.6).
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Prefixes(prefixes) => {
+                prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
+            }
+            Self::Sets(sets) => {
+                sets.iter().all(|set| set.members.iter().any(|prefix| prefix.contains(address)))
+            }
+        }
+    }
+}
+
+/// Neighbour discovery (RFC 4861) and group membership (RFC 2710, RFC 3810) are to IPv6 what ARP is to IPv4: not for rules.
+#[must_use]
+pub const fn is_exempt(ip: &Ip) -> bool {
+    match &ip.transport {
+        Transport::Icmp(icmp) if ip.protocol == protocol::ICMP6 && ip.fragment.is_none() => {
+            matches!(icmp.kind, 130..=136 | 143)
+        }
+        _ => false,
+    }
+}

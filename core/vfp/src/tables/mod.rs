@@ -1,0 +1,210 @@
+//! From the model to the entries of the maps, a change at a time.
+//!
+//! [`Tables`] keeps what the maps hold. Every call answers with ordered [`Write`]s that somebody else carries out; between
+//! any two of them a packet meets the policy of before or that of after, never a mixture (of one direction of one port).
+//!
+//! * [`rulesets`](self): ordered rules as bit vectors. A rule has a *position*; `dimension` turns the rules' conditions on one
+//!   thing (an address, a protocol and port) into prefixes that lead to *rows* of bits; `sequence` gives positions.
+//! * `port`: the record of a port; `balancers`: services and Maglev tables.
+//! * [`machine`]: reads the same entries as the programs in `bpf/` do.
+//!
+//! Never here: I/O, clocks, randomness. Numbers of ports, networks, rulesets, services and backends are never given twice.
+
+mod balancers;
+mod chunks;
+mod conditions;
+mod dimension;
+mod hash;
+mod journal;
+pub mod machine;
+mod maglev;
+mod numbers;
+mod owners;
+mod port;
+mod prefix;
+mod rows;
+mod ruleset;
+mod rulesets;
+mod runs;
+mod sequence;
+
+use std::collections::BTreeMap;
+
+use hns_abi::{Direction, Map};
+use hns_net::Guid;
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::model::{Balancer, Port, Rule};
+
+use balancers::Balancers;
+pub use chunks::Capacity;
+use journal::Journal;
+pub use journal::Write;
+use numbers::Numbers;
+use owners::Owners;
+use port::PortState;
+use rulesets::Rulesets;
+
+/// Most rules and tiers of one direction of a port.
+pub const RULES_MAX: usize = hns_abi::RULES_MAX;
+
+/// Why a change could not be made; the tables are then as before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TablesError {
+    #[error(
+        "endpoint {endpoint} has {rules} rules for one direction ({direction:?}); a port takes {RULES_MAX}"
+    )]
+    TooManyRules { endpoint: Guid, direction: Direction, rules: usize },
+    #[error("no room in map {} for {object}", map.name())]
+    NoRoom { map: Map, object: Guid },
+}
+
+/// What should be in the hashes and LPM tries: (map, key) to value. The counters of `rules` and the times of `meters` are
+/// those of a new entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entries(pub BTreeMap<(Map, Vec<u8>), Vec<u8>>);
+
+impl Entries {
+    fn add(
+        &mut self,
+        map: Map,
+        key: &(impl IntoBytes + Immutable + ?Sized),
+        value: &(impl IntoBytes + Immutable),
+    ) {
+        self.0.insert((map, key.as_bytes().to_vec()), value.as_bytes().to_vec());
+    }
+}
+
+/// How many elements of the arrays are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub directory: usize,
+    pub chunks: usize,
+    pub choices: usize,
+}
+
+/// What the maps of policy hold.
+#[derive(Debug)]
+pub struct Tables {
+    ids: u32,
+    networks: Numbers,
+    ports: BTreeMap<u32, PortState>,
+    addresses: Owners<u32, u32>,
+    stations: Owners<u32, u32>,
+    rulesets: Rulesets,
+    balancers: Balancers,
+    /// Records of ports of an earlier run, until they are set again.
+    earlier: BTreeMap<u32, hns_abi::Port>,
+}
+
+impl Tables {
+    /// For empty maps; the first port gets this number.
+    #[must_use]
+    pub fn new(first_port_id: u32) -> Self {
+        Self::with_capacity(first_port_id, Capacity::default())
+    }
+
+    /// For empty maps of another size.
+    #[must_use]
+    pub fn with_capacity(first_port_id: u32, capacity: Capacity) -> Self {
+        Self {
+            ids: first_port_id.max(1),
+            networks: Numbers::default(),
+            ports: BTreeMap::new(),
+            addresses: Owners::new(Map::Addresses),
+            stations: Owners::new(Map::Stations),
+            rulesets: Rulesets::new(capacity),
+            balancers: Balancers::new(capacity),
+            earlier: BTreeMap::new(),
+        }
+    }
+
+    /// For empty maps of policy beside flows that live on. `ports`: what an earlier run left in `ports`. A port that is set
+    /// again under the same link and MAC keeps its number and goes on with the next generation; new ones get higher numbers.
+    #[must_use]
+    pub fn resume(ports: &BTreeMap<u32, hns_abi::Port>) -> Self {
+        let highest = ports.values().map(|port| port.id).max().unwrap_or(0);
+        Self { earlier: ports.clone(), ..Self::new(highest.saturating_add(1)) }
+    }
+
+    /// Makes the maps say what `port` asks, from whatever they said of the port of this link. `now_ns`: `CLOCK_MONOTONIC`.
+    pub fn set_port(&mut self, ifindex: u32, port: &Port, now_ns: u64) -> Result<Vec<Write>, TablesError> {
+        let mut journal = Journal::default();
+        self.put_port(ifindex, port, now_ns, &mut journal)?;
+        self.rulesets.settle();
+        Ok(journal.writes)
+    }
+
+    pub fn remove_port(&mut self, ifindex: u32) -> Vec<Write> {
+        let mut journal = Journal::default();
+        self.drop_port(ifindex, &mut journal);
+        self.rulesets.settle();
+        journal.writes
+    }
+
+    /// Makes the maps say what `balancer` asks. Of two balancers with the same frontend and mapping the later one is heard.
+    pub fn set_balancer(&mut self, balancer: &Balancer) -> Result<Vec<Write>, TablesError> {
+        let mut journal = Journal::default();
+        self.put_balancer(balancer, &mut journal)?;
+        Ok(journal.writes)
+    }
+
+    pub fn remove_balancer(&mut self, balancer: Guid) -> Vec<Write> {
+        let mut journal = Journal::default();
+        self.drop_balancer(balancer, &mut journal);
+        journal.writes
+    }
+
+    /// The balancer of the service with this number, which flows name.
+    #[must_use]
+    pub fn balancer_of(&self, service: u32) -> Option<Guid> {
+        self.balancers.service_of(service)
+    }
+
+    /// The rule that drops and flows name by its place.
+    #[must_use]
+    pub fn rule_at(&self, ruleset: u32, position: u32) -> Option<&Rule> {
+        self.rulesets.rule_at(ruleset, position)
+    }
+
+    /// The rules of a ruleset in their order, with their positions.
+    pub fn rules(&self, ruleset: u32) -> impl Iterator<Item = (u32, &Rule)> {
+        self.rulesets.rules(ruleset)
+    }
+
+    /// The endpoint of the port with this number.
+    #[must_use]
+    pub fn port_of(&self, id: u32) -> Option<Guid> {
+        self.ports.values().find(|port| port.record.id == id).map(|port| port.endpoint)
+    }
+
+    /// The record of the port of this link.
+    #[must_use]
+    pub fn record(&self, ifindex: u32) -> Option<&hns_abi::Port> {
+        self.ports.get(&ifindex).map(|port| &port.record)
+    }
+
+    /// How much of the arrays is taken.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            directory: self.rulesets.directory_in_use(),
+            chunks: self.rulesets.chunks_in_use(),
+            choices: self.balancers.choices_in_use(),
+        }
+    }
+
+    /// All entries that the hashes and tries should have now.
+    #[must_use]
+    pub fn everything(&self) -> BTreeMap<(Map, Vec<u8>), Vec<u8>> {
+        let mut all = Entries::default();
+        self.addresses.entries(&mut all);
+        self.stations.entries(&mut all);
+        self.rulesets.entries(&mut all);
+        self.balancers.entries(&mut all);
+        for (ifindex, port) in &self.ports {
+            port.entries(*ifindex, &mut all);
+        }
+        all.0
+    }
+}

@@ -1,0 +1,346 @@
+//! The record of a port, its addresses, its MAC, its meters.
+
+use std::net::IpAddr;
+
+use hns_abi::{Addr, AddressKey, Direction, Map, Meter, MeterKey, PORT_OWN_ADDRESSES, StationKey};
+use hns_net::Guid;
+
+use crate::model::{OutboundNat, Port, Proxy, Rate, SdnRoute, Verdict};
+
+use super::journal::Journal;
+use super::rulesets::Plan;
+use super::{Entries, RULES_MAX, Tables, TablesError};
+
+/// For so long a port that gets its first rules takes over the TCP connections it finds.
+const ADOPTION: u64 = 300_000_000_000;
+
+/// What is kept of a port that was set.
+#[derive(Debug)]
+pub(super) struct PortState {
+    pub endpoint: Guid,
+    pub network: Guid,
+    pub record: hns_abi::Port,
+    /// Its flags without those that load balancers bring.
+    bare: u32,
+    addresses: Vec<Addr>,
+    meters: [Option<Rate>; 2],
+    translations: Translations,
+}
+
+/// What is not in the record but decides about flows.
+#[derive(Debug, PartialEq, Eq)]
+struct Translations {
+    proxies: Vec<Proxy>,
+    outbound_nat: Vec<OutboundNat>,
+    routes: Vec<SdnRoute>,
+}
+
+impl Translations {
+    fn of(port: &Port) -> Self {
+        Self {
+            proxies: port.proxies.clone(),
+            outbound_nat: port.outbound_nat.clone(),
+            routes: port.routes.clone(),
+        }
+    }
+}
+
+impl PortState {
+    pub fn entries(&self, ifindex: u32, all: &mut Entries) {
+        all.add(Map::Ports, &ifindex, &self.record);
+        for (direction, rate) in self.meters.iter().enumerate() {
+            if let Some(rate) = rate {
+                all.add(Map::Meters, &meter_key(self.record.id, direction), &meter(*rate));
+            }
+        }
+    }
+}
+
+impl Tables {
+    pub(super) fn put_port(
+        &mut self,
+        ifindex: u32,
+        port: &Port,
+        now: u64,
+        journal: &mut Journal,
+    ) -> Result<(), TablesError> {
+        refuse_too_many(port)?;
+        let current = self.ports.get(&ifindex).map_or([0; 2], |old| old.record.ruleset);
+        let plans = self.plan_rules(ifindex, port, journal)?;
+        let ruleset = [plans[0].ruleset(), plans[1].ruleset()];
+        let changes = plans.iter().any(|plan| matches!(plan, Plan::Change { .. }));
+        let rests: Vec<_> =
+            plans.into_iter().filter_map(|plan| self.rulesets.carry_out(plan, journal)).collect();
+        self.put_record(ifindex, port, ruleset, changes, now, journal);
+        for rest in rests {
+            self.rulesets.clean(rest, journal);
+        }
+        for (old, new) in current.into_iter().zip(ruleset) {
+            if old != new {
+                self.rulesets.give_back(old, journal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the ports of a network whether it has services.
+    pub(super) fn mark_ports(&mut self, network: Guid, journal: &mut Journal) {
+        let serve = self.balancers.serve(network);
+        for (ifindex, state) in self.ports.iter_mut().filter(|(_, state)| state.network == network) {
+            let flags = state.bare | if serve { BALANCED } else { 0 };
+            if flags != state.record.flags {
+                state.record.flags = flags;
+                journal.put(Map::Ports, ifindex, &state.record);
+            }
+        }
+    }
+
+    /// Everything that can fail: after it the maps have room for the rules.
+    fn plan_rules<'a>(
+        &mut self,
+        ifindex: u32,
+        port: &'a Port,
+        journal: &mut Journal,
+    ) -> Result<Vec<Plan<'a>>, TablesError> {
+        let old = self.ports.get(&ifindex).map(|old| old.record);
+        let current = old.map_or([0; 2], |old| old.ruleset);
+        let mut plans = Vec::new();
+        let mut full = None;
+        for direction in [Direction::In, Direction::Out] {
+            let at = direction.index();
+            // The fallback stands in the port's record: it changes together with the number of the ruleset only.
+            let in_place = old.is_some_and(|old| old.fallback[at] == fallback(port, direction));
+            match self.rulesets.plan(current[at], &port.acl[at], in_place, journal) {
+                Ok(plan) => plans.push(plan),
+                Err(map) => full = full.or(Some(map)),
+            }
+            if full.is_some() {
+                break;
+            }
+        }
+        let outcome = full.map_or_else(|| self.rulesets.secure(&mut plans, journal), Err);
+        match outcome {
+            Ok(()) => Ok(plans),
+            Err(map) => {
+                self.rulesets.abandon(plans, current);
+                Err(TablesError::NoRoom { map, object: port.endpoint })
+            }
+        }
+    }
+
+    /// The record, and beside it names and meters. `changes`: the rules did, under the same number.
+    fn put_record(
+        &mut self,
+        ifindex: u32,
+        port: &Port,
+        ruleset: [u32; 2],
+        changes: bool,
+        now: u64,
+        journal: &mut Journal,
+    ) {
+        let network = self.networks.take(port.network);
+        let earlier = self.earlier.remove(&ifindex).filter(|record| record.mac == port.mac.octets());
+        let old = self.ports.remove(&ifindex);
+        let before = old.as_ref().map(|old| old.record).or(earlier);
+        let addresses = distinct(&port.addresses);
+        let translations = Translations::of(port);
+        let bare = flags(port, addresses.len());
+        let flags = bare | if self.balancers.serve(port.network) { BALANCED } else { 0 };
+
+        let mut record = hns_abi::Port {
+            id: before.map_or_else(|| self.next_port(), |before| before.id),
+            network,
+            generation: before.map_or(1, |before| before.generation),
+            flags,
+            ruleset,
+            fallback: [Direction::In, Direction::Out].map(|direction| fallback(port, direction)),
+            mac: port.mac.octets(),
+            adopt_until: 0,
+            own: std::array::from_fn(|place| addresses.get(place).copied().unwrap_or(Addr::NONE)),
+        };
+        record.adopt_until = adopt_until(before.as_ref(), &record, now);
+        let changed = changes
+            || old.as_ref().map_or(before.is_some(), |old| {
+                deciding(&old.record) != deciding(&record) || old.translations != translations
+            });
+        if changed {
+            record.generation = record.generation.wrapping_add(1);
+        }
+
+        let meters = old.as_ref().map_or([None; 2], |old| old.meters);
+        put_meters(record.id, meters, port.meters, journal);
+        if old.as_ref().is_none_or(|old| old.record != record) {
+            journal.put(Map::Ports, &ifindex, &record);
+        }
+        for addr in &addresses {
+            self.addresses.claim(&AddressKey { network, addr: *addr }, ifindex, ifindex, journal);
+        }
+        self.stations.claim(&station_of(&record), ifindex, ifindex, journal);
+        if let Some(old) = &old {
+            self.give_up_names(ifindex, old, &record, &addresses, journal);
+            self.networks.give_back(old.network);
+        }
+        delete_meters(record.id, meters, port.meters, journal);
+        let (endpoint, network) = (port.endpoint, port.network);
+        let state =
+            PortState { endpoint, network, record, bare, addresses, meters: port.meters, translations };
+        self.ports.insert(ifindex, state);
+    }
+
+    pub(super) fn drop_port(&mut self, ifindex: u32, journal: &mut Journal) {
+        self.earlier.remove(&ifindex);
+        let Some(old) = self.ports.remove(&ifindex) else { return };
+        for addr in &old.addresses {
+            self.addresses.give_up(
+                &AddressKey { network: old.record.network, addr: *addr },
+                &ifindex,
+                journal,
+            );
+        }
+        self.stations.give_up(&station_of(&old.record), &ifindex, journal);
+        journal.delete(Map::Ports, &ifindex);
+        delete_meters(old.record.id, old.meters, [None; 2], journal);
+        self.networks.give_back(old.network);
+        for ruleset in old.record.ruleset {
+            self.rulesets.give_back(ruleset, journal);
+        }
+    }
+
+    /// Of the names that `old` had those that it has no longer.
+    fn give_up_names(
+        &mut self,
+        ifindex: u32,
+        old: &PortState,
+        record: &hns_abi::Port,
+        addresses: &[Addr],
+        journal: &mut Journal,
+    ) {
+        let network = old.record.network;
+        for addr in &old.addresses {
+            if network != record.network || !addresses.contains(addr) {
+                self.addresses.give_up(&AddressKey { network, addr: *addr }, &ifindex, journal);
+            }
+        }
+        if station_of(&old.record) != station_of(record) {
+            self.stations.give_up(&station_of(&old.record), &ifindex, journal);
+        }
+    }
+
+    fn next_port(&mut self) -> u32 {
+        let id = self.ids;
+        self.ids += 1;
+        id
+    }
+}
+
+fn refuse_too_many(port: &Port) -> Result<(), TablesError> {
+    for direction in [Direction::In, Direction::Out] {
+        let acl = &port.acl[direction.index()];
+        let tiers: usize = acl.tiers.iter().map(|tier| tier.rules.len() + 1).sum();
+        let rules = acl.rules.len() + tiers;
+        if rules > RULES_MAX {
+            return Err(TablesError::TooManyRules { endpoint: port.endpoint, direction, rules });
+        }
+    }
+    Ok(())
+}
+
+/// A port that gets its first rules opens a span in which connections from before them are taken over. Translations need
+/// none: what is in the midst of a connection passes open rules untranslated, as before.
+fn adopt_until(before: Option<&hns_abi::Port>, after: &hns_abi::Port, now: u64) -> u64 {
+    let Some(before) = before else { return 0 };
+    let filters =
+        |record: &hns_abi::Port| record.ruleset != [0; 2] || record.fallback.contains(&hns_abi::ACTION_BLOCK);
+    if filters(after) && !filters(before) { now.saturating_add(ADOPTION) } else { before.adopt_until }
+}
+
+fn distinct(addresses: &[IpAddr]) -> Vec<Addr> {
+    let mut distinct = Vec::with_capacity(addresses.len());
+    for addr in addresses.iter().map(|address| Addr::from(*address)) {
+        if !distinct.contains(&addr) {
+            distinct.push(addr);
+        }
+    }
+    distinct
+}
+
+/// What load balancers bring to a port.
+const BALANCED: u32 = hns_abi::PORT_BALANCED | hns_abi::PORT_STATEFUL | hns_abi::PORT_TRANSLATES;
+
+/// Load balancers aside.
+fn flags(port: &Port, addresses: usize) -> u32 {
+    let translates = !port.proxies.is_empty() || !port.outbound_nat.is_empty();
+    let filters = port.acl.iter().any(|acl| !acl.is_empty() || acl.fallback == Verdict::Block);
+    let metered = |direction: Direction| port.meters[direction.index()].is_some();
+    [
+        (port.blocked, hns_abi::PORT_BLOCKED),
+        (port.guards.spoofing, hns_abi::PORT_GUARD_SPOOF),
+        (port.guards.router_advertisements, hns_abi::PORT_GUARD_RA),
+        (port.guards.dhcp_servers, hns_abi::PORT_GUARD_DHCP),
+        (filters || translates, hns_abi::PORT_STATEFUL),
+        (translates, hns_abi::PORT_TRANSLATES),
+        (port.quiet, hns_abi::PORT_QUIET),
+        (port.plain_redirect, hns_abi::PORT_PLAIN_REDIRECT),
+        (metered(Direction::In), hns_abi::PORT_METER_IN),
+        (metered(Direction::Out), hns_abi::PORT_METER_OUT),
+        (addresses > PORT_OWN_ADDRESSES, hns_abi::PORT_MORE_ADDRESSES),
+        (!port.proxies.is_empty(), hns_abi::PORT_PROXIED),
+        (!port.routes.is_empty(), hns_abi::PORT_ROUTED),
+        (!port.outbound_nat.is_empty(), hns_abi::PORT_NATTED),
+    ]
+    .into_iter()
+    .filter_map(|(set, flag)| set.then_some(flag))
+    .fold(0, |flags, flag| flags | flag)
+}
+
+fn fallback(port: &Port, direction: Direction) -> u8 {
+    match port.acl[direction.index()].fallback {
+        Verdict::Block => hns_abi::ACTION_BLOCK,
+        Verdict::Allow => hns_abi::ACTION_ALLOW,
+    }
+}
+
+/// A record without what says nothing about whether and how a connection may go on.
+fn deciding(record: &hns_abi::Port) -> hns_abi::Port {
+    let aside = BALANCED
+        | hns_abi::PORT_QUIET
+        | hns_abi::PORT_PLAIN_REDIRECT
+        | hns_abi::PORT_METER_IN
+        | hns_abi::PORT_METER_OUT;
+    hns_abi::Port { generation: 0, adopt_until: 0, flags: record.flags & !aside, ..*record }
+}
+
+fn station_of(record: &hns_abi::Port) -> StationKey {
+    StationKey { network: record.network, mac: record.mac, zero: 0 }
+}
+
+fn put_meters(port: u32, old: [Option<Rate>; 2], new: [Option<Rate>; 2], journal: &mut Journal) {
+    for direction in 0..2 {
+        if let Some(rate) = new[direction].filter(|_| new[direction] != old[direction]) {
+            journal.put(Map::Meters, &meter_key(port, direction), &meter(rate));
+        }
+    }
+}
+
+fn delete_meters(port: u32, old: [Option<Rate>; 2], new: [Option<Rate>; 2], journal: &mut Journal) {
+    for direction in 0..2 {
+        if old[direction].is_some() && new[direction].is_none() {
+            journal.delete(Map::Meters, &meter_key(port, direction));
+        }
+    }
+}
+
+fn meter_key(port: u32, direction: usize) -> MeterKey {
+    MeterKey { port, direction: u32::from(direction == Direction::Out.index()) }
+}
+
+/// A full bucket.
+fn meter(rate: Rate) -> Meter {
+    let speed = u128::from(rate.bytes_per_second.max(1));
+    let burst = u128::from(rate.burst_bytes) * 1_000_000_000 / speed;
+    Meter {
+        arrival: 0,
+        picoseconds_per_byte: u64::try_from(1_000_000_000_000 / speed).unwrap_or(u64::MAX),
+        burst: u64::try_from(burst).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,128 @@
+//! What a container may claim to be.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be built fails the test")]
+
+mod bed;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bed::{A, B, Bed, GUEST, HOST, ip, mac};
+use hns_abi::Reason;
+use hns_vfp::generate::{Content, Datagram, Link, arp, ethernet};
+use hns_vfp::interpreter::Verdict;
+use hns_vfp::layers::security::link_local;
+use hns_vfp::model::Guards;
+
+const LINK: Link = Link { destination: mac(99), source: mac(1) };
+
+fn udp(source: IpAddr, destination: IpAddr, ports: (u16, u16)) -> Vec<u8> {
+    let content = Content::Udp { source: ports.0, destination: ports.1, bytes: 4 };
+    Datagram::new(source, destination, content).frame(LINK)
+}
+
+fn nd(source: IpAddr, kind: u8, target: Option<Ipv6Addr>, option: Option<(u8, [u8; 6])>) -> Vec<u8> {
+    let mut rest = vec![0; 4];
+    rest.extend(target.iter().flat_map(std::net::Ipv6Addr::octets));
+    if let Some((kind, mac)) = option {
+        rest.extend([kind, 1]);
+        rest.extend(mac);
+    }
+    Datagram::new(source, ip("ff02::1"), Content::Icmp { kind, code: 0, rest }).frame(LINK)
+}
+
+fn refused(frame: &[u8]) -> Option<Reason> {
+    Bed::open().switch.out(A, frame, 0).reason()
+}
+
+fn refused_unguarded(frame: &[u8]) -> Option<Reason> {
+    let mut bed = Bed::open();
+    bed.change(A, |port| port.guards = Guards::NONE);
+    bed.switch.out(A, frame, 0).reason()
+}
+
+#[test]
+fn lies_about_itself_are_dropped_by_name_and_pass_when_the_guard_is_off() {
+    let own6 = "fd00::1".parse().unwrap();
+    let other6 = "fd00::2".parse().unwrap();
+    let mut foreign_mac = udp(ip("10.0.0.1"), HOST, (1000, 53));
+    foreign_mac[11] = 77;
+    let lies = [
+        (foreign_mac, Reason::SpoofedMac),
+        (udp(ip("10.0.0.2"), HOST, (1000, 53)), Reason::SpoofedIp),
+        (udp(ip("fd00::2"), ip("2001:db8::1"), (1000, 53)), Reason::SpoofedIp),
+        (udp(link_local(mac(2)).into(), ip("fe80::1"), (1000, 53)), Reason::SpoofedIp),
+        (udp(ip("0.0.0.0"), ip("255.255.255.255"), (68, 53)), Reason::SpoofedIp),
+        (udp(ip("::"), ip("ff02::1"), (546, 547)), Reason::SpoofedIp),
+        (arp(LINK, 1, mac(2), Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)), Reason::SpoofedArp),
+        (arp(LINK, 2, mac(1), Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3)), Reason::SpoofedArp),
+        (nd(own6, 135, Some(other6), Some((1, mac(2).octets()))), Reason::SpoofedNd),
+        (nd(own6, 136, Some(other6), Some((2, mac(1).octets()))), Reason::SpoofedNd),
+        (nd(own6, 136, Some("fd00::1".parse().unwrap()), Some((2, mac(2).octets()))), Reason::SpoofedNd),
+        (nd(own6, 133, None, Some((1, mac(2).octets()))), Reason::SpoofedNd),
+        (nd(own6, 134, None, None), Reason::RogueRa),
+        (nd(own6, 137, Some(other6), None), Reason::RogueRa),
+        (udp(ip("10.0.0.1"), ip("10.0.0.2"), (67, 68)), Reason::RogueDhcp),
+        (udp(own6, other6.into(), (547, 546)), Reason::RogueDhcp),
+        (ethernet(LINK, 0x8100, &[0; 46]), Reason::Ethertype),
+        (ethernet(LINK, 0x88cc, &[0; 46]), Reason::Ethertype),
+        (ethernet(LINK, 0x0026, &[0x42; 46]), Reason::Ethertype),
+    ];
+    for (frame, reason) in lies {
+        assert_eq!(refused(&frame), Some(reason), "{frame:02x?}");
+        assert_eq!(refused_unguarded(&frame), None, "{reason}");
+    }
+}
+
+#[test]
+fn honest_claims_pass() {
+    let own6: IpAddr = ip("fd00::1");
+    let own6_raw: Ipv6Addr = "fd00::1".parse().unwrap();
+    let honest = [
+        udp(ip("10.0.0.1"), HOST, (1000, 53)),
+        udp(ip("0.0.0.0"), ip("255.255.255.255"), (68, 67)),
+        udp(link_local(mac(1)).into(), ip("ff02::1:2"), (546, 547)),
+        arp(LINK, 1, mac(1), Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)),
+        arp(LINK, 1, mac(1), Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(10, 0, 0, 1)),
+        nd(ip("::"), 135, Some(own6_raw), None),
+        nd(ip("::"), 143, None, None),
+        nd(own6, 135, Some("fd00::2".parse().unwrap()), Some((1, mac(1).octets()))),
+        nd(own6, 136, Some(own6_raw), Some((2, mac(1).octets()))),
+        nd(own6, 136, Some(link_local(mac(1))), Some((2, mac(1).octets()))),
+        nd(own6, 133, None, Some((1, mac(1).octets()))),
+    ];
+    for frame in honest {
+        assert_eq!(refused(&frame), None, "{frame:02x?}");
+    }
+}
+
+#[test]
+fn a_blocked_port_lets_nothing_through_either_way() {
+    let mut bed = Bed::open();
+    bed.change(B, |port| port.blocked = true);
+    let frame = bed.tcp(A, B, (1000, 80), 2);
+    assert_eq!(bed.switch.out(A, &frame, 0).reason(), Some(Reason::Blocked));
+    let frame = bed.tcp(B, A, (1000, 80), 2);
+    assert_eq!(bed.switch.out(B, &frame, 0).reason(), Some(Reason::Blocked));
+    assert_eq!(bed.switch.inward(B, &frame, 0).reason(), Some(Reason::Blocked));
+}
+
+#[test]
+fn a_port_without_a_record_lets_nothing_through() {
+    let mut bed = Bed::open();
+    let frame = bed.tcp(A, B, (1000, 80), 2);
+    assert_eq!(bed.switch.out(GUEST + 50, &frame, 0).reason(), Some(Reason::UnknownPort));
+    assert_eq!(bed.switch.inward(GUEST + 50, &frame, 0).reason(), Some(Reason::UnknownPort));
+}
+
+#[test]
+fn packets_go_straight_to_a_port_of_the_same_network_only() {
+    let mut bed = Bed::open();
+    let to_b = bed.tcp(A, B, (1000, 80), 2);
+    assert_eq!(bed.switch.out(A, &to_b, 0).verdict, Verdict::Redirect { ifindex: B, peer: true });
+    let to_guest = bed.tcp(A, GUEST, (1000, 80), 2);
+    assert_eq!(bed.switch.out(A, &to_guest, 0).verdict, Verdict::Pass, "another network's port");
+    bed.change(B, |port| port.plain_redirect = true);
+    assert_eq!(bed.switch.out(A, &to_b, 0).verdict, Verdict::Redirect { ifindex: B, peer: false });
+    bed.change(B, |port| port.quiet = true);
+    assert_eq!(bed.switch.out(A, &to_b, 0).verdict, Verdict::Pass);
+}

@@ -1,0 +1,373 @@
+//! The tables against the meaning of rules, at random, and after every single write of every change.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be built fails the test")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use hns_abi::{Direction, Map};
+use hns_net::{Cidr, Guid, Mac, PortRange};
+use hns_vfp::layers::acl::Facts;
+use hns_vfp::model::{
+    Acl, Action, Addresses, Guards, IcmpType, Match, Origin, Port, Rule, Set, Tier, Verdict, both,
+};
+use hns_vfp::tables::machine::{Found, Maps};
+use hns_vfp::tables::{Tables, Write};
+use proptest::prelude::*;
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        4 => (0..4_u8, 0..8_u8).prop_map(|(c, d)| IpAddr::V4(Ipv4Addr::new(10, 0, c, d))),
+        1 => any::<u32>().prop_map(|bits| IpAddr::V4(bits.into())),
+        2 => (0..2_u16, 0..4_u16).prop_map(|(g, h)| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, g, h))),
+        1 => (0..4_u16).prop_map(|h| IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, h))),
+    ]
+}
+
+fn block() -> impl Strategy<Value = Cidr> {
+    (address(), any::<u8>()).prop_map(|(address, length)| {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let length = match length % 8 {
+            0 => 0,
+            1 => bits - 8,
+            2 => bits - 2,
+            3 => bits / 2,
+            4 => length % (bits + 1),
+            _ => bits,
+        };
+        Cidr::new(address, length).unwrap()
+    })
+}
+
+/// Sets are shared between rules, as HNS does.
+fn sets() -> impl Strategy<Value = Vec<Arc<Set>>> {
+    let set = prop::collection::vec(block(), 0..6);
+    prop::collection::vec(set, 3).prop_map(|all| {
+        let name = |(number, members)| Arc::new(Set { id: format!("set-{number}"), members });
+        all.into_iter().enumerate().map(name).collect()
+    })
+}
+
+fn addresses(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Addresses> {
+    let some = prop::sample::subsequence(sets, 0..=2).prop_map(Addresses::Sets);
+    prop_oneof![
+        2 => Just(Addresses::Any),
+        3 => prop::collection::vec(block(), 0..4).prop_map(Addresses::Prefixes),
+        1 => some,
+    ]
+}
+
+fn ports() -> impl Strategy<Value = Vec<PortRange>> {
+    let range = prop_oneof![
+        (1..6_u16, 0..4_u16).prop_map(|(start, more)| PortRange::new(start, start + more).unwrap()),
+        (1..=u16::MAX, any::<u16>()).prop_map(|(a, b)| PortRange::new(a.min(b).max(1), a.max(b)).unwrap()),
+    ];
+    prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(range, 1..3)]
+}
+
+fn matches(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Match> {
+    let protocols = prop::collection::vec(prop::sample::select(vec![1_u8, 6, 17, 47, 58, 132]), 0..3);
+    let kind = (0..3_u8, prop::option::of(0..2_u8)).prop_map(|(kind, code)| IcmpType { kind, code });
+    let icmp = prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(kind, 1..3)];
+    (protocols, addresses(sets.clone()), addresses(sets), ports(), ports(), icmp).prop_map(
+        |(protocols, local, remote, local_ports, remote_ports, icmp)| Match {
+            protocols,
+            local,
+            remote,
+            local_ports,
+            remote_ports,
+            icmp,
+        },
+    )
+}
+
+fn rules(sets: Vec<Arc<Set>>, most: usize) -> impl Strategy<Value = Vec<Rule>> {
+    let action = prop::sample::select(vec![Action::Allow, Action::Block, Action::Pass]);
+    let rule = (matches(sets), action, any::<u16>()).prop_map(|(matches, action, priority)| Rule {
+        id: format!("rule-{priority}"),
+        origin: Origin::Endpoint,
+        priority,
+        action,
+        matches,
+    });
+    prop::collection::vec(rule, 0..most)
+}
+
+fn acl(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Acl> {
+    let tiers = prop::collection::vec(rules(sets.clone(), 4), 0..3);
+    (tiers, rules(sets, 14), any::<bool>()).prop_map(|(tiers, rules, open)| Acl {
+        tiers: (0..)
+            .zip(tiers)
+            .map(|(order, rules)| Tier { name: format!("tier-{order}"), order, rules })
+            .collect(),
+        rules,
+        fallback: if open { Verdict::Allow } else { Verdict::Block },
+    })
+}
+
+fn facts() -> impl Strategy<Value = Facts> {
+    let protocol = prop::sample::select(vec![1_u8, 6, 17, 47, 58, 132, 2]);
+    let port = prop_oneof![1..8_u16, any::<u16>()];
+    (protocol, address(), address(), (port.clone(), port), (0..4_u8, 0..3_u8)).prop_map(
+        |(protocol, local, remote, (local_port, remote_port), icmp)| {
+            let ported = matches!(protocol, 6 | 17 | 132);
+            let icmp = if matches!(protocol, 1 | 58) { icmp } else { (0, 0) };
+            let (local_port, remote_port) = if ported { (local_port, remote_port) } else { (0, 0) };
+            Facts { protocol, local, remote, local_port, remote_port, icmp }
+        },
+    )
+}
+
+/// What a change does to the lists of rules of one port.
+#[derive(Debug, Clone)]
+enum Step {
+    Replace(usize, Rule),
+    Insert(usize, Rule),
+    Remove(usize),
+    Swap(usize, usize),
+    Whole(Acl),
+    /// The port takes over the rules of another.
+    Like(u32),
+    Fallback,
+    RemovePort,
+}
+
+fn step(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Step> {
+    let one = || rules(sets.clone(), 2).prop_filter_map("none", |rules| rules.into_iter().next());
+    prop_oneof![
+        4 => (0..20_usize, one()).prop_map(|(at, rule)| Step::Replace(at, rule)),
+        3 => (0..20_usize, one()).prop_map(|(at, rule)| Step::Insert(at, rule)),
+        3 => (0..20_usize).prop_map(Step::Remove),
+        1 => (0..20_usize, 0..20_usize).prop_map(|(a, b)| Step::Swap(a, b)),
+        2 => acl(sets.clone()).prop_map(Step::Whole),
+        2 => (1..4_u32).prop_map(Step::Like),
+        1 => Just(Step::Fallback),
+        1 => Just(Step::RemovePort),
+    ]
+}
+
+fn port(number: u32) -> Port {
+    Port {
+        endpoint: Guid::from_bytes([u8::try_from(number).unwrap(); 16]),
+        network: Guid::from_bytes([7; 16]),
+        mac: Mac::from_u64(0x0200_0000_0000 + u64::from(number)),
+        addresses: vec![IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(number).unwrap()))],
+        guards: Guards::ALL,
+        blocked: false,
+        quiet: false,
+        plain_redirect: false,
+        acl: both(Acl::open(), Acl::open()),
+        proxies: Vec::new(),
+        outbound_nat: Vec::new(),
+        routes: Vec::new(),
+        meters: [None; 2],
+    }
+}
+
+/// Ports, tables and maps side by side.
+struct Bench {
+    ports: BTreeMap<u32, Port>,
+    tables: Tables,
+    maps: Maps,
+    packets: Vec<Facts>,
+}
+
+impl Bench {
+    fn new(packets: Vec<Facts>) -> Self {
+        Self { ports: BTreeMap::new(), tables: Tables::new(1), maps: Maps::new(), packets }
+    }
+
+    fn set(&mut self, ifindex: u32, port: Port) {
+        let writes = self.tables.set_port(ifindex, &port, 0).unwrap();
+        let old = self.ports.insert(ifindex, port.clone());
+        self.carry_out(ifindex, &writes, old.as_ref(), Some(&port));
+    }
+
+    fn remove(&mut self, ifindex: u32) {
+        let writes = self.tables.remove_port(ifindex);
+        let old = self.ports.remove(&ifindex);
+        self.carry_out(ifindex, &writes, old.as_ref(), None);
+    }
+
+    /// Between the writes every decision is that of before or that of after, and from some write on that of after.
+    fn carry_out(&mut self, ifindex: u32, writes: &[Write], before: Option<&Port>, after: Option<&Port>) {
+        for write in writes {
+            self.maps.carry_out(write);
+            for direction in [Direction::In, Direction::Out] {
+                for facts in &self.packets {
+                    let found = self.maps.decide(ifindex, direction, facts).map(Found::action);
+                    let wanted =
+                        [before, after].map(|port| port.map(|port| decision(port, direction, facts)));
+                    assert!(
+                        wanted.contains(&found),
+                        "{found:?}, not of {wanted:?}, after {write:?} of {writes:#?}"
+                    );
+                }
+            }
+        }
+        self.check();
+        assert_eq!(self.maps.entries, self.tables.everything());
+        if let (Some(before), Some(after)) = (before, after)
+            && before == after
+        {
+            assert_eq!(writes, []);
+        }
+    }
+
+    fn check(&self) {
+        for (ifindex, port) in &self.ports {
+            for direction in [Direction::In, Direction::Out] {
+                for facts in &self.packets {
+                    self.check_one(*ifindex, port, direction, facts);
+                }
+            }
+        }
+    }
+
+    /// The same rule decides, not only with the same outcome.
+    fn check_one(&self, ifindex: u32, port: &Port, direction: Direction, facts: &Facts) {
+        let acl = &port.acl[direction.index()];
+        let wanted = acl.decide(facts);
+        let found = self.maps.decide(ifindex, direction, facts).unwrap();
+        assert_eq!(found.action(), decision(port, direction, facts), "{facts:?} {direction:?} {acl:#?}");
+        match found {
+            Found::Fallback { .. } => {}
+            Found::Rule { ruleset, position, .. } => {
+                let rule = self.tables.rule_at(ruleset, position).unwrap();
+                assert_eq!(Some(rule), acl.rule(wanted.cause), "{facts:?}");
+            }
+        }
+    }
+}
+
+fn decision(port: &Port, direction: Direction, facts: &Facts) -> u8 {
+    match port.acl[direction.index()].decide(facts).verdict {
+        Verdict::Block => hns_abi::ACTION_BLOCK,
+        Verdict::Allow => hns_abi::ACTION_ALLOW,
+    }
+}
+
+fn apply(bench: &mut Bench, ifindex: u32, direction: Direction, step: Step) {
+    let like = match &step {
+        Step::Like(other) => bench.ports.get(other).map(|port| port.acl.clone()),
+        _ => None,
+    };
+    let mut port = bench.ports.get(&ifindex).cloned().unwrap_or_else(|| port(ifindex));
+    let acl = &mut port.acl[direction.index()];
+    let count = acl.rules.len();
+    match step {
+        Step::Replace(at, rule) if count > 0 => acl.rules[at % count] = rule,
+        Step::Replace(at, rule) | Step::Insert(at, rule) => acl.rules.insert(at % (count + 1), rule),
+        Step::Remove(at) if count > 0 => drop(acl.rules.remove(at % count)),
+        Step::Swap(a, b) if count > 0 => acl.rules.swap(a % count, b % count),
+        Step::Whole(whole) => *acl = whole,
+        Step::Like(_) => port.acl = like.unwrap_or(port.acl),
+        Step::Fallback => {
+            acl.fallback = if acl.fallback == Verdict::Allow { Verdict::Block } else { Verdict::Allow };
+        }
+        Step::RemovePort => return bench.remove(ifindex),
+        Step::Remove(_) | Step::Swap(..) => {}
+    }
+    bench.set(ifindex, port);
+}
+
+/// Each change is for one of three ports and one direction.
+fn story() -> impl Strategy<Value = (Vec<(u32, bool, Step)>, Vec<Facts>)> {
+    sets().prop_flat_map(|sets| {
+        let steps = prop::collection::vec((1..4_u32, any::<bool>(), step(sets)), 1..12);
+        (steps, prop::collection::vec(facts(), 16))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tables_say_what_rules_mean((inward, outward) in sets().prop_flat_map(|s| (acl(s.clone()), acl(s))),
+                                  packets in prop::collection::vec(facts(), 200)) {
+        let mut bench = Bench::new(packets);
+        let writes = bench.tables.set_port(5, &Port { acl: both(inward.clone(), outward.clone()), ..port(5) }, 0).unwrap();
+        writes.iter().for_each(|write| bench.maps.carry_out(write));
+        bench.ports.insert(5, Port { acl: both(inward, outward), ..port(5) });
+        bench.check();
+    }
+
+    #[test]
+    fn every_write_leaves_before_or_after((steps, packets) in story()) {
+        let mut bench = Bench::new(packets);
+        for (ifindex, inward, step) in steps {
+            apply(&mut bench, ifindex, if inward { Direction::In } else { Direction::Out }, step);
+        }
+        for ifindex in 1..4 {
+            bench.remove(ifindex);
+        }
+        prop_assert_eq!(bench.tables.everything(), BTreeMap::new());
+        prop_assert_eq!(bench.tables.usage(), Tables::new(1).usage());
+    }
+}
+
+fn block_port(number: u16) -> Rule {
+    Rule {
+        id: format!("block-{number}"),
+        origin: Origin::Endpoint,
+        priority: 100,
+        action: Action::Block,
+        matches: Match {
+            protocols: vec![6],
+            local_ports: vec![PortRange::single(number).unwrap()],
+            ..Match::default()
+        },
+    }
+}
+
+fn ruled(number: u32, rules: Vec<Rule>) -> Port {
+    let acl = Acl { tiers: Vec::new(), rules, fallback: Verdict::Allow };
+    Port { acl: both(acl, Acl::open()), ..port(number) }
+}
+
+#[test]
+fn ports_with_equal_rules_share_one_ruleset_until_one_changes() {
+    let mut bench = Bench::new(Vec::new());
+    let rules: Vec<Rule> = (1..50).map(block_port).collect();
+    bench.set(1, ruled(1, rules.clone()));
+    bench.set(2, ruled(2, rules.clone()));
+    let of = |bench: &Bench, ifindex| bench.tables.record(ifindex).unwrap().ruleset[0];
+    let shared = of(&bench, 1);
+    assert_eq!(shared, of(&bench, 2));
+
+    let mut changed = rules.clone();
+    changed[20] = block_port(9000);
+    bench.set(2, ruled(2, changed.clone()));
+    assert_eq!(of(&bench, 1), shared);
+    assert_ne!(of(&bench, 2), shared);
+
+    bench.set(1, ruled(1, changed));
+    assert_eq!(of(&bench, 1), of(&bench, 2));
+    let keys: Vec<_> = bench.maps.entries.keys().filter(|(map, _)| *map == Map::Rulesets).collect();
+    assert_eq!(keys.len(), 1);
+}
+
+#[test]
+fn a_changed_rule_costs_a_few_writes_and_raises_the_generation() {
+    let mut bench = Bench::new(Vec::new());
+    let mut rules: Vec<Rule> = (1..2000).map(block_port).collect();
+    bench.set(1, ruled(1, rules.clone()));
+    let generation = bench.tables.record(1).unwrap().generation;
+    rules[1000] = block_port(9000);
+    let writes = bench.tables.set_port(1, &ruled(1, rules), 0).unwrap();
+    assert!(writes.len() < 20, "{} writes", writes.len());
+    assert_eq!(bench.tables.record(1).unwrap().generation, generation + 1);
+}
+
+#[test]
+fn labels_change_without_writes() {
+    let mut bench = Bench::new(Vec::new());
+    let mut rules = vec![block_port(80)];
+    bench.set(1, ruled(1, rules.clone()));
+    rules[0].id = "renamed".to_owned();
+    assert_eq!(bench.tables.set_port(1, &ruled(1, rules), 0).unwrap(), []);
+    let ruleset = bench.tables.record(1).unwrap().ruleset[0];
+    let ids: Vec<&str> = bench.tables.rules(ruleset).map(|(_, rule)| rule.id.as_str()).collect();
+    assert_eq!(ids, ["renamed"]);
+}

@@ -1,0 +1,194 @@
+//! The shared filter blocks: one for the ingress of all ports and one for their egress, with one program in each.
+//!
+//! A port joins both by one message that gives it a `clsact` qdisc. The filters belong to the blocks, so replacing the
+//! program of all ports is one message a direction. A block exists only while a qdisc refers to it, so the filters come after
+//! the first port.
+//!
+//! ```text
+//!   hnv… ─ clsact ─┬─ ingress ─► block 46701 ─► filter 1: port_out     from the container
+//!   hnv… ─ clsact ─┤
+//!   hnv… ─ clsact ─┴─ egress ──► block 46702 ─► filter 1: port_in      to the container
+//! ```
+//!
+//! Numbers are those of `linux/rtnetlink.h` and `linux/pkt_sched.h`; see tc-bpf(8), and tc(8) on blocks.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use hns_abi::Direction;
+use hns_net::IfName;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+
+use crate::DatapathError;
+use crate::netlink::{Attributes, Netlink, Request};
+
+/// The block at the ingress of all host ends: what containers send. (HNS on a telephone's keys is 467.)
+pub const BLOCK_OUT: u32 = 46701;
+/// The block at their egress: what containers receive.
+pub const BLOCK_IN: u32 = 46702;
+
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
+const RTM_GETQDISC: u16 = 38;
+const RTM_NEWTFILTER: u16 = 44;
+const RTM_GETTFILTER: u16 = 46;
+
+const IFLA_IFNAME: u16 = 3;
+const IFINFO_LEN: usize = 16;
+
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_INGRESS_BLOCK: u16 = 13;
+const TCA_EGRESS_BLOCK: u16 = 14;
+const TCA_BPF_FD: u16 = 6;
+const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_FLAGS: u16 = 8;
+const TCA_BPF_ID: u16 = 11;
+/// The program's return value is the action.
+const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
+
+const TC_H_CLSACT: u32 = 0xFFFF_FFF1;
+const CLSACT_HANDLE: u32 = 0xFFFF_0000;
+/// In the place of a link's number: the message is about a block.
+const MAGIC_BLOCK: u32 = 0xFFFF_FFFF;
+const TCMSG_LEN: usize = 20;
+
+/// Our filter in each of the blocks.
+const FILTER_HANDLE: u32 = 1;
+/// Priority 1 in the upper half, all protocols (ETH_P_ALL, in network order) in the lower.
+const FILTER_INFO: u32 = 1 << 16 | 0x0003_u16.to_be() as u32;
+
+const fn block(direction: Direction) -> u32 {
+    match direction {
+        Direction::In => BLOCK_IN,
+        Direction::Out => BLOCK_OUT,
+    }
+}
+
+/// `struct tcmsg`.
+fn tcmsg(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; TCMSG_LEN] {
+    let mut bytes = [0; TCMSG_LEN];
+    for (place, word) in bytes[4..].chunks_exact_mut(4).zip([ifindex, handle, parent, info]) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+fn word(message: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// The number of a link.
+pub(crate) fn index(netlink: &mut Netlink, name: &IfName) -> Result<Option<u32>, DatapathError> {
+    let request = Request::new("look up", format!("link {name}"), RTM_GETLINK, 0)
+        .raw(&[0; IFINFO_LEN])
+        .text(IFLA_IFNAME, name.as_str());
+    match netlink.ask(&request)? {
+        Ok(messages) => Ok(messages.first().and_then(|message| word(message, 4))),
+        Err(refusal) if refusal.errno == libc::ENODEV => Ok(None),
+        Err(refusal) => Err(request.refused(refusal)),
+    }
+}
+
+/// What hooks programs to a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Qdisc {
+    None,
+    Ours,
+    /// Another program's.
+    Foreign,
+}
+
+fn qdisc_of(message: &[u8]) -> Qdisc {
+    let attributes = Attributes::after(TCMSG_LEN, message);
+    if !matches!(attributes.text(TCA_KIND), Some("clsact" | "ingress")) {
+        return Qdisc::None;
+    }
+    let blocks = (attributes.ne32(TCA_INGRESS_BLOCK), attributes.ne32(TCA_EGRESS_BLOCK));
+    if blocks == (Some(BLOCK_OUT), Some(BLOCK_IN)) { Qdisc::Ours } else { Qdisc::Foreign }
+}
+
+/// Joins a link to both blocks, unless it is. What another program hooked to it goes: the host end of a port is ours.
+pub(crate) fn join(netlink: &mut Netlink, ifindex: u32, name: &IfName) -> Result<(), DatapathError> {
+    let object = || format!("link {name}");
+    let about = tcmsg(ifindex, 0, TC_H_CLSACT, 0);
+    let question = Request::new("look at the filters of", object(), RTM_GETQDISC, 0).raw(&about);
+    let found = match netlink.ask(&question)? {
+        Ok(messages) => messages.first().map_or(Qdisc::None, |message| qdisc_of(message)),
+        Err(refusal) if refusal.errno == libc::ENOENT => Qdisc::None,
+        Err(refusal) if refusal.errno == libc::ENODEV => {
+            return Err(DatapathError::NoSuchLink { name: name.clone() });
+        }
+        Err(refusal) => return Err(question.refused(refusal)),
+    };
+    match found {
+        Qdisc::Ours => return Ok(()),
+        Qdisc::None => {}
+        Qdisc::Foreign => {
+            let about = tcmsg(ifindex, CLSACT_HANDLE, TC_H_CLSACT, 0);
+            let request = Request::new("remove another program's filters from", object(), RTM_DELQDISC, 0);
+            netlink.execute(request.raw(&about), &[libc::ENOENT, libc::EINVAL])?;
+        }
+    }
+    let request = Request::new("join to our filters", object(), RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL)
+        .raw(&tcmsg(ifindex, CLSACT_HANDLE, TC_H_CLSACT, 0))
+        .text(TCA_KIND, "clsact")
+        .ne32(TCA_INGRESS_BLOCK, BLOCK_OUT)
+        .ne32(TCA_EGRESS_BLOCK, BLOCK_IN);
+    match netlink.execute(request, &[]) {
+        Err(error) if error.is_errno(libc::ENODEV) => Err(DatapathError::NoSuchLink { name: name.clone() }),
+        outcome => outcome,
+    }
+}
+
+/// The numbers of all links that are joined to both blocks.
+pub(crate) fn joined(netlink: &mut Netlink) -> Result<BTreeSet<u32>, DatapathError> {
+    let request = Request::dump("list", "the filters of all links", RTM_GETQDISC).raw(&tcmsg(0, 0, 0, 0));
+    match netlink.ask(&request)? {
+        Ok(messages) => Ok(messages
+            .iter()
+            .filter(|message| qdisc_of(message) == Qdisc::Ours)
+            .filter_map(|message| word(message, 4))
+            .collect()),
+        Err(refusal) => Err(request.refused(refusal)),
+    }
+}
+
+/// The number of the program that runs in a block.
+pub(crate) fn program(netlink: &mut Netlink, direction: Direction) -> Result<Option<u32>, DatapathError> {
+    let block = block(direction);
+    let request = Request::new("look at", format!("the filter of block {block}"), RTM_GETTFILTER, 0)
+        .raw(&tcmsg(MAGIC_BLOCK, FILTER_HANDLE, block, FILTER_INFO));
+    match netlink.ask(&request)? {
+        Ok(messages) => Ok(messages
+            .first()
+            .and_then(|message| Attributes::after(TCMSG_LEN, message).nest(TCA_OPTIONS)?.ne32(TCA_BPF_ID))),
+        // ENOENT: no filter; EINVAL: no block.
+        Err(refusal) if [libc::ENOENT, libc::EINVAL].contains(&refusal.errno) => Ok(None),
+        Err(refusal) => Err(request.refused(refusal)),
+    }
+}
+
+/// Puts a program into a block, in the place of the one there is; says whether there is such a block.
+pub(crate) fn install(
+    netlink: &mut Netlink,
+    direction: Direction,
+    name: &str,
+    program: BorrowedFd<'_>,
+) -> Result<bool, DatapathError> {
+    let block = block(direction);
+    let fd = program.as_raw_fd().unsigned_abs();
+    let object = format!("the filter of block {block}");
+    let request = Request::new("set", object, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE)
+        .raw(&tcmsg(MAGIC_BLOCK, FILTER_HANDLE, block, FILTER_INFO))
+        .text(TCA_KIND, "bpf")
+        .nest(TCA_OPTIONS, |options| {
+            options.ne32(TCA_BPF_FD, fd).text(TCA_BPF_NAME, name).ne32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT)
+        });
+    match netlink.ask(&request)? {
+        Ok(_) => Ok(true),
+        Err(refusal) if refusal.explanation.as_deref().is_some_and(|text| text.contains("lock")) => Ok(false),
+        Err(refusal) => Err(request.refused(refusal)),
+    }
+}

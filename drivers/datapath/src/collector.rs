@@ -1,0 +1,171 @@
+//! Throws away connections that are over. The programs make flows and look at them; only this removes them, but for what the
+//! kernel evicts from the maps of half-open ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use hns_abi::{DropKey, Flow, FlowKey, Map, Tuple};
+use hns_vfp::flow::{State, idle_timeout};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::bpf::Cursor;
+use crate::load::Loaded;
+use crate::read::{counted, state_of};
+use crate::{Collected, DatapathError, FlowState};
+
+/// How many entries of a map one call looks at.
+const FLOWS_MAX: usize = 65_536;
+/// Each takes a look at its flow, too.
+const BINDINGS_MAX: usize = 16_384;
+
+/// Where the walks stopped, and what they remember.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    cursors: BTreeMap<Map, Cursor>,
+    /// Bindings that had no flow at the last look. A program may have made one of the two only when we look, so it takes two
+    /// looks to be sure.
+    orphans: BTreeSet<Vec<u8>>,
+}
+
+impl Collector {
+    /// `is_ours`: whether there is a port of this number.
+    pub(crate) fn collect(
+        &mut self,
+        loaded: &Loaded,
+        now: u64,
+        is_ours: impl Fn(u32) -> bool,
+    ) -> Result<Collected, DatapathError> {
+        let mut collected = Collected::default();
+        for map in [Map::Embryonic, Map::Established] {
+            let over = self.look(loaded, map, FLOWS_MAX, |key, value| is_over(key, value, now, &is_ours))?;
+            collected.flows += over.len();
+            delete(loaded, map, &over)?;
+        }
+        let bindings = self.look(loaded, Map::Bindings, BINDINGS_MAX, |_, _| true)?;
+        let mut gone = Vec::new();
+        for key in bindings {
+            if has_flow(loaded, &key)? {
+                self.orphans.remove(&key);
+            } else if self.orphans.remove(&key) {
+                gone.push(key);
+            } else {
+                self.orphans.insert(key);
+            }
+        }
+        collected.bindings = gone.len();
+        delete(loaded, Map::Bindings, &gone)?;
+        collected.more = !self.cursors.is_empty();
+        Ok(collected)
+    }
+
+    /// The keys that `chosen` picks among the next entries of a map, from where the last call stopped.
+    fn look(
+        &mut self,
+        loaded: &Loaded,
+        map: Map,
+        most: usize,
+        chosen: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>, DatapathError> {
+        let mut keys = Vec::new();
+        let mut seen = 0;
+        let mut walk = loaded.map(map).walk_from(self.cursors.remove(&map));
+        while seen < most {
+            let more = walk.batch(|key, value| {
+                seen += 1;
+                if chosen(key, value) {
+                    keys.push(key.to_vec());
+                }
+            });
+            if !more.map_err(|source| failed("read", map, source))? {
+                break;
+            }
+        }
+        if let Some(cursor) = walk.cursor() {
+            self.cursors.insert(map, cursor);
+        }
+        Ok(keys)
+    }
+}
+
+fn is_over(key: &[u8], value: &[u8], now: u64, is_ours: impl Fn(u32) -> bool) -> bool {
+    let (Ok(key), Ok(flow)) = (FlowKey::read_from_bytes(key), Flow::read_from_bytes(value)) else {
+        return true;
+    };
+    let limit = idle_timeout(key.protocol, state(state_of(flow.state)));
+    !is_ours(key.port) || now.saturating_sub(flow.seen) > limit
+}
+
+const fn state(shown: FlowState) -> State {
+    match shown {
+        FlowState::New => State::New,
+        FlowState::Replied => State::Replied,
+        FlowState::Established => State::Established,
+        FlowState::Closing => State::Closing,
+        FlowState::Closed => State::Closed,
+    }
+}
+
+fn has_flow(loaded: &Loaded, binding: &[u8]) -> Result<bool, DatapathError> {
+    let inner = loaded
+        .map(Map::Bindings)
+        .get(binding)
+        .map_err(|source| failed("read", Map::Bindings, source))?
+        .and_then(|value| Tuple::read_from_bytes(&value).ok());
+    let (Ok(outer), Some(inner)) = (FlowKey::read_from_bytes(binding), inner) else { return Ok(false) };
+    let key = FlowKey {
+        local: inner.local,
+        remote: inner.remote,
+        local_port: inner.local_port,
+        remote_port: inner.remote_port,
+        ..outer
+    };
+    for map in [Map::Established, Map::Embryonic] {
+        let found = loaded.map(map).get(key.as_bytes()).map_err(|source| failed("read", map, source))?;
+        if found.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Removes the counters of ports that are gone, and says what they counted.
+pub(crate) fn collect_drops(
+    loaded: &Loaded,
+    is_ours: impl Fn(u32) -> bool,
+) -> Result<Vec<(DropKey, u64)>, DatapathError> {
+    let mut gone = Vec::new();
+    each_drop(loaded, |key, packets| {
+        if key.port != 0 && !is_ours(key.port) {
+            gone.push((key, packets));
+        }
+    })?;
+    let keys: Vec<Vec<u8>> = gone.iter().map(|(key, _)| key.as_bytes().to_vec()).collect();
+    delete(loaded, Map::Drops, &keys)?;
+    Ok(gone)
+}
+
+/// The counters of drops, those of all processors together.
+pub(crate) fn each_drop(loaded: &Loaded, mut see: impl FnMut(DropKey, u64)) -> Result<(), DatapathError> {
+    let mut walk = loaded.map(Map::Drops).walk();
+    loop {
+        let more = walk.batch(|key, value| {
+            if let Ok(key) = DropKey::read_from_bytes(key) {
+                see(key, counted(value));
+            }
+        });
+        if !more.map_err(|source| failed("read", Map::Drops, source))? {
+            return Ok(());
+        }
+    }
+}
+
+fn delete(loaded: &Loaded, map: Map, keys: &[Vec<u8>]) -> Result<(), DatapathError> {
+    for key in keys {
+        loaded.map(map).delete(key).map_err(|source| failed("delete from", map, source))?;
+    }
+    Ok(())
+}
+
+fn failed(operation: &'static str, map: Map, source: io::Error) -> DatapathError {
+    DatapathError::Map { operation, map: map.name(), source }
+}

@@ -1,0 +1,221 @@
+//! A datapath in memory. It behaves as the real one as far as [`Datapath`] can tell, and it can be made to fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hns_net::{Guid, IfName};
+use hns_vfp::model::{Balancer, Port, Switchboard};
+
+use crate::stream::Hub;
+use crate::{
+    Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
+};
+
+/// A datapath in memory. Clones are the same one.
+///
+/// ```
+/// use hns_datapath::{Datapath, FakeDatapath};
+///
+/// let datapath = FakeDatapath::new().fail_on_call(1);
+/// assert!(datapath.attached().is_ok());
+/// assert!(datapath.attached().is_err());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct FakeDatapath {
+    state: Arc<Mutex<State>>,
+    hub: Arc<Hub>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    board: Switchboard,
+    /// Numbers that links have, in the order in which they were first named.
+    links: BTreeMap<IfName, u32>,
+    links_made: u32,
+    /// Links that other programs have removed.
+    lost: BTreeSet<IfName>,
+    attached: BTreeSet<IfName>,
+    drops: Vec<DropCount>,
+    flows: Vec<Flow>,
+    rule_counters: BTreeMap<Guid, Vec<RuleCount>>,
+    upgrades: usize,
+    calls: usize,
+    fail_at: Option<usize>,
+}
+
+impl State {
+    fn index(&mut self, name: &IfName) -> u32 {
+        *self.links.entry(name.clone()).or_insert_with(|| {
+            self.links_made += 1;
+            self.links_made
+        })
+    }
+
+    fn forget(&mut self, name: &IfName) {
+        self.attached.remove(name);
+        if let Some(index) = self.links.get(name) {
+            self.board.ports.remove(index);
+        }
+    }
+}
+
+/// What the tests of others do to the datapath behind our back, and how they look at it.
+impl FakeDatapath {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets the `n`-th call from now on (counted from 0) fail before it does anything, once. Calls are those of
+    /// [`Datapath`].
+    #[must_use]
+    pub fn fail_on_call(self, n: usize) -> Self {
+        self.fail_next(n);
+        self
+    }
+
+    /// As [`fail_on_call`](Self::fail_on_call), on a datapath that is in use.
+    pub fn fail_next(&self, n: usize) {
+        let mut state = self.state();
+        state.fail_at = Some(state.calls + n);
+    }
+
+    /// How many calls it has had.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.state().calls
+    }
+
+    /// How often the programs were renewed.
+    #[must_use]
+    pub fn upgrades(&self) -> usize {
+        self.state().upgrades
+    }
+
+    /// All that was set.
+    #[must_use]
+    pub fn switchboard(&self) -> Switchboard {
+        self.state().board.clone()
+    }
+
+    /// What was set for this port.
+    #[must_use]
+    pub fn port(&self, name: &IfName) -> Option<Port> {
+        let state = self.state();
+        state.board.ports.get(state.links.get(name)?).cloned()
+    }
+
+    /// Another program deletes the link: its port is gone, and cannot be set before the link is made again.
+    pub fn lose_link(&self, name: &IfName) {
+        let mut state = self.state();
+        state.attached.remove(name);
+        state.lost.insert(name.clone());
+    }
+
+    /// A link of this name is made again, with a number of its own.
+    pub fn make_link(&self, name: &IfName) {
+        let mut state = self.state();
+        state.forget(name);
+        state.links.remove(name);
+        state.lost.remove(name);
+    }
+
+    /// Another program takes our filters off the link.
+    pub fn detach(&self, name: &IfName) {
+        self.state().attached.remove(name);
+    }
+
+    pub fn set_drops(&self, drops: Vec<DropCount>) {
+        self.state().drops = drops;
+    }
+
+    pub fn set_flows(&self, flows: Vec<Flow>) {
+        self.state().flows = flows;
+    }
+
+    pub fn set_rule_counters(&self, endpoint: Guid, counters: Vec<RuleCount>) {
+        self.state().rule_counters.insert(endpoint, counters);
+    }
+
+    /// A packet is dropped.
+    pub fn tell(&self, event: &DropEvent) {
+        self.hub.tell(event);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, unless this is the call that should fail.
+    fn call(&self) -> Result<MutexGuard<'_, State>, DatapathError> {
+        let mut state = self.state();
+        let call = state.calls;
+        state.calls += 1;
+        if state.fail_at == Some(call) {
+            state.fail_at = None;
+            return Err(DatapathError::Injected { call });
+        }
+        Ok(state)
+    }
+}
+
+impl Datapath for FakeDatapath {
+    fn set_port(&self, name: &IfName, port: &Port) -> Result<(), DatapathError> {
+        let mut state = self.call()?;
+        if state.lost.contains(name) {
+            return Err(DatapathError::NoSuchLink { name: name.clone() });
+        }
+        let index = state.index(name);
+        state.board.ports.insert(index, port.clone());
+        state.attached.insert(name.clone());
+        Ok(())
+    }
+
+    fn remove_port(&self, name: &IfName) -> Result<(), DatapathError> {
+        self.call()?.forget(name);
+        Ok(())
+    }
+
+    fn set_balancer(&self, balancer: &Balancer) -> Result<(), DatapathError> {
+        self.call()?.board.balancers.insert(balancer.id, balancer.clone());
+        Ok(())
+    }
+
+    fn remove_balancer(&self, id: Guid) -> Result<(), DatapathError> {
+        self.call()?.board.balancers.remove(&id);
+        Ok(())
+    }
+
+    fn attached(&self) -> Result<BTreeSet<IfName>, DatapathError> {
+        Ok(self.call()?.attached.clone())
+    }
+
+    fn upgrade(&self) -> Result<(), DatapathError> {
+        self.call()?.upgrades += 1;
+        Ok(())
+    }
+
+    fn drops(&self) -> Result<Vec<DropCount>, DatapathError> {
+        Ok(self.call()?.drops.clone())
+    }
+
+    fn follow_drops(&self) -> Result<DropStream, DatapathError> {
+        let _counted = self.call()?;
+        Ok(self.hub.follow().0)
+    }
+
+    fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>, DatapathError> {
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let state = self.call()?;
+        Ok(state.flows.iter().filter(|flow| filter.matches(flow)).take(limit).cloned().collect())
+    }
+
+    fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, DatapathError> {
+        Ok(self.call()?.rule_counters.get(&endpoint).cloned().unwrap_or_default())
+    }
+
+    fn collect(&self) -> Result<Collected, DatapathError> {
+        // No packet ever passes here, so no connection grows old.
+        self.call().map(|_| Collected::default())
+    }
+}

@@ -1,0 +1,197 @@
+//! From the compiled object to programs and maps in the kernel.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{Map as LoadedMap, MapData, MapError, RingBuf};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
+use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use hns_abi::{Direction, Map};
+
+use crate::bpf::{MappedArray, RawMap};
+use crate::pins::{Pins, lives_on};
+use crate::{DatapathError, Missing};
+
+/// Of the verifier's words the last ones say what is wrong.
+const LOG_LINES: usize = 40;
+
+/// The kernel's name of the program of a direction.
+pub(crate) const fn program_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "port_in",
+        Direction::Out => "port_out",
+    }
+}
+
+/// Programs and maps of one object. They are the kernel's, and live as long as anything refers to them.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    maps: BTreeMap<Map, RawMap>,
+    arrays: BTreeMap<Map, MappedArray>,
+    /// For pinning.
+    policy: BTreeMap<Map, MapData>,
+    /// By [`Direction::index`].
+    programs: [Program; 2],
+}
+
+#[derive(Debug)]
+struct Program {
+    fd: ProgramFd,
+    number: u32,
+}
+
+/// Where drop events come from.
+pub(crate) type Events = RingBuf<MapData>;
+
+impl Loaded {
+    /// Loads `object` with maps of policy of its own. What lives on is taken from `pins`, and put there when it is new.
+    pub(crate) fn load(object: &[u8], pins: &Pins) -> Result<(Self, Events), DatapathError> {
+        let mut loader = EbpfLoader::new();
+        // Nothing in our programs depends on the kernel's own types, and reading them takes long.
+        loader.btf(None);
+        for map in Map::ALL.iter().filter(|map| lives_on(**map)) {
+            loader.map_pin_path(map.name(), pins.path(*map));
+        }
+        let mut ebpf = loader.load(object).map_err(refused)?;
+        let programs = [Direction::In, Direction::Out].map(|direction| load_program(&mut ebpf, direction));
+        let [inward, outward] = programs;
+        let mut loaded = Self {
+            maps: BTreeMap::new(),
+            arrays: BTreeMap::new(),
+            policy: BTreeMap::new(),
+            programs: [inward?, outward?],
+        };
+        let mut events = None;
+        for map in Map::ALL {
+            let data = take(&mut ebpf, *map)?;
+            if *map == Map::Events {
+                let ring = RingBuf::try_from(LoadedMap::RingBuf(data));
+                events = Some(ring.map_err(|error| absent(map.name(), error))?);
+            } else {
+                loaded.add(*map, data)?;
+            }
+        }
+        let events = events.ok_or_else(|| absent(Map::Events.name(), "it is not in the object"))?;
+        Ok((loaded, events))
+    }
+
+    fn add(&mut self, map: Map, data: MapData) -> Result<(), DatapathError> {
+        let failed = |source| DatapathError::Map { operation: "open", map: map.name(), source };
+        let processors = if map == Map::Drops { nr_cpus().map_err(|(_, error)| failed(error))? } else { 1 };
+        let raw = RawMap::of(&data, processors).map_err(failed)?;
+        if matches!(map, Map::Directory | Map::Chunks | Map::Choices) {
+            self.arrays.insert(map, MappedArray::new(&raw).map_err(failed)?);
+        }
+        self.maps.insert(map, raw);
+        if !lives_on(map) {
+            self.policy.insert(map, data);
+        }
+        Ok(())
+    }
+
+    /// # Panics
+    /// For [`Map::Events`], which is no map of keys and values.
+    pub(crate) fn map(&self, map: Map) -> &RawMap {
+        &self.maps[&map]
+    }
+
+    pub(crate) fn array(&self, map: Map) -> Option<&MappedArray> {
+        self.arrays.get(&map)
+    }
+
+    pub(crate) fn program(&self, direction: Direction) -> BorrowedFd<'_> {
+        self.programs[direction.index()].fd.as_fd()
+    }
+
+    /// By which the kernel knows the program.
+    pub(crate) const fn program_number(&self, direction: Direction) -> u32 {
+        self.programs[direction.index()].number
+    }
+
+    /// The maps of policy, to be pinned.
+    pub(crate) fn policy(&self) -> impl Iterator<Item = (Map, &MapData)> {
+        self.policy.iter().map(|(map, data)| (*map, data))
+    }
+}
+
+fn take(ebpf: &mut Ebpf, map: Map) -> Result<MapData, DatapathError> {
+    match ebpf.take_map(map.name()) {
+        Some(
+            LoadedMap::Array(data)
+            | LoadedMap::HashMap(data)
+            | LoadedMap::LruHashMap(data)
+            | LoadedMap::PerCpuHashMap(data)
+            | LoadedMap::LpmTrie(data)
+            | LoadedMap::RingBuf(data),
+        ) => Ok(data),
+        Some(_) => Err(absent(map.name(), "it is of another type than the daemon knows")),
+        None => Err(absent(map.name(), "it is not in the object")),
+    }
+}
+
+fn load_program(ebpf: &mut Ebpf, direction: Direction) -> Result<Program, DatapathError> {
+    let name = program_name(direction);
+    let program = ebpf.program_mut(name).ok_or_else(|| absent(name, "it is not in the object"))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(|error| absent(name, error))?;
+    program.load().map_err(|error| match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            if log.is_empty() {
+                return without_words(io_error, name);
+            }
+            let lines: Vec<&str> = log.lines().collect();
+            let log = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+            DatapathError::Verifier { program: name, log }
+        }
+        other => DatapathError::Load(Box::new(other)),
+    })?;
+    let failed = |error: ProgramError| DatapathError::Load(Box::new(error));
+    let number = program.info().map_err(failed)?.id();
+    let fd = program.fd().map_err(failed)?;
+    let fd = fd.try_clone().map_err(|error| absent(name, error))?;
+    Ok(Program { fd, number })
+}
+
+/// A program that was refused before the verifier looked at it.
+fn without_words(error: io::Error, program: &'static str) -> DatapathError {
+    match missing(&error) {
+        Some(missing) => DatapathError::Unavailable { missing, source: error },
+        None => DatapathError::Verifier { program, log: error.to_string() },
+    }
+}
+
+fn absent(what: &str, why: impl Into<Box<dyn Error + Send + Sync>>) -> DatapathError {
+    DatapathError::Load(format!("{what}: {}", why.into()).into())
+}
+
+/// Tells a host without eBPF from a fault of ours.
+fn refused(error: EbpfError) -> DatapathError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    if let EbpfError::MapError(map) = &error {
+        cause = Some(map);
+        if let MapError::CreateError { io_error, .. } = map {
+            cause = Some(io_error);
+        }
+    }
+    while let Some(found) = cause {
+        if let Some(io_error) = found.downcast_ref::<io::Error>()
+            && let Some(missing) = missing(io_error)
+        {
+            let source = io::Error::from_raw_os_error(io_error.raw_os_error().unwrap_or_default());
+            return DatapathError::Unavailable { missing, source };
+        }
+        cause = found.source();
+    }
+    DatapathError::Load(Box::new(error))
+}
+
+fn missing(error: &io::Error) -> Option<Missing> {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Some(Missing::Permission),
+        Some(libc::ENOSYS) => Some(Missing::Kernel),
+        _ => None,
+    }
+}

@@ -1,0 +1,448 @@
+//! The datapath in the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hns_abi::{Direction, Map, Reason};
+use hns_net::{Guid, IfName};
+use hns_vfp::model::{Acl, Balancer, Port};
+use hns_vfp::tables::{Tables, Write};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::bpf::RawMap;
+use crate::collector::{self, Collector};
+use crate::events::Feeder;
+use crate::load::{Loaded, program_name};
+use crate::netlink::Netlink;
+use crate::object::OBJECT;
+use crate::pins::Pins;
+use crate::{
+    Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
+    blocks, clock, maps, packet, read,
+};
+
+const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
+
+/// What is set once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The folder that holds our maps while no daemon runs. A bpf file system is mounted where there is none.
+    pub pins: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { pins: PathBuf::from("/sys/fs/bpf/hns") }
+    }
+}
+
+/// The programs at the ports of one network namespace.
+pub struct RealDatapath {
+    shared: Arc<Shared>,
+    pins: Pins,
+    attachment: Mutex<Attachment>,
+    collector: Mutex<Collector>,
+    feeder: Feeder,
+}
+
+/// What the reader of events needs, too.
+struct Shared {
+    loaded: Loaded,
+    policy: Mutex<Policy>,
+}
+
+/// What the maps hold. Locked before [`Attachment`] where both are.
+struct Policy {
+    tables: Tables,
+    links: BTreeMap<IfName, u32>,
+    /// Endpoints by the number of their port.
+    endpoints: BTreeMap<u32, Guid>,
+    /// Of all port numbers so far.
+    highest: u32,
+    /// What was dropped at ports that are gone since.
+    gone: BTreeMap<(Reason, Direction), u64>,
+}
+
+/// What hangs at the links.
+struct Attachment {
+    netlink: Netlink,
+    /// Programs of an older daemon that may stay until ours take over.
+    older: BTreeSet<u32>,
+    /// Whether our maps have taken the place of the older daemon's.
+    pinned: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn map_failed(operation: &'static str, map: Map) -> impl Fn(io::Error) -> DatapathError {
+    move |source| DatapathError::Map { operation, map: map.name(), source }
+}
+
+impl RealDatapath {
+    /// Loads programs and maps, beside those of an older daemon that may still be at work. For links of the calling thread's
+    /// network namespace. On a host without eBPF the error [is unavailable](DatapathError::is_unavailable).
+    pub fn start(settings: &Settings) -> Result<Self, DatapathError> {
+        let pins = Pins::open(&settings.pins)?;
+        let earlier = earlier_ports(&pins)?;
+        let (loaded, events) = Loaded::load(OBJECT, &pins)?;
+        let mut netlink = Netlink::open()?;
+        let mut older = BTreeSet::new();
+        for direction in DIRECTIONS {
+            older.extend(blocks::program(&mut netlink, direction)?);
+        }
+        forget_strangers(&loaded, &earlier)?;
+        let policy = Policy {
+            tables: Tables::resume(&earlier),
+            links: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            highest: 0,
+            gone: BTreeMap::new(),
+        };
+        let shared = Arc::new(Shared { loaded, policy: Mutex::new(policy) });
+        let explainer = Arc::clone(&shared);
+        let feeder = Feeder::new(events, Arc::new(move |event, reason| explainer.explain(event, reason)))?;
+        Ok(Self {
+            shared,
+            pins,
+            attachment: Mutex::new(Attachment { netlink, older, pinned: false }),
+            collector: Mutex::default(),
+            feeder,
+        })
+    }
+
+    pub(crate) fn program(&self, direction: Direction) -> BorrowedFd<'_> {
+        self.shared.loaded.program(direction)
+    }
+
+    fn policy(&self) -> MutexGuard<'_, Policy> {
+        lock(&self.shared.policy)
+    }
+
+    fn loaded(&self) -> &Loaded {
+        &self.shared.loaded
+    }
+
+    /// Whether the filters of both blocks are ours, or an older daemon's that ours will replace.
+    fn has_filters(&self, attachment: &mut Attachment) -> Result<bool, DatapathError> {
+        for direction in DIRECTIONS {
+            let ours = self.loaded().program_number(direction);
+            match blocks::program(&mut attachment.netlink, direction)? {
+                Some(number) if number == ours || attachment.older.contains(&number) => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts our programs into both blocks; says whether there are blocks.
+    fn install(&self, attachment: &mut Attachment) -> Result<bool, DatapathError> {
+        for direction in DIRECTIONS {
+            let program = self.program(direction);
+            let name = program_name(direction);
+            if !blocks::install(&mut attachment.netlink, direction, name, program)? {
+                return Ok(false);
+            }
+        }
+        attachment.older.clear();
+        self.pin(attachment)?;
+        Ok(true)
+    }
+
+    fn pin(&self, attachment: &mut Attachment) -> Result<(), DatapathError> {
+        if !attachment.pinned {
+            self.pins.replace(self.loaded().policy())?;
+            attachment.pinned = true;
+        }
+        Ok(())
+    }
+
+    fn join(&self, name: &IfName, ifindex: u32) -> Result<(), DatapathError> {
+        let mut attachment = lock(&self.attachment);
+        blocks::join(&mut attachment.netlink, ifindex, name)?;
+        // A block that was there a moment ago is gone: with its last link, which is this one.
+        if !self.has_filters(&mut attachment)? && !self.install(&mut attachment)? {
+            return Err(DatapathError::NoSuchLink { name: name.clone() });
+        }
+        Ok(())
+    }
+
+    /// Shows the connections of our ports, until `see` has enough.
+    fn each_flow(&self, mut see: impl FnMut(Flow) -> bool) -> Result<(), DatapathError> {
+        let policy = self.policy();
+        let records: BTreeMap<u32, (Guid, hns_abi::Port)> = policy
+            .links
+            .values()
+            .filter_map(|ifindex| policy.tables.record(*ifindex))
+            .filter_map(|record| Some((record.id, (*policy.endpoints.get(&record.id)?, *record))))
+            .collect();
+        for map in [Map::Established, Map::Embryonic] {
+            let mut walk = self.loaded().map(map).walk();
+            let mut wanted = true;
+            loop {
+                let more = walk.batch(|key, value| {
+                    let key = hns_abi::FlowKey::read_from_bytes(key);
+                    let (Ok(key), Ok(value)) = (key, hns_abi::Flow::read_from_bytes(value)) else { return };
+                    if let Some((endpoint, record)) = records.get(&key.port)
+                        && wanted
+                    {
+                        wanted = see(read::flow(*endpoint, record, &key, &value, &policy.tables));
+                    }
+                });
+                if !more.map_err(map_failed("read", map))? {
+                    break;
+                }
+                if !wanted {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The ports that an older daemon left, by the number of their links.
+fn earlier_ports(pins: &Pins) -> Result<BTreeMap<u32, hns_abi::Port>, DatapathError> {
+    let mut ports = BTreeMap::new();
+    let Some(map) = pins.left(Map::Ports)? else { return Ok(ports) };
+    let failed = map_failed("read", Map::Ports);
+    let map = RawMap::of(&map, 1).map_err(&failed)?;
+    let mut walk = map.walk();
+    loop {
+        let more = walk.batch(|key, value| {
+            // Of another shape: as good as none.
+            if let (Ok(ifindex), Ok(port)) =
+                (u32::read_from_bytes(key), hns_abi::Port::read_from_bytes(value))
+            {
+                ports.insert(ifindex, port);
+            }
+        });
+        if !more.map_err(&failed)? {
+            return Ok(ports);
+        }
+    }
+}
+
+/// Removes connections of ports that are not among those whose numbers go on: new ports may get these numbers.
+fn forget_strangers(loaded: &Loaded, ports: &BTreeMap<u32, hns_abi::Port>) -> Result<(), DatapathError> {
+    let numbers: BTreeSet<u32> = ports.values().map(|port| port.id).collect();
+    let mut collector = Collector::default();
+    while collector.collect(loaded, clock::now(), |number| numbers.contains(&number))?.more {}
+    collector::collect_drops(loaded, |number| numbers.contains(&number)).map(drop)
+}
+
+impl Shared {
+    fn explain(&self, event: &hns_abi::DropEvent, reason: Reason) -> DropEvent {
+        let policy = lock(&self.policy);
+        let captured = usize::try_from(event.captured).unwrap_or_default().min(event.header.len());
+        DropEvent {
+            at: clock::wall(event.time),
+            endpoint: policy.endpoints.get(&event.port).copied(),
+            ifindex: event.ifindex,
+            direction: read::direction_of(event.direction),
+            reason,
+            rule: read::rule(&policy.tables, event.ruleset, event.position),
+            length: event.length,
+            packet: packet::read(&event.header[..captured]),
+        }
+    }
+}
+
+impl Policy {
+    /// Makes the maps say what `port` asks. When that cannot be, they say that nothing passes.
+    fn program(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
+        let outcome = self.try_program(loaded, ifindex, port);
+        let Err(error) = outcome else { return Ok(()) };
+        let closed = Port {
+            blocked: true,
+            acl: [Acl::open(), Acl::open()],
+            proxies: Vec::new(),
+            outbound_nat: Vec::new(),
+            routes: Vec::new(),
+            meters: [None; 2],
+            ..port.clone()
+        };
+        if self.try_program(loaded, ifindex, &closed).is_err() {
+            // Without a record it is closed as well; this needs no room in any map.
+            maps::carry_out(loaded, &self.forget(ifindex))?;
+        }
+        Err(error)
+    }
+
+    fn try_program(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
+        let writes = self.tables.set_port(ifindex, port, clock::now())?;
+        if let Some(record) = self.tables.record(ifindex) {
+            self.highest = self.highest.max(record.id);
+            self.endpoints.insert(record.id, port.endpoint);
+        }
+        maps::carry_out(loaded, &writes)
+    }
+
+    fn forget(&mut self, ifindex: u32) -> Vec<Write> {
+        if let Some(record) = self.tables.record(ifindex) {
+            self.endpoints.remove(&record.id);
+        }
+        self.tables.remove_port(ifindex)
+    }
+}
+
+impl Datapath for RealDatapath {
+    fn set_port(&self, name: &IfName, port: &Port) -> Result<(), DatapathError> {
+        let found = blocks::index(&mut lock(&self.attachment).netlink, name)?;
+        let programmed = {
+            let mut policy = self.policy();
+            // The link may have been made again, with another number.
+            let old = policy.links.get(name).copied().filter(|old| Some(*old) != found);
+            if let Some(old) = old {
+                policy.links.remove(name);
+                let writes = policy.forget(old);
+                maps::carry_out(self.loaded(), &writes)?;
+            }
+            let Some(ifindex) = found else { return Err(DatapathError::NoSuchLink { name: name.clone() }) };
+            policy.links.insert(name.clone(), ifindex);
+            policy.program(self.loaded(), ifindex, port).map(|()| ifindex).map_err(|error| (ifindex, error))
+        };
+        match programmed {
+            Ok(ifindex) => self.join(name, ifindex),
+            // What cannot be programmed is closed, which takes our filter.
+            Err((ifindex, error)) => self.join(name, ifindex).and(Err(error)),
+        }
+    }
+
+    fn remove_port(&self, name: &IfName) -> Result<(), DatapathError> {
+        let mut policy = self.policy();
+        let Some(ifindex) = policy.links.remove(name) else { return Ok(()) };
+        let writes = policy.forget(ifindex);
+        maps::carry_out(self.loaded(), &writes)
+    }
+
+    fn set_balancer(&self, balancer: &Balancer) -> Result<(), DatapathError> {
+        let mut policy = self.policy();
+        let writes = policy.tables.set_balancer(balancer)?;
+        maps::carry_out(self.loaded(), &writes).inspect_err(|_| {
+            // Half of a balancer is none.
+            let writes = policy.tables.remove_balancer(balancer.id);
+            if let Err(error) = maps::carry_out(self.loaded(), &writes) {
+                tracing::error!(balancer = %balancer.id, %error, "what is left of a balancer cannot be removed");
+            }
+        })
+    }
+
+    fn remove_balancer(&self, id: Guid) -> Result<(), DatapathError> {
+        let mut policy = self.policy();
+        let writes = policy.tables.remove_balancer(id);
+        maps::carry_out(self.loaded(), &writes)
+    }
+
+    fn attached(&self) -> Result<BTreeSet<IfName>, DatapathError> {
+        let links = self.policy().links.clone();
+        let mut attachment = lock(&self.attachment);
+        if !self.has_filters(&mut attachment)? {
+            return Ok(BTreeSet::new());
+        }
+        let joined = blocks::joined(&mut attachment.netlink)?;
+        Ok(links.into_iter().filter(|(_, ifindex)| joined.contains(ifindex)).map(|(name, _)| name).collect())
+    }
+
+    fn upgrade(&self) -> Result<(), DatapathError> {
+        let mut attachment = lock(&self.attachment);
+        // Without blocks there is nothing to take over; the first port brings them.
+        self.install(&mut attachment).map(drop)
+    }
+
+    fn drops(&self) -> Result<Vec<DropCount>, DatapathError> {
+        let policy = self.policy();
+        let mut counts: BTreeMap<(Option<Guid>, Direction, Reason), u64> = BTreeMap::new();
+        for ((reason, direction), packets) in &policy.gone {
+            *counts.entry((None, *direction, *reason)).or_default() += packets;
+        }
+        collector::each_drop(self.loaded(), |key, packets| {
+            if let Some(reason) = Reason::from_number(key.reason) {
+                let endpoint = policy.endpoints.get(&key.port).copied();
+                *counts.entry((endpoint, read::direction_of(key.direction), reason)).or_default() += packets;
+            }
+        })?;
+        Ok(counts
+            .into_iter()
+            .map(|((endpoint, direction, reason), packets)| DropCount {
+                endpoint,
+                direction,
+                reason,
+                packets,
+            })
+            .collect())
+    }
+
+    fn follow_drops(&self) -> Result<DropStream, DatapathError> {
+        self.feeder.follow()
+    }
+
+    fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>, DatapathError> {
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let mut flows = Vec::new();
+        self.each_flow(|flow| {
+            if filter.matches(&flow) && flows.len() < limit {
+                flows.push(flow);
+            }
+            flows.len() < limit
+        })?;
+        Ok(flows)
+    }
+
+    fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, DatapathError> {
+        let policy = self.policy();
+        let records = policy.links.values().filter_map(|ifindex| policy.tables.record(*ifindex));
+        let mut counts = Vec::new();
+        for record in records.filter(|record| policy.endpoints.get(&record.id) == Some(&endpoint)) {
+            for direction in [Direction::In, Direction::Out] {
+                let ruleset = record.ruleset[direction.index()];
+                for position in 0..positions(self.loaded(), ruleset)? {
+                    let Some(rule) = read::rule(&policy.tables, ruleset, position) else { continue };
+                    let packets = rule_packets(self.loaded(), ruleset, position)?;
+                    counts.push(RuleCount { direction, position, rule, packets });
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    fn collect(&self) -> Result<Collected, DatapathError> {
+        let mut policy = self.policy();
+        let older_at_work = !lock(&self.attachment).older.is_empty();
+        let numbers: BTreeSet<u32> = policy.endpoints.keys().copied().collect();
+        let highest = policy.highest;
+        // An older daemon's ports may be ours only later, and ports are set while we look.
+        let is_ours = |number: u32| older_at_work || number > highest || numbers.contains(&number);
+        for (key, packets) in collector::collect_drops(self.loaded(), is_ours)? {
+            if let Some(reason) = Reason::from_number(key.reason) {
+                *policy.gone.entry((reason, read::direction_of(key.direction))).or_default() += packets;
+            }
+        }
+        drop(policy);
+        lock(&self.collector).collect(self.loaded(), clock::now(), is_ours)
+    }
+}
+
+/// How many positions a ruleset has, those in use and those not.
+fn positions(loaded: &Loaded, ruleset: u32) -> Result<u32, DatapathError> {
+    if ruleset == 0 {
+        return Ok(0);
+    }
+    let value =
+        loaded.map(Map::Rulesets).get(ruleset.as_bytes()).map_err(map_failed("read", Map::Rulesets))?;
+    let header = value.and_then(|value| hns_abi::Ruleset::read_from_bytes(&value).ok());
+    let chunk = u32::try_from(hns_abi::CHUNK_BITS).expect("512");
+    Ok(header.map_or(0, |header| header.chunks * chunk))
+}
+
+fn rule_packets(loaded: &Loaded, ruleset: u32, position: u32) -> Result<u64, DatapathError> {
+    let key = hns_abi::RuleKey { ruleset, position };
+    let value = loaded.map(Map::Rules).get(key.as_bytes()).map_err(map_failed("read", Map::Rules))?;
+    Ok(value
+        .and_then(|value| hns_abi::RuleEntry::read_from_bytes(&value).ok())
+        .map_or(0, |entry| entry.packets))
+}

@@ -1,0 +1,63 @@
+//! Runs the programs on packets that are on no wire: for tests that compare them with the interpreter of `core/vfp`.
+
+use std::time::Duration;
+
+use hns_abi::Direction;
+
+use crate::bpf;
+use crate::load::program_name;
+use crate::{DatapathError, RealDatapath};
+
+/// `TC_ACT_OK`: on, into the bridge or to the container.
+pub const PASS: u32 = 0;
+/// `TC_ACT_SHOT`.
+pub const DROP: u32 = 2;
+/// `TC_ACT_REDIRECT`: straight to the link in [`hns_abi::CB_TARGET`].
+pub const REDIRECT: u32 = 7;
+
+/// What a program made of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// [`PASS`], [`DROP`] or [`REDIRECT`].
+    pub retval: u32,
+    /// The frame afterwards.
+    pub packet: Vec<u8>,
+    /// What the program left, by [`hns_abi::CB_REASON`] and its like.
+    pub cb: [u32; 5],
+    pub mark: u32,
+}
+
+/// Runs the program of a direction (Out: from the container) on a frame at the host end with the number `ifindex`, which must
+/// be in the calling thread's network namespace. It changes flows and counters as a real packet would.
+pub fn run(
+    datapath: &RealDatapath,
+    direction: Direction,
+    frame: &[u8],
+    ifindex: u32,
+) -> Result<Outcome, DatapathError> {
+    once(datapath, direction, frame, ifindex, 1).map(|(outcome, _)| outcome)
+}
+
+/// The mean time of one run out of `repeat`.
+pub fn time(
+    datapath: &RealDatapath,
+    direction: Direction,
+    frame: &[u8],
+    ifindex: u32,
+    repeat: u32,
+) -> Result<Duration, DatapathError> {
+    once(datapath, direction, frame, ifindex, repeat).map(|(_, mean)| mean)
+}
+
+fn once(
+    datapath: &RealDatapath,
+    direction: Direction,
+    frame: &[u8],
+    ifindex: u32,
+    repeat: u32,
+) -> Result<(Outcome, Duration), DatapathError> {
+    let ran = bpf::test_run(datapath.program(direction), frame, ifindex, repeat)
+        .map_err(|source| DatapathError::TestRun { program: program_name(direction), source })?;
+    let outcome = Outcome { retval: ran.retval, packet: ran.packet, cb: ran.cb, mark: ran.mark };
+    Ok((outcome, Duration::from_nanos(ran.nanoseconds.into())))
+}

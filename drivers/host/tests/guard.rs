@@ -1,0 +1,226 @@
+//! The guard, asked with frames: what comes from a guarded port without its filter's mark does not come in.
+//!
+//! The filter's part is played by an nftables chain on the port's host end, which runs where the filter does: before
+//! the bridge sees the frame.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod support;
+
+use std::path::Path;
+
+use hns_host::Scope;
+use hns_planner::{Element, Home, Port, Step};
+use support::{World, filtered, on_real, open, output, output_in, port, run, switch};
+
+const PASSED: u32 = 0x2000_0000;
+
+fn element(port: &Port) -> Element {
+    Element::GuardedPort(port.name.clone())
+}
+
+/// A guarded port into a new container. It has no filter.
+fn guarded(world: &World, n: u8) -> Port {
+    let port = filtered(port(n, &world.container(&format!("c{n}"))));
+    for step in [Step::AddElements(vec![element(&port)]), Step::PlugPort(port.clone()), open(&port)] {
+        world.host.execute(&step).unwrap();
+    }
+    port
+}
+
+fn on_a_switch(test: impl Fn(&World) + Send + Sync) {
+    on_real(|world| {
+        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        test(world);
+    });
+}
+
+/// Marks everything that comes from this port, as its filter would.
+fn pass(port: &Port, mark: u32) {
+    run(&[
+        "nft",
+        &format!(
+            "add table netdev filter; \
+         add chain netdev filter {0} {{ type filter hook ingress device {0} priority 0; }}; \
+         add rule netdev filter {0} meta mark set {mark:#x}",
+            port.name
+        ),
+    ]);
+}
+
+fn path(port: &Port) -> &Path {
+    match &port.target {
+        hns_planner::Target::Path(path) => path,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether an answer comes back. Nothing is in the neighbour tables, so this takes ARP or ND both ways.
+fn reaches(port: &Port, to: &str) -> bool {
+    let script = format!("ip neigh flush all; ping -c1 -W0.3 {to} || true");
+    output_in(path(port), &["sh", "-c", &script]).contains(" 0% packet loss")
+}
+
+fn unfiltered_drops() -> u64 {
+    let shown = output(&["nft", "list", "counter", "bridge", "hns", "unfiltered_drops"]);
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "packets");
+    words.nth(1).unwrap().parse().unwrap()
+}
+
+const GATEWAYS: [&str; 2] = ["172.16.0.1", "fd00:16::1"];
+
+#[test]
+fn nothing_comes_from_a_guarded_port_that_has_no_filter() {
+    on_a_switch(|world| {
+        let (bare, other) = (guarded(world, 1), guarded(world, 2));
+        pass(&other, PASSED);
+        let plain = port(3, &world.container("plain"));
+        world.host.execute(&Step::PlugPort(plain.clone())).unwrap();
+        let mut seen = unfiltered_drops();
+        for to in ["172.16.0.1", "fd00:16::1", "172.16.0.3", "fd00:16::3", "172.16.0.4", "fd00:16::4"] {
+            assert!(!reaches(&bare, to), "{to}");
+            let now = unfiltered_drops();
+            assert!(now > seen, "{to}: not counted");
+            seen = now;
+        }
+        for to in ["172.16.0.1", "fd00:16::1", "172.16.0.4", "fd00:16::4"] {
+            assert!(reaches(&other, to), "{to}");
+        }
+        for to in ["172.16.0.1", "fd00:16::1", "172.16.0.3", "fd00:16::3"] {
+            assert!(reaches(&plain, to), "{to}");
+        }
+        // Its filter comes back.
+        pass(&bare, PASSED);
+        assert!(GATEWAYS.iter().all(|to| reaches(&bare, to)));
+        run(&["nft", "delete", "table", "netdev", "filter"]);
+        assert!(GATEWAYS.iter().all(|to| !reaches(&bare, to) && !reaches(&other, to)));
+    });
+}
+
+#[test]
+fn a_container_cannot_mark_its_own_frames() {
+    on_a_switch(|world| {
+        let port = guarded(world, 1);
+        output_in(
+            path(&port),
+            &[
+                "nft",
+                &format!(
+                    "add table inet own; \
+             add chain inet own out {{ type filter hook output priority 0; }}; \
+             add rule inet own out meta mark set {PASSED:#x}; \
+             add table netdev own; \
+             add chain netdev own out {{ type filter hook egress device eth0 priority 0; }}; \
+             add rule netdev own out meta mark set {PASSED:#x} counter"
+                ),
+            ],
+        );
+        let before = unfiltered_drops();
+        assert!(GATEWAYS.iter().all(|to| !reaches(&port, to)));
+        assert!(unfiltered_drops() > before);
+        let own = output_in(path(&port), &["nft", "list", "table", "netdev", "own"]);
+        assert!(!own.contains("counter packets 0 "), "it did mark them: {own}");
+    });
+}
+
+#[test]
+fn the_filters_mark_is_gone_once_a_frame_is_in() {
+    on_a_switch(|world| {
+        let port = guarded(world, 1);
+        run(&[
+            "nft",
+            "add table inet probe; \
+            add chain inet probe look { type filter hook prerouting priority -400; }; \
+            add rule inet probe look iifname hns0a1b2c3d meta mark 0 counter; \
+            add rule inet probe look iifname hns0a1b2c3d meta mark 0x42 counter; \
+            add rule inet probe look iifname hns0a1b2c3d meta mark & 0x20000000 != 0 counter",
+        ]);
+        let seen = || -> Vec<bool> {
+            let shown = output(&["nft", "list", "chain", "inet", "probe", "look"]);
+            shown
+                .lines()
+                .filter(|line| line.contains("counter"))
+                .map(|line| !line.contains("packets 0 "))
+                .collect()
+        };
+        pass(&port, PASSED);
+        assert!(GATEWAYS.iter().all(|to| reaches(&port, to)));
+        assert_eq!(seen(), [true, false, false]);
+        // Marks of others stay.
+        run(&["nft", "flush", "table", "netdev", "filter"]);
+        run(&["nft", &format!("add rule netdev filter {} meta mark set {:#x}", port.name, PASSED | 0x42)]);
+        assert!(GATEWAYS.iter().all(|to| reaches(&port, to)));
+        assert_eq!(seen(), [true, true, false]);
+    });
+}
+
+#[test]
+fn the_guard_holds_on_further_segments_and_frames_cross_the_trunk() {
+    on_real(|world| {
+        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::MakeSwitch(hns_planner::Switch { extra_segments: 1, ..switch() })).unwrap();
+        let near = guarded(world, 1);
+        let mut far = filtered(port(2, &world.container("far")));
+        far.bridge = hns_planner::Switch::segment_name(&far.bridge, 1).unwrap();
+        for step in [Step::AddElements(vec![element(&far)]), Step::PlugPort(far.clone()), open(&far)] {
+            world.host.execute(&step).unwrap();
+        }
+        pass(&near, PASSED);
+        assert!(!reaches(&far, "172.16.0.1") && !reaches(&far, "172.16.0.2"));
+        pass(&far, PASSED);
+        for to in ["172.16.0.1", "fd00:16::1", "172.16.0.2", "fd00:16::2"] {
+            assert!(reaches(&far, to), "{to}");
+        }
+    });
+}
+
+#[test]
+fn the_bridge_table_comes_with_the_first_guarded_port_and_stays_for_the_next() {
+    on_a_switch(|world| {
+        let host = &world.host;
+        let tables = || output(&["nft", "list", "tables"]);
+        let port = port(1, Path::new("/nowhere"));
+        let quiet = Element::QuietPort(port.name.clone());
+        assert!(!tables().contains("bridge hns"));
+        host.execute(&Step::AddElements(vec![element(&port)])).unwrap();
+        assert!(tables().contains("bridge hns"));
+        host.execute(&Step::AddElements(vec![quiet.clone()])).unwrap();
+        host.execute(&Step::RemoveElements(vec![quiet.clone()])).unwrap();
+        let shown = || host.observe(&Scope::Everything { apart: Vec::new() }).unwrap().rules;
+        assert_eq!(shown(), Some([element(&port)].into()));
+        host.execute(&Step::RemoveElements(vec![element(&port)])).unwrap();
+        assert!(tables().contains("bridge hns"));
+        assert_eq!(shown(), Some([].into()));
+        host.execute(&Step::AddElements(vec![quiet.clone(), element(&port)])).unwrap();
+        host.execute(&Step::RemoveElements(vec![element(&port), quiet])).unwrap();
+        assert!(!tables().contains("bridge hns"));
+        run(&["nft", "flush", "ruleset"]);
+        assert_eq!(shown(), None);
+        let refused = host.execute(&Step::AddElements(vec![element(&port), Element::Switch(switch().name)]));
+        assert!(refused.unwrap_err().is_errno(nix::libc::ENOENT));
+    });
+}
+
+#[test]
+fn many_threads_guard_ports_while_quiet_ones_come_and_go() {
+    on_a_switch(|world| {
+        let host = &world.host;
+        let ports: Vec<Port> = (1..=32).map(|n| port(n, Path::new("/nowhere"))).collect();
+        std::thread::scope(|scope| {
+            for part in ports.chunks(8) {
+                scope.spawn(move || {
+                    for port in part {
+                        let quiet = vec![Element::QuietPort(port.name.clone())];
+                        host.execute(&Step::AddElements(quiet.clone())).unwrap();
+                        host.execute(&Step::AddElements(vec![element(port)])).unwrap();
+                        host.execute(&Step::RemoveElements(quiet)).unwrap();
+                    }
+                });
+            }
+        });
+        let shown = host.observe(&Scope::Everything { apart: Vec::new() }).unwrap().rules.unwrap();
+        assert_eq!(shown, ports.iter().map(element).collect());
+        assert_eq!(host.reap(&Home::Host).unwrap(), 0);
+    });
+}

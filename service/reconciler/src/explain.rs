@@ -1,0 +1,44 @@
+//! Answers to "what happened to this packet": what the datapath counted and remembers.
+
+use std::sync::Arc;
+
+use hns_datapath::{Datapath, DropCount, DropStream, Flow, FlowFilter, RuleCount};
+use hns_net::Guid;
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+impl Engine {
+    /// What was dropped since the datapath began, by endpoint, direction and reason.
+    pub fn drops(&self) -> Result<Vec<DropCount>, EngineError> {
+        self.asked()?.drops().map_err(EngineError::datapath(|| "cannot read what was dropped".to_owned()))
+    }
+
+    /// Samples of what is dropped from now on.
+    pub fn follow_drops(&self) -> Result<DropStream, EngineError> {
+        let operation = || "cannot follow what is dropped".to_owned();
+        self.asked()?.follow_drops().map_err(EngineError::datapath(operation))
+    }
+
+    /// The connections that ports track.
+    pub fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>, EngineError> {
+        if let Some(endpoint) = filter.endpoint {
+            self.settled_endpoint(endpoint)?;
+        }
+        self.asked()?
+            .flows(filter)
+            .map_err(EngineError::datapath(|| "cannot read the connections".to_owned()))
+    }
+
+    /// How often each rule of an endpoint decided; nothing while it is not attached.
+    pub fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, EngineError> {
+        self.settled_endpoint(endpoint)?;
+        let operation = || format!("cannot read the counters of endpoint {endpoint}");
+        self.asked()?.rule_counters(endpoint).map_err(EngineError::datapath(operation))
+    }
+
+    /// The datapath, for who asks about it.
+    pub(crate) fn asked(&self) -> Result<&Arc<dyn Datapath>, EngineError> {
+        self.datapath.as_ref().ok_or(EngineError::NoDatapath)
+    }
+}
