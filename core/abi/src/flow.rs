@@ -26,7 +26,7 @@ pub const FLOW_ADOPTED: u16 = 1 << 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowKey {
-    /// `Port::id`.
+    /// [`Port::id`](crate::Port::id).
     pub port: u32,
     pub protocol: u8,
     pub zero: [u8; 3],

@@ -10,6 +10,7 @@ mod addr;
 mod be;
 mod event;
 mod flow;
+pub mod layout;
 mod map;
 mod meter;
 mod port;

@@ -73,3 +73,16 @@ impl fmt::Display for Reason {
         f.write_str(self.word())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_names_every_reason_and_no_other() {
+        let page = include_str!("../../../docs/reference/drops.md");
+        let words = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let reasons = Reason::ALL.iter().map(|reason| reason.word());
+        assert_eq!(words.collect::<Vec<_>>(), reasons.collect::<Vec<_>>());
+    }
+}

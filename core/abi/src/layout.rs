@@ -1,0 +1,87 @@
+//! How the structs lie in memory and what the constants are, for the test that compares them with the C header.
+
+use std::mem::{offset_of, size_of};
+
+use crate as abi;
+
+/// A struct by its name in C: its bytes, and its fields with their offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub name: &'static str,
+    pub size: usize,
+    pub fields: Vec<(&'static str, usize)>,
+}
+
+macro_rules! layouts {
+    ($($c:literal $name:ident { $($field:ident),* })*) => {
+        /// All structs of `bpf/lib/abi.h`.
+        #[must_use]
+        pub fn layouts() -> Vec<Layout> {
+            vec![$(Layout {
+                name: $c,
+                size: size_of::<abi::$name>(),
+                fields: vec![$((stringify!($field), offset_of!(abi::$name, $field))),*],
+            }),*]
+        }
+    };
+}
+
+layouts! {
+    "addr" Addr { b }
+    "port" Port { id, network, generation, flags, ruleset, fallback, mac, adopt_until, own }
+    "address_key" AddressKey { network, addr }
+    "station_key" StationKey { network, mac, zero }
+    "ruleset" Ruleset { chunks, mask, miss }
+    "address_class_key" AddressClassKey { prefixlen, space, addr }
+    "port_class_key" PortClassKey { prefixlen, space, protocol, zero, port }
+    "chunk" Chunk { w }
+    "rule_key" RuleKey { ruleset, position }
+    "rule_entry" RuleEntry { packets, action, next }
+    "flow_key" FlowKey { port, protocol, zero, local, remote, local_port, remote_port }
+    "tuple" Tuple { local, remote, local_port, remote_port }
+    "flow" Flow {
+        seen, packets, generation, position, origin, state, flags, icmp, zero, service, outer, backend, reserved
+    }
+    "fragment_key" FragmentKey { port, id, direction, protocol, zero, source, destination }
+    "fragment" Fragment { seen, verdict, flags, source, destination }
+    "service_key" ServiceKey { scope, protocol, zero, port, vip }
+    "service" Service {
+        id, flags, table, choices, affinity_seconds, internal_port, zero, source_vip
+    }
+    "backend" Backend { addr, mac, flags }
+    "affinity_key" AffinityKey { service, protocol, client }
+    "affinity" Affinity { seen, backend, zero }
+    "meter_key" MeterKey { port, direction }
+    "meter" Meter { arrival, picoseconds_per_byte, burst }
+    "drop_key" DropKey { port, reason, direction }
+    "drop_event" DropEvent {
+        time, port, ifindex, reason, direction, ruleset, position, length, captured, zero, header
+    }
+}
+
+macro_rules! constants {
+    ($($name:ident)*) => {
+        /// The constants that have the same name in both languages.
+        #[must_use]
+        pub fn constants() -> Vec<(&'static str, u64)> {
+            vec![$((stringify!($name), abi::$name as u64)),*]
+        }
+    };
+}
+
+constants! {
+    MARK_PASSED
+    PORT_BLOCKED PORT_GUARD_SPOOF PORT_GUARD_RA PORT_GUARD_DHCP PORT_STATEFUL PORT_TRANSLATES PORT_QUIET PORT_PLAIN_REDIRECT
+    PORT_METER_IN PORT_METER_OUT PORT_MORE_ADDRESSES PORT_BALANCED PORT_PROXIED PORT_ROUTED PORT_NATTED
+    PORT_OWN_ADDRESSES
+    ACTION_BLOCK ACTION_ALLOW ACTION_PASS
+    CHUNK_WORDS CHUNK_BITS RULES_MAX CHUNKS_PER_ROW
+    DIM_LOCAL DIM_REMOTE DIM_LOCAL_PORT DIM_REMOTE_PORT DIMENSIONS
+    FLOW_NEW FLOW_REPLIED FLOW_ESTABLISHED FLOW_CLOSING FLOW_CLOSED
+    FLOW_FIN_IN FLOW_FIN_OUT FLOW_TRANSLATED FLOW_ADOPTED
+    SERVICE_DSR SERVICE_ILB SERVICE_LOCAL_ROUTED SERVICE_USE_MUX SERVICE_PRESERVE_DIP SERVICE_AFFINITY_PROTOCOL
+    SERVICE_AFFINITY
+    BACKEND_DRAINING
+    EVENT_HEADER EVENTS_PER_SECOND
+    CB_REASON CB_TARGET CB_RULESET CB_POSITION CB_LAYERS
+}
