@@ -1,6 +1,6 @@
 //! Records of ports, their names, and load balancers in the tables.
 
-#![allow(clippy::unwrap_used, reason = "what cannot be built fails the test")]
+#![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -91,10 +91,32 @@ impl Dimension {
         self.rows.place(self.miss)
     }
 
-    /// The most rows there can be when `asks` have come, and again when others have gone.
-    pub fn rows_needed(&self, asks: &[Ask]) -> usize {
-        let new: usize = asks.iter().filter_map(|(_, ask)| ask.as_ref()).map(|ask| ask.prefixes.len()).sum();
-        2 * (self.nodes.len() + new + self.rows.count() + 1)
+    /// The most rows and chunks that a change may take before anything is given back. `touched`: how many chunks of a row the
+    /// positions lie in.
+    pub fn needs(&self, come: &[Ask], go: &[Ask], touched: usize) -> (usize, usize) {
+        let mut going: BTreeMap<u32, usize> = BTreeMap::new();
+        for condition in go.iter().filter_map(|(_, ask)| ask.as_ref()) {
+            if let Some(number) = self.numbers.get(condition) {
+                *going.entry(*number).or_default() += 1;
+            }
+        }
+        let new =
+            come.iter().filter_map(|(_, ask)| ask.as_ref()).filter(|ask| !self.numbers.contains_key(*ask));
+        let gone = going
+            .iter()
+            .filter_map(|(number, count)| {
+                self.conditions.get(number).filter(|asked| asked.positions.len() == *count)
+            })
+            .map(|asked| &asked.condition);
+        // A prefix that comes lies in the ranges of those around it that come with it: once more for each.
+        let coming: usize = new.clone().map(|condition| condition.prefixes.len()).sum();
+        let nested = coming.min(129);
+        let inside = |condition: &Arc<Condition>| -> usize {
+            let nodes = |prefix: &Prefix| self.nodes.range(*prefix..=prefix.last()).count();
+            condition.prefixes.iter().map(nodes).sum()
+        };
+        let rows = new.chain(gone).map(inside).sum::<usize>() + coming * (nested + 1);
+        (rows, (rows + 2 * (self.rows.count() + rows)).saturating_mul(touched))
     }
 
     /// New positions, of which no row has a bit and no packet is judged by yet.

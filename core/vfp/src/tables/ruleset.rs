@@ -115,10 +115,14 @@ impl Ruleset {
         let mut touched: Vec<u32> = touched.collect();
         touched.sort_unstable();
         touched.dedup();
-        let rows: usize = (0..DIMENSIONS)
-            .map(|dimension| self.dimensions[dimension].rows_needed(&asks(&change.come, dimension)))
-            .sum();
-        (rows + 1, (rows * touched.len()).saturating_add(self.slots))
+        let (mut rows, mut chunks) = (1, self.slots);
+        for (dimension, tree) in self.dimensions.iter().enumerate() {
+            let (come, go) = (asks(&change.come, dimension), asks(&change.go, dimension));
+            let needs = tree.needs(&come, &go, touched.len());
+            rows += needs.0;
+            chunks += needs.1;
+        }
+        (rows, chunks)
     }
 
     pub const fn slots(&self) -> usize {
