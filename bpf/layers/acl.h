@@ -110,7 +110,8 @@ static int walk_on(__u32 step, struct walk *walk)
 	return 1;
 }
 
-static __always_inline __u32 row_of_address(__u32 ruleset, int dimension, const struct addr *address, __u32 miss)
+/* With frames of their own: the stack of all callers together is 512 bytes. */
+static __noinline __u32 row_of_address(__u32 ruleset, int dimension, const struct addr *address, __u32 miss)
 {
 	struct address_class_key key;
 	__u32 *row;
@@ -122,7 +123,7 @@ static __always_inline __u32 row_of_address(__u32 ruleset, int dimension, const 
 	return row ? *row : miss;
 }
 
-static __always_inline __u32 row_of_port(__u32 ruleset, int dimension, __u8 protocol, __be16 port, __u32 miss)
+static __noinline __u32 row_of_port(__u32 ruleset, int dimension, __u8 protocol, __be16 port, __u32 miss)
 {
 	struct port_class_key key;
 	__u32 *row;

@@ -116,10 +116,10 @@ static __always_inline int quoted_ipv6(struct __sk_buff *skb, const struct packe
 
 /*
  * The connection that an ICMP error quotes (RFC 792, RFC 4443 section 2.4 c): its packet ran the other way. Fills `half->key`;
- * 0: cannot be told.
+ * 0: cannot be told. Static, so that the verifier knows `half` to be on the stack: before Linux 6.2 a key that comes as a
+ * global function's argument may not be looked up.
  */
-static __always_inline int quoted_key(struct __sk_buff *skb, const struct packet *packet, const struct port *port,
-				      struct half *half)
+static __noinline int quoted_key(struct __sk_buff *skb, struct packet *packet, struct port *port, struct half *half)
 {
 	__u32 offset = packet->transport + 8;
 	struct addr *source = half->direction == DIR_IN ? &half->key.local : &half->key.remote;
@@ -149,22 +149,6 @@ static __always_inline int quoted_key(struct __sk_buff *skb, const struct packet
 	half->key.local_port = half->direction == DIR_IN ? from : to;
 	half->key.remote_port = half->direction == DIR_IN ? to : from;
 	return 1;
-}
-
-#define UNRELATED (-1)
-
-/* An ICMP error about a known connection passes, if that may (RFC 5508 section 4). */
-__noinline int relate(struct __sk_buff *skb, struct packet *packet, struct port *port, struct half *half)
-{
-	struct flow *flow;
-	int lasting;
-
-	if (!packet || !port || !half || !quoted_key(skb, packet, port, half))
-		return UNRELATED;
-	flow = find_flow(&half->key, &lasting);
-	if (!flow || is_idle(flow, half->key.protocol, half->now))
-		return UNRELATED;
-	return judge_again(half, packet, port, flow);
 }
 
 /* TCP in mid-stream is taken over for a while after the rules came: it may be the reply of what they allow. */
@@ -234,12 +218,23 @@ static __always_inline int judge_new(struct half *half, struct packet *packet, s
 	return open_flow(half, packet, port, by);
 }
 
+/* One that went idle, or whose ends begin anew, is as good as absent. */
+static __always_inline struct flow *find_live(const struct flow_key *key, const struct packet *packet, __u64 now, int *lasting)
+{
+	struct flow *flow = find_flow(key, lasting);
+
+	if (!flow || !(is_idle(flow, key->protocol, now) || (flow->state == FLOW_CLOSED && opens(packet))))
+		return flow;
+	forget_flow(key);
+	return 0;
+}
+
 /* A stateful port's layers acl to nat, in either direction. A function of its own to the verifier. */
 __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port *port, int direction)
 {
 	struct half half = {};
 	struct flow *flow;
-	int lasting, reason;
+	int lasting, reason, related = 0;
 
 	if (!packet || !port)
 		return REASON_MALFORMED;
@@ -247,28 +242,25 @@ __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port
 		return follow_fragment(packet, port, direction);
 	half.now = bpf_ktime_get_coarse_ns();
 	half.direction = direction;
-	if (is_icmp(packet->protocol) && is_icmp_error(packet->protocol, packet->icmp >> 8)) {
-		reason = relate(skb, packet, port, &half);
-		if (reason != UNRELATED)
-			goto done;
+	/* An ICMP error about a known connection passes if that may, and does not advance it (RFC 5508 section 4). */
+	if (is_icmp(packet->protocol) && is_icmp_error(packet->protocol, packet->icmp >> 8) &&
+	    quoted_key(skb, packet, port, &half)) {
+		flow = find_flow(&half.key, &lasting);
+		related = flow && !is_idle(flow, half.key.protocol, half.now);
 	}
-	flow_key_of(&half.key, port, packet, direction);
-	flow = find_flow(&half.key, &lasting);
-	/* One that went idle, or whose ends begin anew, is as good as absent. */
-	if (flow && (is_idle(flow, packet->protocol, half.now) || (flow->state == FLOW_CLOSED && opens(packet)))) {
-		forget_flow(&half.key);
-		flow = 0;
+	if (!related) {
+		flow_key_of(&half.key, port, packet, direction);
+		flow = find_live(&half.key, packet, half.now, &lasting);
 	}
-	if (flow && fits(packet, flow, direction)) {
+	if (!flow || !(related || fits(packet, flow, direction))) {
+		reason = judge_new(&half, packet, port);
+	} else {
 		reason = judge_again(&half, packet, port, flow);
-		if (!reason) {
+		if (!reason && !related) {
 			advance(flow, packet, direction, half.now);
 			settle(&half.key, flow, lasting);
 		}
-		goto done;
 	}
-	reason = judge_new(&half, packet, port);
-done:
 	if (!reason && packet->fragment == FRAGMENT_FIRST)
 		remember_fragment(packet, port, direction);
 	return reason;

@@ -78,10 +78,14 @@ __noinline int report(struct __sk_buff *skb, struct loss *loss)
 	length = skb->len;
 	if (length > EVENT_HEADER)
 		length = EVENT_HEADER;
+	/* Linux 6.1 sees that a length is not 0 only when something was added to it, and the compiler must not take that away. */
+	length -= 1;
+	asm volatile("" : "+r"(length));
+	if (length < EVENT_HEADER && !bpf_skb_load_bytes(skb, 0, event->header, length + 1))
+		length += 1;
+	else
+		length = 0;
 	event->captured = length;
-	/* The verifier wants to see that it is not 0. */
-	if (!length || bpf_skb_load_bytes(skb, 0, event->header, length))
-		event->captured = 0;
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

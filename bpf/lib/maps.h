@@ -56,8 +56,8 @@ HASH(stations, struct station_key, __u32, 65536);
 HASH(rulesets, __u32, struct ruleset, 131072);
 PREFIXES(address_classes, struct address_class_key, __u32, 2097152);
 PREFIXES(port_classes, struct port_class_key, __u32, 2097152);
-MAPPED_ARRAY(directory, __u32, 1048576);
-MAPPED_ARRAY(chunks, struct chunk, 65536);
+MAPPED_ARRAY(directory, __u32, 4194304);
+MAPPED_ARRAY(chunks, struct chunk, 262144);
 HASH(rules, struct rule_key, struct rule_entry, 1048576);
 
 LRU_HASH(embryonic, struct flow_key, struct flow, 65536);

@@ -9,61 +9,78 @@
 #define LINEAR_BYTES (ETH_HLEN + 40)
 #define EXTENSION_HEADERS 6
 
-static __always_inline int parse_tcp(struct __sk_buff *skb, struct packet *packet, __u32 bytes)
+/*
+ * What is read of a transport's header. Copied directly when it is linear, which saves a call; `linear` is 0 when it is not
+ * known to be.
+ */
+struct head {
+	__u8 b[16];
+} __attribute__((aligned(8)));
+
+static __always_inline int read_head(struct __sk_buff *skb, const struct packet *packet, const void *linear, struct head *head,
+				     __u32 bytes)
 {
-	__u8 header[16] __attribute__((aligned(8)));
+	if (linear) {
+		__builtin_memcpy(head, linear, sizeof(*head));
+		return 0;
+	}
+	return bpf_skb_load_bytes(skb, packet->transport, head, bytes);
+}
+
+static __always_inline int parse_tcp(struct __sk_buff *skb, struct packet *packet, const void *linear, __u32 bytes)
+{
+	struct head head;
 	__u32 length;
 
-	if (bytes < 20 || bpf_skb_load_bytes(skb, packet->transport, header, sizeof(header)))
+	if (bytes < 20 || read_head(skb, packet, linear, &head, 16))
 		return REASON_MALFORMED;
-	length = (header[12] >> 4) * 4;
+	length = (head.b[12] >> 4) * 4;
 	if (length < 20 || (!packet->fragment && length > bytes))
 		return REASON_MALFORMED;
-	packet->source_port = *(__be16 *)header;
-	packet->destination_port = *(__be16 *)(header + 2);
-	packet->tcp = header[13];
+	packet->source_port = *(__be16 *)head.b;
+	packet->destination_port = *(__be16 *)(head.b + 2);
+	packet->tcp = head.b[13];
 	return REASON_NONE;
 }
 
 /* UDP, SCTP, ICMP. */
-static __always_inline int parse_others(struct __sk_buff *skb, struct packet *packet, __u32 bytes)
+static __always_inline int parse_others(struct __sk_buff *skb, struct packet *packet, const void *linear, __u32 bytes)
 {
 	__u8 protocol = packet->protocol;
-	__u8 header[8] __attribute__((aligned(8)));
+	struct head head;
 
-	if (bytes < (protocol == PROTOCOL_SCTP ? 12 : 8) ||
-	    bpf_skb_load_bytes(skb, packet->transport, header, sizeof(header)))
+	if (bytes < (protocol == PROTOCOL_SCTP ? 12 : 8) || read_head(skb, packet, linear, &head, 8))
 		return REASON_MALFORMED;
 	if (protocol == IPPROTO_UDP) {
-		__u32 length = bpf_ntohs(*(__be16 *)(header + 4));
+		__u32 length = bpf_ntohs(*(__be16 *)(head.b + 4));
 
 		if (length < 8 || (!packet->fragment && length > bytes))
 			return REASON_MALFORMED;
 	}
 	if (!is_icmp(protocol)) {
-		packet->source_port = *(__be16 *)header;
-		packet->destination_port = *(__be16 *)(header + 2);
+		packet->source_port = *(__be16 *)head.b;
+		packet->destination_port = *(__be16 *)(head.b + 2);
 		return REASON_NONE;
 	}
-	packet->icmp = header[0] << 8 | header[1];
-	if (is_echo_request(protocol, header[0]) || is_echo_reply(protocol, header[0])) {
-		packet->source_port = *(__be16 *)(header + 4);
+	packet->icmp = head.b[0] << 8 | head.b[1];
+	if (is_echo_request(protocol, head.b[0]) || is_echo_reply(protocol, head.b[0])) {
+		packet->source_port = *(__be16 *)(head.b + 4);
 		packet->destination_port = packet->source_port;
 	}
 	return REASON_NONE;
 }
 
 /* `packet->transport` and `packet->end` are known. */
-static __always_inline int parse_transport(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int parse_transport(struct __sk_buff *skb, struct packet *packet, const void *linear)
 {
 	__u32 bytes = packet->end - packet->transport;
 
 	if (packet->fragment == FRAGMENT_LATER)
 		return REASON_NONE;
 	if (packet->protocol == IPPROTO_TCP)
-		return parse_tcp(skb, packet, bytes);
+		return parse_tcp(skb, packet, linear, bytes);
 	if (packet->protocol == IPPROTO_UDP || packet->protocol == PROTOCOL_SCTP || is_icmp(packet->protocol))
-		return parse_others(skb, packet, bytes);
+		return parse_others(skb, packet, linear, bytes);
 	return REASON_NONE;
 }
 
@@ -114,7 +131,7 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct packet
 		if (offset > packet->end)
 			return REASON_MALFORMED;
 	}
-	if (is_extension(packet->protocol) && packet->fragment != FRAGMENT_LATER)
+	if (packet->fragment != FRAGMENT_LATER)
 		return REASON_MALFORMED;
 	packet->transport = offset;
 	return is_overlapping(packet, place) ? REASON_MALFORMED : REASON_NONE;
@@ -126,8 +143,9 @@ static __always_inline int is_mapped(const struct addr *address)
 	return !word(address, 0) && !word(address, 1) && word(address, 2) == bpf_htonl(0xffff);
 }
 
-static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *packet, const struct iphdr *ip)
+static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *packet, const struct iphdr *ip, void *end)
 {
+	const void *linear = 0;
 	__u32 header = ip->ihl * 4;
 	__u32 total = bpf_ntohs(ip->tot_len);
 	__u16 fragment = bpf_ntohs(ip->frag_off);
@@ -150,11 +168,14 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	packet->id = bpf_ntohs(ip->id);
 	if (is_overlapping(packet, fragment & IPV4_FRAGMENT_OFFSET))
 		return REASON_MALFORMED;
-	return parse_transport(skb, packet);
+	if (header == sizeof(*ip) && (void *)(ip + 1) + sizeof(struct head) <= end)
+		linear = ip + 1;
+	return parse_transport(skb, packet, linear);
 }
 
-static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *packet, const struct ipv6hdr *ip)
+static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *packet, const struct ipv6hdr *ip, void *end)
 {
+	const void *linear = 0;
 	__u32 length = bpf_ntohs(ip->payload_len);
 	int reason;
 
@@ -170,10 +191,15 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	packet->protocol = ip->nexthdr;
 	packet->transport = LINEAR_BYTES;
 	packet->end = LINEAR_BYTES + length;
+	if (!is_extension(packet->protocol)) {
+		if ((void *)(ip + 1) + sizeof(struct head) <= end)
+			linear = ip + 1;
+		return parse_transport(skb, packet, linear);
+	}
 	reason = parse_extensions(skb, packet);
 	if (reason)
 		return reason;
-	return parse_transport(skb, packet);
+	return parse_transport(skb, packet, 0);
 }
 
 /* Fills a zeroed `packet`. A function of its own to the verifier: called from both programs, verified once. */
@@ -201,11 +227,11 @@ __noinline int parse(struct __sk_buff *skb, struct packet *packet)
 	case bpf_htons(ETH_P_IP):
 		if (data + ETH_HLEN + sizeof(struct iphdr) > end)
 			return REASON_MALFORMED;
-		return parse_ipv4(skb, packet, data + ETH_HLEN);
+		return parse_ipv4(skb, packet, data + ETH_HLEN, end);
 	case bpf_htons(ETH_P_IPV6):
 		if (data + LINEAR_BYTES > end)
 			return REASON_MALFORMED;
-		return parse_ipv6(skb, packet, data + ETH_HLEN);
+		return parse_ipv6(skb, packet, data + ETH_HLEN, end);
 	case bpf_htons(ETH_P_ARP):
 		packet->family = FAMILY_ARP;
 		return skb->len < ETH_HLEN + ARP_BYTES ? REASON_MALFORMED : REASON_NONE;

@@ -153,6 +153,20 @@ impl Flow {
         self.state == State::Closed && tcp_flags(transport).is_some_and(TcpFlags::opens)
     }
 
+    /// Among ICMP a flow is passed by its requests one way and their replies the other way; all else is asked of the rules
+    /// each time, or one allowed type would let in all.
+    #[must_use]
+    pub fn fits(&self, direction: Direction, transport: &Transport) -> bool {
+        match transport {
+            Transport::Icmp(_) if direction == self.origin => is_echo_request(self.facts.protocol, transport),
+            Transport::Icmp(icmp) => match self.facts.protocol {
+                protocol::ICMP => icmp.kind == 0,
+                _ => icmp.kind == 129,
+            },
+            _ => true,
+        }
+    }
+
     /// Counts a packet that passes, and goes on to the state it leads to.
     pub fn advance(&mut self, direction: Direction, transport: &Transport, now: u64) {
         if now.saturating_sub(self.seen) >= SEEN_STEP {
@@ -182,6 +196,16 @@ fn next(state: State, reply: bool, flags: TcpFlags, fins: [bool; 2]) -> State {
         (State::New, _) if reply => State::Established,
         (State::Replied, _) if !reply && !flags.has(TcpFlags::SYN) => State::Established,
         (state, _) => state,
+    }
+}
+
+/// Of ICMP only such packets open flows.
+#[must_use]
+pub const fn is_echo_request(number: u8, transport: &Transport) -> bool {
+    match transport {
+        Transport::Icmp(icmp) if number == protocol::ICMP => icmp.kind == 8,
+        Transport::Icmp(icmp) => icmp.kind == 128,
+        _ => false,
     }
 }
 

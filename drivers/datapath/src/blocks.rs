@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use hns_abi::Direction;
 use hns_net::IfName;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE};
 
 use crate::DatapathError;
 use crate::netlink::{Attributes, Netlink, Request};
@@ -113,7 +113,8 @@ fn qdisc_of(message: &[u8]) -> Qdisc {
 pub(crate) fn join(netlink: &mut Netlink, ifindex: u32, name: &IfName) -> Result<(), DatapathError> {
     let object = || format!("link {name}");
     let about = tcmsg(ifindex, 0, TC_H_CLSACT, 0);
-    let question = Request::new("look at the filters of", object(), RTM_GETQDISC, 0).raw(&about);
+    // Without the flag the kernel tells the answer to those who listen to changes, but not to who asked.
+    let question = Request::new("look at the filters of", object(), RTM_GETQDISC, NLM_F_ECHO).raw(&about);
     let found = match netlink.ask(&question)? {
         Ok(messages) => messages.first().map_or(Qdisc::None, |message| qdisc_of(message)),
         Err(refusal) if refusal.errno == libc::ENOENT => Qdisc::None,
@@ -188,7 +189,7 @@ pub(crate) fn install(
         });
     match netlink.ask(&request)? {
         Ok(_) => Ok(true),
-        Err(refusal) if refusal.explanation.as_deref().is_some_and(|text| text.contains("lock")) => Ok(false),
+        Err(refusal) if refusal.errno == libc::EINVAL && joined(netlink)?.is_empty() => Ok(false),
         Err(refusal) => Err(request.refused(refusal)),
     }
 }

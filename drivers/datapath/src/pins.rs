@@ -105,6 +105,9 @@ impl Pins {
 }
 
 fn failed(operation: &'static str, path: &Path, source: io::Error) -> DatapathError {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return DatapathError::Unavailable { missing: Missing::Permission, source };
+    }
     DatapathError::Pins { operation, path: path.to_owned(), source }
 }
 
@@ -126,9 +129,6 @@ fn mount_at(place: &Path) -> Result<(), DatapathError> {
     fs::create_dir_all(place).map_err(|source| failed("make", place, source))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("bpf"), place, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| match errno {
-        nix::Error::EPERM | nix::Error::EACCES => {
-            DatapathError::Unavailable { missing: Missing::Permission, source: errno.into() }
-        }
         nix::Error::ENODEV => DatapathError::Unavailable { missing: Missing::Kernel, source: errno.into() },
         other => failed("mount a bpf file system at", place, other.into()),
     })

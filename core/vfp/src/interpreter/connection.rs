@@ -4,7 +4,7 @@ use hns_abi::{Direction, Reason};
 
 use super::memory::{FRAGMENTS_LAST, FragmentKey, FragmentMemo};
 use super::{Event, Half, Memory, Refusal, Travel};
-use crate::flow::{Flow, State, Translation, Tuple};
+use crate::flow::{Flow, State, Translation, Tuple, is_echo_request};
 use crate::layers::acl::{Cause, Facts};
 use crate::layers::{Layer, lb, nat, proxy};
 use crate::model::Verdict;
@@ -23,7 +23,8 @@ impl Half<'_> {
         let seen = Tuple::of(&ip, self.direction);
         let tuple = self.inner(memory, seen);
         self.drop_stale(memory, tuple, &ip);
-        if memory.flows.contains_key(&(self.ifindex, tuple)) {
+        let flow = memory.flows.get(&(self.ifindex, tuple));
+        if flow.is_some_and(|flow| flow.fits(self.direction, &ip.transport)) {
             self.go_on(memory, tuple, &ip, travel)
         } else {
             self.open(memory, tuple, &ip, travel)
@@ -89,7 +90,7 @@ impl Half<'_> {
             Direction::Out => self.translate(memory, tuple, ip, travel)?,
             Direction::In => None,
         };
-        if self.port.has_rules() || translation.is_some() {
+        if remembered(ip) && (self.port.has_rules() || translation.is_some()) {
             let mut flow = Flow::opened(facts, origin, self.epoch.generation, cause, self.now);
             flow.adopted = self.adopts(ip);
             flow.state = if flow.adopted { State::Established } else { State::New };
@@ -233,4 +234,9 @@ impl Half<'_> {
         };
         Refusal { rule: Some((by, cause)), ..self.refuse(Layer::Acl, reason, travel) }
     }
+}
+
+/// Whether its flow is kept: of ICMP only that of an echo request.
+const fn remembered(ip: &Ip) -> bool {
+    !matches!(ip.transport, Transport::Icmp(_)) || is_echo_request(ip.protocol, &ip.transport)
 }

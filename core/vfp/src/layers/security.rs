@@ -100,7 +100,8 @@ fn icmp6(ip: &Ip) -> Option<&Icmp> {
     }
 }
 
-/// Link-layer options must name the port's MAC; an advertisement's target must be the port's address.
+/// Link-layer options must name the port's MAC. One may ask for everybody's address, but claim (in an advertisement) and try
+/// out (from `::`, RFC 4862) one's own only.
 fn check_neighbour(port: &Port, ip: &Ip, frame: &[u8]) -> Result<(), Reason> {
     let Some(icmp) = icmp6(ip) else { return Ok(()) };
     let options = match icmp.kind {
@@ -113,7 +114,8 @@ fn check_neighbour(port: &Port, ip: &Ip, frame: &[u8]) -> Result<(), Reason> {
     if ip.fragment.is_some() || message.len() < options {
         return Err(Reason::SpoofedNd);
     }
-    if icmp.kind == NEIGHBOUR_ADVERTISEMENT {
+    let tries = icmp.kind == NEIGHBOUR_SOLICITATION && ip.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    if icmp.kind == NEIGHBOUR_ADVERTISEMENT || tries {
         let mut target = [0; 16];
         target.copy_from_slice(&message[8..24]);
         let target = IpAddr::V6(target.into());
@@ -146,10 +148,11 @@ fn is_router_message(ip: &Ip) -> bool {
     icmp6(ip).is_some_and(|icmp| matches!(icmp.kind, ROUTER_ADVERTISEMENT | REDIRECT))
 }
 
+/// By the client's port alone: a client does not ask which port its answer comes from.
 fn is_dhcp_server(ip: &Ip) -> bool {
     match ip.transport {
-        Transport::Udp { source: 67, destination: 68 } => !ip.is_v6(),
-        Transport::Udp { source: 547, destination: 546 } => ip.is_v6(),
+        Transport::Udp { destination: 68, .. } => !ip.is_v6(),
+        Transport::Udp { destination: 546, .. } => ip.is_v6(),
         _ => false,
     }
 }

@@ -1,0 +1,311 @@
+//! What only the kernel's datapath has: traffic, other programs' filters, restarts.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod support;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use aya::maps::MapInfo;
+use hns_abi::{Direction, Map, Reason};
+use hns_datapath::{BLOCK_IN, BLOCK_OUT, Datapath, DropCount, Next, RealDatapath, test_run};
+use hns_net::Cidr;
+use hns_testbed::{eventually, needs, tcp, udp};
+use hns_vfp::model::{Action, Addresses, Match, Origin, Port, Rule};
+use hns_vfp::tables::Capacity;
+use support::{Containers, address, chain, guid, isolated, link, output, port, run, settings, start};
+
+const PLACE: u16 = 7000;
+
+fn at(n: u8) -> SocketAddr {
+    SocketAddr::new(address(n).parse().unwrap(), PLACE)
+}
+
+fn set(datapath: &RealDatapath, ports: &[Port]) {
+    for (n, port) in (1..).zip(ports) {
+        datapath.set_port(&link(n), port).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    }
+}
+
+/// A rule that names one thing the kernel has to count.
+fn allow_everything() -> Rule {
+    Rule {
+        id: "all".into(),
+        origin: Origin::Endpoint,
+        priority: 100,
+        action: Action::Allow,
+        matches: Match::default(),
+    }
+}
+
+fn filtered(n: u8) -> Port {
+    let mut port = port(n);
+    for acl in &mut port.acl {
+        acl.rules = vec![allow_everything()];
+    }
+    port
+}
+
+fn blocked(n: u8) -> Port {
+    Port { blocked: true, ..port(n) }
+}
+
+#[test]
+fn traffic_passes_set_ports_and_no_others() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let containers = Containers::new(folder, 2);
+        let datapath = start(folder);
+        let _echo = udp::Echo::serve(&containers.netns(2), at(2));
+        let ask = || udp::ask(&containers.netns(1), at(2)).is_ok();
+        assert!(eventually_true(ask), "a link that never was a port is nobody's concern");
+
+        set(&datapath, &[port(1), port(2)]);
+        assert!(eventually_true(ask));
+        let drops = datapath.follow_drops().unwrap();
+        datapath.set_port(&link(1), &blocked(1)).unwrap();
+        assert!(!ask());
+        let counts = datapath.drops().unwrap();
+        let ours = |count: &&DropCount| count.endpoint == Some(guid(1)) && count.reason == Reason::Blocked;
+        assert!(counts.iter().any(|count| ours(&count) && count.packets > 0), "{counts:?}");
+        let event = eventually!(within 5 s, match drops.next_within(Duration::from_millis(100)) {
+            Next::Event(event) if event.endpoint == Some(guid(1)) => Some(event),
+            _ => None,
+        });
+        assert_eq!(event.reason, Reason::Blocked);
+
+        datapath.remove_port(&link(1)).unwrap();
+        assert!(!ask(), "a port that was removed stays closed");
+        datapath.collect().unwrap();
+        let counts = datapath.drops().unwrap();
+        assert!(counts.iter().all(|count| count.endpoint != Some(guid(1))), "{counts:?}");
+        assert!(counts.iter().any(|count| count.reason == Reason::Blocked), "{counts:?}");
+        assert!(counts.iter().any(|count| count.reason == Reason::UnknownPort), "{counts:?}");
+        datapath.set_port(&link(1), &port(1)).unwrap();
+        assert!(eventually_true(ask));
+    });
+}
+
+fn eventually_true(ask: impl Fn() -> bool) -> bool {
+    (0..5).any(|_| ask())
+}
+
+#[test]
+fn a_connection_is_shown_with_its_rule_and_counted() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let containers = Containers::new(folder, 2);
+        let datapath = start(folder);
+        set(&datapath, &[filtered(1), filtered(2)]);
+        let _echo = tcp::Echo::serve(&containers.netns(2), at(2));
+        let mut talk = eventually!(tcp::Conversation::open(&containers.netns(1), at(2)));
+        talk.say("hello").unwrap();
+
+        let filter = hns_datapath::FlowFilter {
+            endpoint: Some(guid(1)),
+            protocol: Some(6),
+            ..hns_datapath::FlowFilter::default()
+        };
+        let flows = datapath.flows(&filter).unwrap();
+        assert_eq!(flows.len(), 1, "{flows:?}");
+        assert_eq!(flows[0].tuple.remote, (at(2).ip(), PLACE));
+        assert_eq!(flows[0].origin, Direction::Out);
+        assert_eq!(flows[0].state, hns_datapath::FlowState::Established);
+        assert_eq!(flows[0].rule.as_ref().map(|rule| rule.id.as_str()), Some("all"));
+        let counters = datapath.rule_counters(guid(1)).unwrap();
+        assert_eq!(counters.len(), 2, "{counters:?}");
+        assert!(counters.iter().any(|count| count.direction == Direction::Out && count.packets > 0));
+
+        datapath.remove_port(&link(1)).unwrap();
+        assert!(datapath.collect().unwrap().flows >= 1);
+        assert_eq!(datapath.flows(&filter).unwrap(), []);
+    });
+}
+
+#[test]
+fn what_others_do_to_filters_is_seen_and_repaired() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let containers = Containers::new(folder, 2);
+        run(&["tc", "qdisc", "add", "dev", "hnv1", "clsact"]);
+        let datapath = start(folder);
+        set(&datapath, &[port(1), port(2)]);
+        assert_eq!(datapath.attached().unwrap(), [link(1), link(2)].into(), "another's qdisc is replaced");
+        for block in [BLOCK_OUT, BLOCK_IN] {
+            run(&["tc", "filter", "delete", "block", &block.to_string()]);
+            assert_eq!(datapath.attached().unwrap(), [].into());
+            set(&datapath, &[port(1), port(2)]);
+            assert_eq!(datapath.attached().unwrap(), [link(1), link(2)].into());
+        }
+        let _echo = udp::Echo::serve(&containers.netns(2), at(2));
+        assert!(eventually_true(|| udp::ask(&containers.netns(1), at(2)).is_ok()));
+    });
+}
+
+/// `HNS_DATAPATH_RESTARTS` asks for fewer restarts, where the processor is emulated and each takes seconds.
+#[test]
+fn a_restarted_daemon_takes_over_without_loss() {
+    const RESTARTS: u32 = 100;
+    needs!(root, "ip", "tc");
+    let asked = std::env::var("HNS_DATAPATH_RESTARTS").ok();
+    let restarts = asked.map_or(RESTARTS, |text| text.parse().unwrap());
+    isolated(|folder| {
+        let containers = Containers::new(folder, 2);
+        let mut datapath = start(folder);
+        set(&datapath, &[filtered(1), filtered(2)]);
+        let _echo = udp::Echo::serve(&containers.netns(2), at(2));
+        assert!(eventually_true(|| udp::ask(&containers.netns(1), at(2)).is_ok()));
+        let stream = udp::Stream::start(&containers.netns(1), at(2), 500);
+        for _ in 0..restarts {
+            drop(datapath);
+            datapath = start(folder);
+            set(&datapath, &[filtered(1), filtered(2)]);
+            datapath.upgrade().unwrap();
+        }
+        let report = stream.stop();
+        assert_eq!(report.lost, 0, "{report:?}");
+        assert!(report.sent > 0);
+    });
+}
+
+#[test]
+fn policy_and_connections_outlive_the_daemon() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let containers = Containers::new(folder, 3);
+        let first = start(folder);
+        set(&first, &[filtered(1), filtered(2), blocked(3)]);
+        let _echo = tcp::Echo::serve(&containers.netns(2), at(2));
+        let mut talk = eventually!(tcp::Conversation::open(&containers.netns(1), at(2)));
+        talk.say("before").unwrap();
+        drop(first);
+        talk.say("alone").unwrap();
+        assert!(tcp::ask(&containers.netns(3), at(2)).is_err());
+
+        let second = start(folder);
+        talk.say("beside").unwrap();
+        assert!(tcp::ask(&containers.netns(3), at(2)).is_err(), "the older policy holds");
+        set(&second, &[filtered(1), filtered(2), port(3)]);
+        assert!(tcp::ask(&containers.netns(3), at(2)).is_err(), "the older policy holds until the change");
+        second.upgrade().unwrap();
+        talk.say("after").unwrap();
+        assert!(eventually_true(|| tcp::ask(&containers.netns(3), at(2)).is_ok()));
+        let flows = second.flows(&hns_datapath::FlowFilter {
+            endpoint: Some(guid(1)),
+            protocol: Some(6),
+            ..hns_datapath::FlowFilter::default()
+        });
+        assert!(flows.unwrap()[0].packets.iter().sum::<u64>() > 6, "one connection from the first day on");
+    });
+}
+
+#[test]
+fn pins_of_other_versions_go_with_the_change() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let _containers = Containers::new(folder, 1);
+        drop(start(folder));
+        let pins = settings(folder).pins;
+        fs::create_dir(pins.join("v0")).unwrap();
+        fs::create_dir(pins.join("other")).unwrap();
+        let datapath = start(folder);
+        assert!(pins.join("v0").exists());
+        set(&datapath, &[port(1)]);
+        assert!(!pins.join("v0").exists());
+        assert!(pins.join("other").exists());
+        assert!(pins.join(format!("v{}", hns_datapath::VERSION)).join("ports").exists());
+    });
+}
+
+#[test]
+fn a_program_runs_on_a_packet_of_a_test() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let _containers = Containers::new(folder, 1);
+        let datapath = start(folder);
+        let ifindex = index_of("hnv1");
+        let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 0x88, 0xb5];
+        frame.resize(60, 0);
+        let outcome = test_run::run(&datapath, Direction::Out, &frame, ifindex).unwrap();
+        assert_eq!(outcome.retval, test_run::DROP);
+        assert_eq!(outcome.cb[hns_abi::CB_REASON], u32::from(Reason::UnknownPort.number()));
+        datapath.set_port(&link(1), &port(1)).unwrap();
+        let outcome = test_run::run(&datapath, Direction::Out, &frame, ifindex).unwrap();
+        assert_eq!((outcome.retval, outcome.mark), (test_run::PASS, hns_abi::MARK_PASSED), "{outcome:?}");
+        assert_eq!(outcome.packet, frame);
+        test_run::time(&datapath, Direction::Out, &frame, ifindex, 100).unwrap();
+    });
+}
+
+/// The maps that the driver made, not what their header says.
+#[test]
+fn the_tables_count_on_the_room_that_the_maps_have() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let _containers = Containers::new(folder, 1);
+        let datapath = start(folder);
+        set(&datapath, &[port(1)]);
+        let pins = settings(folder).pins.join(format!("v{}", hns_datapath::VERSION));
+        let elements = |map: Map| MapInfo::from_pin(pins.join(map.name())).unwrap().max_entries();
+        let Capacity { directory, chunks, choices } = Capacity::default();
+        for (map, logarithm) in [(Map::Directory, directory), (Map::Chunks, chunks), (Map::Choices, choices)]
+        {
+            assert_eq!(elements(map), 1 << logarithm, "{}", map.name());
+        }
+    });
+}
+
+/// `core/vfp` has the same with more rules and rounds, on tables alone.
+#[test]
+fn rules_of_a_port_are_replaced_without_end() {
+    const RULES: u32 = 2_000;
+    const ROUNDS: u32 = 20;
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let _containers = Containers::new(folder, 1);
+        let datapath = start(folder);
+        let mut full = filtered(1);
+        full.acl[Direction::In.index()].rules = (0..RULES).map(rule_about).collect();
+        set(&datapath, &[full.clone()]);
+        for round in 0..ROUNDS {
+            let place = usize::try_from(round * 97 % RULES).unwrap();
+            full.acl[Direction::In.index()].rules[place] = rule_about(RULES + round);
+            set(&datapath, &[full.clone()]);
+        }
+        let counters = datapath.rule_counters(guid(1)).unwrap();
+        assert_eq!(counters.len(), usize::try_from(RULES).unwrap() + 1);
+    });
+}
+
+fn rule_about(number: u32) -> Rule {
+    let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number);
+    let remote = Addresses::Prefixes(vec![Cidr::host(address.into())]);
+    Rule { matches: Match { remote, ..Match::default() }, ..allow_everything() }
+}
+
+fn index_of(link: &str) -> u32 {
+    let shown = output(&["ip", "-o", "link", "show", link]);
+    shown.split(':').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn without_the_right_to_ebpf_the_error_says_so() {
+    needs!(root);
+    // A thread gives its rights away for good; the kernel keeps them by thread.
+    isolated(|folder| {
+        give_rights_away();
+        let error = RealDatapath::start(&settings(Path::new(folder))).err().unwrap();
+        assert!(error.is_unavailable(), "{}", chain(&error));
+    });
+}
+
+#[expect(unsafe_code, reason = "the C library's own call would change every thread of the process")]
+fn give_rights_away() {
+    const NOBODY: libc::c_long = 65534;
+    // SAFETY: it takes three numbers and no memory.
+    let outcome = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+    assert_eq!(outcome, 0);
+}

@@ -1,0 +1,156 @@
+//! What every body of `Datapath` must do: each test runs on the fake one and, as root, on the kernel's.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use hns_datapath::{Collected, DatapathError, FlowFilter, Next};
+use support::{balancer, guid, link, on_both, port};
+
+#[test]
+fn an_untouched_datapath_shows_nothing() {
+    on_both(|world| {
+        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+        assert_eq!(world.datapath.drops().unwrap(), []);
+        assert_eq!(world.datapath.flows(&FlowFilter::default()).unwrap(), []);
+        assert_eq!(world.datapath.rule_counters(guid(1)).unwrap(), []);
+        assert_eq!(world.datapath.collect().unwrap(), Collected::default());
+    });
+}
+
+#[test]
+fn a_port_is_attached_until_it_is_removed() {
+    on_both(|world| {
+        world.make_link(&link(1));
+        world.make_link(&link(2));
+        world.datapath.set_port(&link(1), &port(1)).unwrap();
+        world.datapath.set_port(&link(1), &port(1)).unwrap();
+        assert_eq!(world.datapath.attached().unwrap(), [link(1)].into());
+        world.datapath.set_port(&link(2), &port(2)).unwrap();
+        assert_eq!(world.datapath.attached().unwrap(), [link(1), link(2)].into());
+
+        world.datapath.remove_port(&link(1)).unwrap();
+        world.datapath.remove_port(&link(1)).unwrap();
+        assert_eq!(world.datapath.attached().unwrap(), [link(2)].into());
+        world.datapath.set_port(&link(1), &port(3)).unwrap();
+        assert_eq!(world.datapath.attached().unwrap(), [link(1), link(2)].into());
+    });
+}
+
+#[test]
+fn a_port_takes_a_link() {
+    on_both(|world| {
+        world.make_link(&link(1));
+        world.delete_link(&link(1));
+        let outcome = world.datapath.set_port(&link(1), &port(1));
+        assert!(
+            matches!(&outcome, Err(DatapathError::NoSuchLink { name }) if *name == link(1)),
+            "{outcome:?}"
+        );
+        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+    });
+}
+
+#[test]
+fn a_link_that_is_made_again_must_be_set_again() {
+    on_both(|world| {
+        world.make_link(&link(1));
+        world.datapath.set_port(&link(1), &port(1)).unwrap();
+        world.delete_link(&link(1));
+        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+        world.make_link(&link(1));
+        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+        world.datapath.set_port(&link(1), &port(1)).unwrap();
+        assert_eq!(world.datapath.attached().unwrap(), [link(1)].into());
+        world.delete_link(&link(1));
+        world.datapath.remove_port(&link(1)).unwrap();
+    });
+}
+
+#[test]
+fn what_others_take_off_a_link_is_repaired() {
+    on_both(|world| {
+        for n in [1, 2] {
+            world.make_link(&link(n));
+            world.datapath.set_port(&link(n), &port(n)).unwrap();
+        }
+        world.detach(&link(1));
+        assert_eq!(world.datapath.attached().unwrap(), [link(2)].into());
+        world.detach(&link(2));
+        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+        for n in [1, 2] {
+            world.datapath.set_port(&link(n), &port(n)).unwrap();
+        }
+        assert_eq!(world.datapath.attached().unwrap(), [link(1), link(2)].into());
+    });
+}
+
+#[test]
+fn programs_are_renewed_at_any_time() {
+    on_both(|world| {
+        world.datapath.upgrade().unwrap();
+        world.make_link(&link(1));
+        world.datapath.set_port(&link(1), &port(1)).unwrap();
+        world.datapath.upgrade().unwrap();
+        assert_eq!(world.datapath.attached().unwrap(), [link(1)].into());
+    });
+}
+
+#[test]
+fn balancers_come_and_go_apart_from_ports() {
+    on_both(|world| {
+        world.datapath.set_balancer(&balancer(7)).unwrap();
+        world.make_link(&link(1));
+        world.datapath.set_port(&link(1), &port(1)).unwrap();
+        world.datapath.set_balancer(&balancer(7)).unwrap();
+        world.datapath.set_balancer(&balancer(8)).unwrap();
+        world.datapath.remove_port(&link(1)).unwrap();
+        world.datapath.remove_balancer(guid(7)).unwrap();
+        world.datapath.remove_balancer(guid(7)).unwrap();
+    });
+}
+
+#[test]
+fn many_threads_set_and_remove_at_once() {
+    on_both(|world| {
+        for n in 1..=8 {
+            world.make_link(&link(n));
+        }
+        thread::scope(|scope| {
+            for n in 1..=8 {
+                scope.spawn(move || {
+                    for _ in 0..5 {
+                        world.datapath.set_port(&link(n), &port(n)).unwrap();
+                        world.datapath.remove_port(&link(n)).unwrap();
+                    }
+                    world.datapath.set_port(&link(n), &port(n)).unwrap();
+                });
+            }
+        });
+        assert_eq!(world.datapath.attached().unwrap(), (1..=8).map(link).collect());
+    });
+}
+
+#[test]
+fn a_stream_of_drops_ends_when_it_is_told() {
+    on_both(|world| {
+        let stream = world.datapath.follow_drops().unwrap();
+        let other = world.datapath.follow_drops().unwrap();
+        assert_eq!(stream.next_within(Duration::from_millis(1)), Next::Nothing);
+        let stopper = stream.stopper();
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                assert_eq!(stream.next_event(), None);
+                assert_eq!(stream.next_within(Duration::from_millis(1)), Next::End);
+            });
+            stopper.stop();
+            reader.join().unwrap();
+        });
+        assert_eq!(other.next_within(Duration::from_millis(1)), Next::Nothing);
+        drop(other);
+        let again = world.datapath.follow_drops().unwrap();
+        assert_eq!(again.next_within(Duration::from_millis(1)), Next::Nothing);
+    });
+}
