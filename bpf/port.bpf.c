@@ -28,7 +28,6 @@ static __always_inline void leave(struct __sk_buff *skb, const struct packet *pa
 	skb->cb[CB_TARGET] = target;
 	skb->cb[CB_RULESET] = packet->ruleset;
 	skb->cb[CB_POSITION] = packet->position;
-	skb->cb[CB_LAYERS] = packet->layers;
 }
 
 static __always_inline int drop(struct __sk_buff *skb, const struct packet *packet, __u32 port, __u32 ifindex, int direction,

@@ -198,12 +198,6 @@ static __always_inline int refused_by(int direction)
 	return direction == DIR_OUT ? REASON_ACL_OUT : REASON_ACL_IN;
 }
 
-/* Whether anything may be refused here, so that connections must be remembered. */
-static __always_inline int has_rules(const struct port *port)
-{
-	return port->ruleset[0] || port->ruleset[1] || port->fallback[0] != ACTION_ALLOW || port->fallback[1] != ACTION_ALLOW;
-}
-
 /* Neighbour discovery (RFC 4861) and group membership (RFC 2710, RFC 3810) are to IPv6 what ARP is to IPv4: not for rules. */
 static __always_inline int is_exempt(const struct packet *packet)
 {

@@ -44,16 +44,28 @@ enum reason {
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,
 	REASON_FRAGMENT = 22, /* a later fragment whose first one was not seen */
-	/* proxy, lb, nat, route */
-	REASON_NO_BACKEND = 30,
-	REASON_NO_NAT_PORT = 40,
-	REASON_UNTRANSLATABLE = 41, /* a packet of a translated flow that cannot be rewritten */
-	REASON_NO_ROUTE = 50,
 	/* meter */
 	REASON_METER_OUT = 60,
 	REASON_METER_IN = 61,
 	REASON_MAX = 64,
 };
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
+
+/* Elements of the maps. Hashes and tries do not preallocate (LRU hashes do). */
+#define PORTS_MAX 65536
+#define ADDRESSES_MAX 262144
+#define RULESETS_MAX 131072
+#define CLASSES_MAX 2097152 /* of addresses, and of ports */
+#define DIRECTORY_MAX 4194304
+#define CHUNKS_MAX 262144
+#define RULE_ENTRIES_MAX 1048576
+#define EMBRYONIC_MAX 65536
+#define ESTABLISHED_MAX 524288
+#define FRAGMENTS_MAX 16384
+#define METERS_MAX 131072
+#define DROPS_MAX 65536
+#define EVENTS_BYTES 1048576
 
 /* ---- ports ------------------------------------------------------------------------------------------------------- */
 
@@ -62,17 +74,12 @@ enum port_flag {
 	PORT_GUARD_SPOOF = 1 << 1, /* source MAC, IP, ARP and ND must be the endpoint's */
 	PORT_GUARD_RA = 1 << 2,
 	PORT_GUARD_DHCP = 1 << 3,
-	PORT_STATEFUL = 1 << 4, /* has rules or translations: its connections are tracked */
-	PORT_TRANSLATES = 1 << 5, /* In packets may belong to a binding */
-	PORT_QUIET = 1 << 6, /* DisableInterComputeCommunication: never short-circuited to another port */
-	PORT_PLAIN_REDIRECT = 1 << 7, /* captured, or its vNIC is in our own namespace: no bpf_redirect_peer */
-	PORT_METER_IN = 1 << 8,
-	PORT_METER_OUT = 1 << 9,
-	PORT_MORE_ADDRESSES = 1 << 10, /* beyond own[]: in `addresses` */
-	PORT_BALANCED = 1 << 11, /* load balancers of its network apply */
-	PORT_PROXIED = 1 << 12,
-	PORT_ROUTED = 1 << 13, /* has SDN routes */
-	PORT_NATTED = 1 << 14, /* has OutBoundNAT or PortMapping of the switch */
+	PORT_STATEFUL = 1 << 4, /* has rules: its connections are tracked */
+	PORT_QUIET = 1 << 5, /* DisableInterComputeCommunication: never short-circuited to another port */
+	PORT_PLAIN_REDIRECT = 1 << 6, /* captured, or its vNIC is in our own namespace: no bpf_redirect_peer */
+	PORT_METER_IN = 1 << 7,
+	PORT_METER_OUT = 1 << 8,
+	PORT_MORE_ADDRESSES = 1 << 9, /* beyond own[]: in `addresses` */
 };
 
 #define PORT_OWN_ADDRESSES 4
@@ -191,15 +198,7 @@ enum flow_state {
 enum flow_flag {
 	FLOW_FIN_IN = 1 << 0,
 	FLOW_FIN_OUT = 1 << 1,
-	FLOW_TRANSLATED = 1 << 2, /* `outer` differs from the key */
-	FLOW_ADOPTED = 1 << 3, /* older than the port's rules */
-};
-
-struct tuple {
-	struct addr local;
-	struct addr remote;
-	__be16 local_port;
-	__be16 remote_port;
+	FLOW_ADOPTED = 1 << 2, /* older than the port's rules */
 };
 
 struct flow {
@@ -212,15 +211,9 @@ struct flow {
 	__u16 flags; /* enum flow_flag */
 	__u16 icmp; /* type << 8 | code of the first packet */
 	__u16 zero;
-	__u32 service; /* load balancer's number, 0: none */
-	struct tuple outer; /* as the switch sees it: after proxy, lb and nat */
-	__u32 backend; /* number in `backends`, 0: none */
-	__u32 reserved;
 };
 
-/* `bindings`: hash, key struct flow_key with the outer tuple, value struct tuple: the inner one. */
-
-/* `fragments`: LRU hash: the verdict on a datagram's first fragment, for the others. */
+/* `fragments`: LRU hash: datagrams whose first fragment may pass, for the others. */
 struct fragment_key {
 	__u32 port;
 	__u32 id; /* IPv4: 16 bits, IPv6: 32 bits */
@@ -233,66 +226,6 @@ struct fragment_key {
 
 struct fragment {
 	__u64 seen;
-	__u32 verdict; /* enum reason */
-	__u32 flags; /* FRAGMENT_REWRITE */
-	struct addr source; /* after translation */
-	struct addr destination;
-};
-
-/* ---- load balancers, proxies --------------------------------------------------------------------------------------- */
-
-/* `services`: hash. Scope is a network's number; for L4Proxy (prefixes) see `proxies`. Port and protocol 0: all of them. */
-struct service_key {
-	__u32 scope;
-	__u8 protocol;
-	__u8 zero;
-	__be16 port;
-	struct addr vip;
-};
-
-enum service_flag {
-	SERVICE_DSR = 1 << 0, /* only the destination is rewritten: the client's port does both ways */
-	SERVICE_ILB = 1 << 1, /* for endpoints of the network only */
-	SERVICE_LOCAL_ROUTED = 1 << 2, /* for the host as well */
-	SERVICE_USE_MUX = 1 << 3,
-	SERVICE_PRESERVE_DIP = 1 << 4, /* the destination address stays the VIP; only MAC and port change */
-	SERVICE_AFFINITY_PROTOCOL = 1 << 5, /* by source IP and protocol */
-	SERVICE_AFFINITY = 1 << 6, /* by source IP */
-};
-
-struct service {
-	__u32 id;
-	__u32 flags; /* enum service_flag */
-	__u32 table; /* first entry in `choices` */
-	__u32 choices; /* how many: the size of the Maglev table; 0: no backend */
-	__u32 affinity_seconds;
-	__be16 internal_port; /* 0: as it came */
-	__u16 zero;
-	struct addr source_vip; /* :: when absent */
-};
-
-/* `choices`: array of __u32, numbers in `backends`. */
-
-/* `backends`: hash, key __u32. */
-struct backend {
-	struct addr addr;
-	__u8 mac[6]; /* zero: the frame keeps its destination, the gateway */
-	__u16 flags; /* BACKEND_DRAINING */
-};
-
-#define BACKEND_DRAINING 1
-
-/* `affinities`: LRU hash. */
-struct affinity_key {
-	__u32 service;
-	__u32 protocol; /* 0 when any */
-	struct addr client;
-};
-
-struct affinity {
-	__u64 seen;
-	__u32 backend;
-	__u32 zero;
 };
 
 /* ---- meter --------------------------------------------------------------------------------------------------------- */
@@ -343,7 +276,6 @@ enum decision_slot {
 	CB_TARGET = 1, /* ifindex of a redirect, 0: to the stack or the bridge */
 	CB_RULESET = 2,
 	CB_POSITION = 3,
-	CB_LAYERS = 4, /* set bits: layers that rewrote the packet */
 };
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Connections: what is known passes, what is new is judged, translated and remembered. The order of the questions is that of
+ * Connections: what is known passes, what is new is judged and remembered. The order of the questions is that of
  * core/vfp/src/interpreter/connection.rs.
  */
 #ifndef HNS_CONNECT_H
@@ -56,8 +56,6 @@ __noinline int remember_fragment(struct packet *packet, struct port *port, int d
 		return 0;
 	fragment_key_of(&key, port, packet, direction);
 	fragment.seen = bpf_ktime_get_coarse_ns();
-	fragment.source = packet->source;
-	fragment.destination = packet->destination;
 	bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
 	return 0;
 }
@@ -185,10 +183,6 @@ static __always_inline int open_flow(struct half *half, struct packet *packet, s
 		flow->flags |= FLOW_ADOPTED;
 		flow->state = FLOW_ESTABLISHED;
 	}
-	flow->outer.local = half->key.local;
-	flow->outer.remote = half->key.remote;
-	flow->outer.local_port = half->key.local_port;
-	flow->outer.remote_port = half->key.remote_port;
 	advance(flow, packet, half->direction, half->now);
 	bpf_map_update_elem(&embryonic, &half->key, flow, BPF_ANY);
 	return REASON_NONE;
@@ -213,7 +207,7 @@ static __always_inline int judge_new(struct half *half, struct packet *packet, s
 		}
 	}
 	count_rule(packet);
-	if (!has_rules(port) || (is_icmp(packet->protocol) && !is_echo_request(packet->protocol, packet->icmp >> 8)))
+	if (is_icmp(packet->protocol) && !is_echo_request(packet->protocol, packet->icmp >> 8))
 		return REASON_NONE;
 	return open_flow(half, packet, port, by);
 }
@@ -229,7 +223,7 @@ static __always_inline struct flow *find_live(const struct flow_key *key, const 
 	return 0;
 }
 
-/* A stateful port's layers acl to nat, in either direction. A function of its own to the verifier. */
+/* A stateful port's layer acl, in either direction. A function of its own to the verifier. */
 __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port *port, int direction)
 {
 	struct half half = {};

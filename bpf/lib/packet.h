@@ -84,7 +84,6 @@ struct packet {
 	/* decided */
 	__u32 ruleset;
 	__u32 position;
-	__u32 layers; /* CB_LAYERS */
 };
 
 static __always_inline __u32 word(const struct addr *address, int index)

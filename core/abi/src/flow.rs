@@ -1,4 +1,4 @@
-//! Connections, bindings of translated ones, and datagrams in fragments.
+//! Connections, and datagrams in fragments.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -17,10 +17,8 @@ pub const FLOW_CLOSED: u8 = 4;
 
 pub const FLOW_FIN_IN: u16 = 1 << 0;
 pub const FLOW_FIN_OUT: u16 = 1 << 1;
-/// [`Flow::outer`] differs from the key.
-pub const FLOW_TRANSLATED: u16 = 1 << 2;
 /// Older than the port's rules.
-pub const FLOW_ADOPTED: u16 = 1 << 3;
+pub const FLOW_ADOPTED: u16 = 1 << 2;
 
 /// `struct flow_key` of `bpf/lib/abi.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -30,16 +28,6 @@ pub struct FlowKey {
     pub port: u32,
     pub protocol: u8,
     pub zero: [u8; 3],
-    pub local: Addr,
-    pub remote: Addr,
-    pub local_port: Be16,
-    pub remote_port: Be16,
-}
-
-/// `struct tuple` of `bpf/lib/abi.h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Tuple {
     pub local: Addr,
     pub remote: Addr,
     pub local_port: Be16,
@@ -66,13 +54,6 @@ pub struct Flow {
     /// Type << 8 | code of the first packet.
     pub icmp: u16,
     pub zero: u16,
-    /// Load balancer's number, 0: none.
-    pub service: u32,
-    /// As the switch sees it: after proxy, lb and nat.
-    pub outer: Tuple,
-    /// Number in `backends`, 0: none.
-    pub backend: u32,
-    pub reserved: u32,
 }
 
 /// `struct fragment_key` of `bpf/lib/abi.h`.
@@ -89,16 +70,9 @@ pub struct FragmentKey {
     pub destination: Addr,
 }
 
-/// `struct fragment` of `bpf/lib/abi.h`.
+/// `struct fragment` of `bpf/lib/abi.h`: a datagram whose first fragment may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Fragment {
     pub seen: u64,
-    /// `enum reason`.
-    pub verdict: u32,
-    /// reserved.
-    pub flags: u32,
-    /// After translation.
-    pub source: Addr,
-    pub destination: Addr,
 }

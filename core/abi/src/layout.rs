@@ -38,19 +38,9 @@ layouts! {
     "rule_key" RuleKey { ruleset, position }
     "rule_entry" RuleEntry { packets, action, next }
     "flow_key" FlowKey { port, protocol, zero, local, remote, local_port, remote_port }
-    "tuple" Tuple { local, remote, local_port, remote_port }
-    "flow" Flow {
-        seen, packets, generation, position, origin, state, flags, icmp, zero, service, outer, backend, reserved
-    }
+    "flow" Flow { seen, packets, generation, position, origin, state, flags, icmp, zero }
     "fragment_key" FragmentKey { port, id, direction, protocol, zero, source, destination }
-    "fragment" Fragment { seen, verdict, flags, source, destination }
-    "service_key" ServiceKey { scope, protocol, zero, port, vip }
-    "service" Service {
-        id, flags, table, choices, affinity_seconds, internal_port, zero, source_vip
-    }
-    "backend" Backend { addr, mac, flags }
-    "affinity_key" AffinityKey { service, protocol, client }
-    "affinity" Affinity { seen, backend, zero }
+    "fragment" Fragment { seen }
     "meter_key" MeterKey { port, direction }
     "meter" Meter { arrival, picoseconds_per_byte, burst }
     "drop_key" DropKey { port, reason, direction }
@@ -71,17 +61,16 @@ macro_rules! constants {
 
 constants! {
     MARK_PASSED
-    PORT_BLOCKED PORT_GUARD_SPOOF PORT_GUARD_RA PORT_GUARD_DHCP PORT_STATEFUL PORT_TRANSLATES PORT_QUIET PORT_PLAIN_REDIRECT
-    PORT_METER_IN PORT_METER_OUT PORT_MORE_ADDRESSES PORT_BALANCED PORT_PROXIED PORT_ROUTED PORT_NATTED
+    PORT_BLOCKED PORT_GUARD_SPOOF PORT_GUARD_RA PORT_GUARD_DHCP PORT_STATEFUL PORT_QUIET PORT_PLAIN_REDIRECT
+    PORT_METER_IN PORT_METER_OUT PORT_MORE_ADDRESSES
     PORT_OWN_ADDRESSES
     ACTION_BLOCK ACTION_ALLOW ACTION_PASS
     CHUNK_WORDS CHUNK_BITS RULES_MAX CHUNKS_PER_ROW
     DIM_LOCAL DIM_REMOTE DIM_LOCAL_PORT DIM_REMOTE_PORT DIMENSIONS
     FLOW_NEW FLOW_REPLIED FLOW_ESTABLISHED FLOW_CLOSING FLOW_CLOSED
-    FLOW_FIN_IN FLOW_FIN_OUT FLOW_TRANSLATED FLOW_ADOPTED
-    SERVICE_DSR SERVICE_ILB SERVICE_LOCAL_ROUTED SERVICE_USE_MUX SERVICE_PRESERVE_DIP SERVICE_AFFINITY_PROTOCOL
-    SERVICE_AFFINITY
-    BACKEND_DRAINING
+    FLOW_FIN_IN FLOW_FIN_OUT FLOW_ADOPTED
+    PORTS_MAX ADDRESSES_MAX RULESETS_MAX CLASSES_MAX DIRECTORY_MAX CHUNKS_MAX RULE_ENTRIES_MAX EMBRYONIC_MAX ESTABLISHED_MAX
+    FRAGMENTS_MAX METERS_MAX DROPS_MAX EVENTS_BYTES
     EVENT_HEADER EVENTS_PER_SECOND
-    CB_REASON CB_TARGET CB_RULESET CB_POSITION CB_LAYERS
+    CB_REASON CB_TARGET CB_RULESET CB_POSITION
 }

@@ -16,18 +16,16 @@ mod meter;
 mod port;
 mod reason;
 mod rules;
-mod service;
 
 pub use addr::Addr;
 pub use be::Be16;
 pub use event::*;
 pub use flow::*;
-pub use map::Map;
+pub use map::*;
 pub use meter::*;
 pub use port::*;
 pub use reason::Reason;
 pub use rules::*;
-pub use service::*;
 
 /// Set in `skb->mark` of a packet that a port's program let out into the bridge.
 pub const MARK_PASSED: u32 = 0x2000_0000;

@@ -12,12 +12,7 @@ pub enum Map {
     Rules,
     Embryonic,
     Established,
-    Bindings,
     Fragments,
-    Services,
-    Choices,
-    Backends,
-    Affinities,
     Meters,
     Drops,
     Events,
@@ -36,12 +31,7 @@ impl Map {
         Self::Rules,
         Self::Embryonic,
         Self::Established,
-        Self::Bindings,
         Self::Fragments,
-        Self::Services,
-        Self::Choices,
-        Self::Backends,
-        Self::Affinities,
         Self::Meters,
         Self::Drops,
         Self::Events,
@@ -61,15 +51,26 @@ impl Map {
             Self::Rules => "rules",
             Self::Embryonic => "embryonic",
             Self::Established => "established",
-            Self::Bindings => "bindings",
             Self::Fragments => "fragments",
-            Self::Services => "services",
-            Self::Choices => "choices",
-            Self::Backends => "backends",
-            Self::Affinities => "affinities",
             Self::Meters => "meters",
             Self::Drops => "drops",
             Self::Events => "events",
         }
     }
 }
+
+// Elements of the maps: one list for the programs, which declare them, and for the daemon, which must not plan for more.
+pub const PORTS_MAX: u32 = 65_536;
+pub const ADDRESSES_MAX: u32 = 262_144;
+pub const RULESETS_MAX: u32 = 131_072;
+/// Of addresses, and of ports.
+pub const CLASSES_MAX: u32 = 2_097_152;
+pub const DIRECTORY_MAX: u32 = 1 << 22;
+pub const CHUNKS_MAX: u32 = 1 << 18;
+pub const RULE_ENTRIES_MAX: u32 = 1_048_576;
+pub const EMBRYONIC_MAX: u32 = 65_536;
+pub const ESTABLISHED_MAX: u32 = 524_288;
+pub const FRAGMENTS_MAX: u32 = 16_384;
+pub const METERS_MAX: u32 = 131_072;
+pub const DROPS_MAX: u32 = 65_536;
+pub const EVENTS_BYTES: u32 = 1_048_576;

@@ -9,26 +9,16 @@ pub const PORT_BLOCKED: u32 = 1 << 0;
 pub const PORT_GUARD_SPOOF: u32 = 1 << 1;
 pub const PORT_GUARD_RA: u32 = 1 << 2;
 pub const PORT_GUARD_DHCP: u32 = 1 << 3;
-/// Has rules or translations: its connections are tracked.
+/// Has rules: its connections are tracked.
 pub const PORT_STATEFUL: u32 = 1 << 4;
-/// In packets may belong to a binding.
-pub const PORT_TRANSLATES: u32 = 1 << 5;
 /// DisableInterComputeCommunication: never short-circuited to another port.
-pub const PORT_QUIET: u32 = 1 << 6;
+pub const PORT_QUIET: u32 = 1 << 5;
 /// Captured, or its vNIC is in our own namespace: no `bpf_redirect_peer`.
-pub const PORT_PLAIN_REDIRECT: u32 = 1 << 7;
-pub const PORT_METER_IN: u32 = 1 << 8;
-pub const PORT_METER_OUT: u32 = 1 << 9;
+pub const PORT_PLAIN_REDIRECT: u32 = 1 << 6;
+pub const PORT_METER_IN: u32 = 1 << 7;
+pub const PORT_METER_OUT: u32 = 1 << 8;
 /// Beyond [`Port::own`]: in `addresses`.
-pub const PORT_MORE_ADDRESSES: u32 = 1 << 10;
-/// Load balancers of its network apply.
-pub const PORT_BALANCED: u32 = 1 << 11;
-pub const PORT_PROXIED: u32 = 1 << 12;
-/// Has SDN routes.
-pub const PORT_ROUTED: u32 = 1 << 13;
-/// Has OutBoundNAT or PortMapping of the switch.
-pub const PORT_NATTED: u32 = 1 << 14;
-
+pub const PORT_MORE_ADDRESSES: u32 = 1 << 9;
 /// How many of its addresses a port's record holds itself.
 pub const PORT_OWN_ADDRESSES: usize = 4;
 

@@ -52,11 +52,6 @@ reasons! {
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.
     Fragment = 22, "fragment";
-    NoBackend = 30, "no-backend";
-    NoNatPort = 40, "no-nat-port";
-    /// A packet of a translated flow that cannot be rewritten.
-    Untranslatable = 41, "untranslatable";
-    NoRoute = 50, "no-route";
     MeterOut = 60, "meter-out";
     MeterIn = 61, "meter-in";
 }

@@ -113,16 +113,6 @@ pub struct Flow {
     pub cause: Cause,
     /// Older than the rules.
     pub adopted: bool,
-    /// Present when proxy, lb or nat translate it.
-    pub translation: Option<Translation>,
-}
-
-/// What the switch sees in place of the endpoint's tuple.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Translation {
-    pub outer: Tuple,
-    /// The destination MAC of Out packets; absent: as it came.
-    pub station: Option<hns_net::Mac>,
 }
 
 impl Flow {
@@ -138,7 +128,6 @@ impl Flow {
             facts,
             cause,
             adopted: false,
-            translation: None,
         }
     }
 

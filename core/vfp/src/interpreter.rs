@@ -9,10 +9,9 @@ mod outcome;
 use std::collections::BTreeMap;
 
 use hns_abi::{Direction, Reason};
-use hns_net::Guid;
 
-use crate::layers::{Layer, acl, lb, meter, route, security};
-use crate::model::{Balancer, Port, Switchboard};
+use crate::layers::{Layer, acl, meter, security};
+use crate::model::{Port, Switchboard};
 use crate::packet::Packet;
 
 pub use memory::Memory;
@@ -38,7 +37,6 @@ pub struct Switch {
 pub(crate) struct Half<'a> {
     pub ifindex: u32,
     pub port: &'a Port,
-    pub board: &'a Switchboard,
     pub epoch: Epoch,
     pub direction: Direction,
     pub now: u64,
@@ -49,8 +47,6 @@ pub(crate) struct Travel {
     pub frame: Vec<u8>,
     pub packet: Packet,
     pub steps: Vec<Step>,
-    /// Rewritten to come back to the port that it left.
-    pub hairpin: bool,
 }
 
 impl Switch {
@@ -86,14 +82,6 @@ impl Switch {
         self.memory.forget_port(ifindex);
     }
 
-    pub fn set_balancer(&mut self, balancer: Balancer) {
-        self.board.balancers.insert(balancer.id, balancer);
-    }
-
-    pub fn remove_balancer(&mut self, id: Guid) {
-        self.board.balancers.remove(&id);
-    }
-
     /// A packet from the container behind this port: `port_out`.
     pub fn out(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {
         let mut travel = match Travel::begin(&self.board, ifindex, Direction::Out, frame) {
@@ -117,18 +105,10 @@ impl Switch {
         travel.end(verdict)
     }
 
-    /// A port without rules, translations and limit takes what comes, unread.
+    /// A port without rules and limit takes what comes, unread.
     fn is_indifferent(&self, ifindex: u32) -> bool {
         let Some(port) = self.board.ports.get(&ifindex) else { return false };
-        let half = Half {
-            ifindex,
-            port,
-            board: &self.board,
-            epoch: Epoch::default(),
-            direction: Direction::In,
-            now: 0,
-        };
-        !port.blocked && !half.is_stateful() && port.meters[Direction::In.index()].is_none()
+        !port.blocked && !port.has_rules() && port.meters[Direction::In.index()].is_none()
     }
 
     fn run_out(&mut self, ifindex: u32, travel: &mut Travel, now: u64) -> Result<Verdict, Refusal> {
@@ -150,8 +130,7 @@ impl Switch {
         }
         let (target, port) =
             self.board.ports.iter().find(|(_, port)| port.network == from.network && port.mac == station)?;
-        let to_itself = *target == ifindex && !travel.hairpin;
-        (!port.quiet && !to_itself).then_some((*target, port))
+        (!port.quiet && *target != ifindex).then_some((*target, port))
     }
 
     fn run_half(
@@ -165,7 +144,7 @@ impl Switch {
             return Err(Refusal::of_port(Reason::UnknownPort, ifindex, direction));
         };
         let epoch = self.epochs.get(&ifindex).copied().unwrap_or_default();
-        let half = Half { ifindex, port, board: &self.board, epoch, direction, now };
+        let half = Half { ifindex, port, epoch, direction, now };
         if port.blocked {
             return Err(half.refuse(Layer::Security, Reason::Blocked, travel));
         }
@@ -185,7 +164,7 @@ impl Travel {
         }
         let packet = Packet::parse(frame)
             .map_err(|cause| Refusal { detail: Some(cause.0), ..refuse(Reason::Malformed) })?;
-        Ok(Self { frame: frame.to_vec(), packet, steps: Vec::new(), hairpin: false })
+        Ok(Self { frame: frame.to_vec(), packet, steps: Vec::new() })
     }
 
     fn end(self, verdict: Result<Verdict, Refusal>) -> Outcome {
@@ -202,13 +181,12 @@ impl Half<'_> {
         if self.is_judged(travel) {
             self.connect(memory, travel)?;
         }
-        route::outward(self, travel);
         self.meter(memory, travel)
     }
 
     fn run_inward(self, memory: &mut Memory, travel: &mut Travel) -> Result<(), Refusal> {
         self.meter(memory, travel)?;
-        if !self.is_stateful() {
+        if !self.port.has_rules() {
             return Ok(());
         }
         if self.is_judged(travel) {
@@ -221,19 +199,7 @@ impl Half<'_> {
 
     fn is_judged(self, travel: &Travel) -> bool {
         let ip = travel.packet.ip();
-        ip.is_some_and(|ip| !acl::is_exempt(ip)) && self.is_stateful()
-    }
-
-    /// Whether its connections matter: something may be refused or rewritten.
-    fn is_stateful(self) -> bool {
-        self.port.has_rules() || self.translates()
-    }
-
-    /// Whether packets of this port may have to be rewritten.
-    fn translates(self) -> bool {
-        !self.port.proxies.is_empty()
-            || !self.port.outbound_nat.is_empty()
-            || lb::of_network(self.board, self.port.network).next().is_some()
+        ip.is_some_and(|ip| !acl::is_exempt(ip)) && self.port.has_rules()
     }
 
     fn meter(self, memory: &mut Memory, travel: &mut Travel) -> Result<(), Refusal> {

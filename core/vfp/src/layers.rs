@@ -3,11 +3,7 @@
 //! To add one: a file here, its place in [`Layer::ALL`] and in `interpreter`, the header of the same name in `bpf/layers`.
 
 pub mod acl;
-pub mod lb;
 pub mod meter;
-pub mod nat;
-pub mod proxy;
-pub mod route;
 pub mod security;
 
 use std::fmt;
@@ -16,27 +12,18 @@ use std::fmt;
 pub enum Layer {
     Security,
     Acl,
-    Proxy,
-    Lb,
-    Nat,
-    Route,
     Meter,
 }
 
 impl Layer {
     /// As a packet from the container meets them.
-    pub const ALL: [Self; 7] =
-        [Self::Security, Self::Acl, Self::Proxy, Self::Lb, Self::Nat, Self::Route, Self::Meter];
+    pub const ALL: [Self; 3] = [Self::Security, Self::Acl, Self::Meter];
 
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Security => "security",
             Self::Acl => "acl",
-            Self::Proxy => "proxy",
-            Self::Lb => "lb",
-            Self::Nat => "nat",
-            Self::Route => "route",
             Self::Meter => "meter",
         }
     }

@@ -20,7 +20,6 @@ pub mod interpreter;
 pub mod layers;
 pub mod model;
 pub mod packet;
-mod rewrite;
 pub mod tables;
 
 pub use interpreter::{Outcome, Switch};

@@ -23,9 +23,6 @@ pub struct Port {
     pub plain_redirect: bool,
     /// By [`Direction::index`].
     pub acl: [Acl; 2],
-    pub proxies: Vec<Proxy>,
-    pub outbound_nat: Vec<OutboundNat>,
-    pub routes: Vec<SdnRoute>,
     /// By [`Direction::index`].
     pub meters: [Option<Rate>; 2],
 }
@@ -145,42 +142,6 @@ pub struct Set {
     pub members: Vec<Cidr>,
 }
 
-/// L4Proxy: outbound traffic to a destination is led to a proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// Empty: any.
-    pub destination: Vec<Cidr>,
-    pub protocol: u8,
-    /// Empty: any.
-    pub ports: Vec<PortRange>,
-    pub exceptions: Vec<Cidr>,
-    pub to: (IpAddr, u16),
-    pub outbound_nat: bool,
-}
-
-/// OutBoundNAT of one family.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboundNat {
-    /// The address that packets leave with.
-    pub address: IpAddr,
-    /// Destinations that are not translated.
-    pub exceptions: Vec<Cidr>,
-    /// When not empty, only these are.
-    pub destinations: Vec<Cidr>,
-    /// Most source ports at once; 0: no limit of its own.
-    pub ports_max: u16,
-}
-
-/// SDNRoute: overrides where packets of this endpoint to a prefix go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SdnRoute {
-    pub destination: Cidr,
-    /// Absent: the gateway.
-    pub next_hop: Option<IpAddr>,
-    /// To the host's stack instead of being treated as on-link.
-    pub encapsulate: bool,
-}
-
 /// A token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -188,59 +149,11 @@ pub struct Rate {
     pub burst_bytes: u64,
 }
 
-/// A load balancer as the ports of one network see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Balancer {
-    pub id: Guid,
-    pub network: Guid,
-    pub frontends: Vec<IpAddr>,
-    pub mappings: Vec<BalancerMapping>,
-    pub backends: Vec<Backend>,
-    pub source_vip: Option<IpAddr>,
-    pub dsr: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BalancerMapping {
-    /// 0: every protocol.
-    pub protocol: u8,
-    /// 0: every port.
-    pub external: u16,
-    /// 0: as it came.
-    pub internal: u16,
-    pub affinity: Affinity,
-    pub affinity_seconds: u32,
-    pub internal_only: bool,
-    pub local_routed: bool,
-    pub use_mux: bool,
-    pub preserve_destination: bool,
-}
-
-/// HCN's DistributionType (hcn-api 3.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Affinity {
-    PerConnection,
-    SourceAddressAndProtocol,
-    SourceAddress,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backend {
-    pub endpoint: Guid,
-    pub address: IpAddr,
-    /// Of a backend on the same switch; absent: behind the gateway.
-    pub mac: Option<Mac>,
-    pub weight: u16,
-    /// Keeps its connections, gets no new ones.
-    pub draining: bool,
-}
-
 /// All that policies ask of the ports of one host: what the interpreter and the tables are made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Switchboard {
     /// By the number of the host end's link.
     pub ports: BTreeMap<u32, Port>,
-    pub balancers: BTreeMap<Guid, Balancer>,
 }
 
 /// By direction.

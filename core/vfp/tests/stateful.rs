@@ -205,7 +205,7 @@ fn neighbour_discovery_is_not_for_rules() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
-    /// With nothing to refuse and nothing to translate no flow is ever made, whatever comes.
+    /// With nothing to refuse no flow is ever made, whatever comes.
     #[test]
     fn without_policy_nothing_is_remembered(seed in any::<u64>()) {
         let random = &mut Random::new(seed);
@@ -223,9 +223,9 @@ proptest! {
         prop_assert_eq!(switch.memory().flows().count(), 0);
     }
 
-    /// A frame that nothing translates leaves as it came, and nothing ever panics.
+    /// A frame leaves as it came, and nothing ever panics.
     #[test]
-    fn frames_are_not_touched_without_translation(seed in any::<u64>()) {
+    fn frames_are_not_touched(seed in any::<u64>()) {
         let random = &mut Random::new(seed);
         let board = board(random, &[1, 2, 3, 4]);
         let mut switch = hns_vfp::Switch::new(board.clone());

@@ -1,4 +1,4 @@
-//! Records of ports, their names, and load balancers in the tables.
+//! Records of ports and their names in the tables.
 
 #![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use hns_abi::{Addr, Map};
 use hns_net::{Guid, Mac};
-use hns_vfp::model::{Acl, Affinity, Backend, Balancer, BalancerMapping, Guards, Port, Rate, Verdict, both};
+use hns_vfp::model::{Acl, Guards, Port, Rate, Verdict, both};
 use hns_vfp::tables::machine::Maps;
 use hns_vfp::tables::{Capacity, Tables, TablesError, Write};
 
@@ -28,46 +28,7 @@ fn port(number: u8) -> Port {
         quiet: false,
         plain_redirect: false,
         acl: both(Acl::open(), Acl::open()),
-        proxies: Vec::new(),
-        outbound_nat: Vec::new(),
-        routes: Vec::new(),
         meters: [None; 2],
-    }
-}
-
-fn backend(last: u8) -> Backend {
-    Backend {
-        endpoint: Guid::from_bytes([last; 16]),
-        address: ip(last),
-        mac: None,
-        weight: 1,
-        draining: false,
-    }
-}
-
-fn mapping(external: u16) -> BalancerMapping {
-    BalancerMapping {
-        protocol: 6,
-        external,
-        internal: 8080,
-        affinity: Affinity::PerConnection,
-        affinity_seconds: 0,
-        internal_only: false,
-        local_routed: false,
-        use_mux: false,
-        preserve_destination: false,
-    }
-}
-
-fn balancer(number: u8, backends: Vec<Backend>) -> Balancer {
-    Balancer {
-        id: Guid::from_bytes([number; 16]),
-        network: NETWORK,
-        frontends: vec![ip(200)],
-        mappings: vec![mapping(80)],
-        backends,
-        source_vip: None,
-        dsr: false,
     }
 }
 
@@ -96,18 +57,6 @@ impl Bench {
     fn remove(&mut self, ifindex: u32) {
         let writes = self.tables.remove_port(ifindex);
         self.carry_out(&writes);
-    }
-
-    fn balance(&mut self, balancer: &Balancer) {
-        let writes = self.tables.set_balancer(balancer).unwrap();
-        self.carry_out(&writes);
-    }
-
-    /// The last octets of the backends that the service at 10.0.0.200:80 leads to, by entry of its table.
-    fn choices(&self) -> Vec<u8> {
-        let service = self.maps.service(1, 6, ip(200).into(), 80).unwrap();
-        let backend = |hash| self.maps.backend(&service, hash).unwrap().addr.b[15];
-        (0..service.choices).map(backend).collect()
     }
 }
 
@@ -198,84 +147,11 @@ fn too_many_rules_and_full_maps_are_refused_and_leave_everything_as_it_was() {
         let acl = Acl { rules: (0..count).map(rule).collect(), ..Acl::open() };
         Port { acl: both(acl.clone(), acl), ..port(1) }
     };
-    let mut tables = Tables::with_capacity(1, Capacity { directory: 10, chunks: 8, choices: 8 });
+    let mut tables = Tables::with_capacity(1, Capacity { directory: 10, chunks: 8 });
     tables.set_port(4, &rules(10), 0).unwrap();
     let before = (tables.everything(), tables.usage());
     assert!(matches!(tables.set_port(4, &rules(16_385), 0), Err(TablesError::TooManyRules { .. })));
     assert!(matches!(tables.set_port(4, &rules(2_000), 0), Err(TablesError::NoRoom { .. })));
     assert_eq!((tables.everything(), tables.usage()), before);
     tables.set_port(4, &rules(20), 0).unwrap();
-    let mut backends = Vec::new();
-    backends.extend((1..4).map(backend));
-    let before = (tables.everything(), tables.usage());
-    assert!(matches!(tables.set_balancer(&balancer(1, backends)), Err(TablesError::NoRoom { .. })));
-    assert_eq!((tables.everything(), tables.usage()), before);
-}
-
-#[test]
-fn ports_know_whether_their_network_has_services() {
-    let mut bench = Bench::new();
-    bench.set(4, &port(1));
-    let balanced = |bench: &Bench| bench.tables.record(4).unwrap().flags & hns_abi::PORT_BALANCED != 0;
-    bench.balance(&Balancer { frontends: Vec::new(), ..balancer(9, vec![backend(3)]) });
-    assert!(!balanced(&bench));
-    bench.balance(&balancer(9, vec![backend(3)]));
-    assert!(balanced(&bench));
-    let other = bench.set(5, &port(2));
-    assert_ne!(other.flags & hns_abi::PORT_STATEFUL, 0);
-    let writes = bench.tables.remove_balancer(Guid::from_bytes([9; 16]));
-    bench.carry_out(&writes);
-    assert!(!balanced(&bench));
-}
-
-#[test]
-fn at_every_write_a_service_leads_to_backends_of_before_or_after() {
-    let mut bench = Bench::new();
-    bench.balance(&balancer(9, (1..5).map(backend).collect()));
-    let before: Vec<u8> = bench.choices();
-    let writes = bench.tables.set_balancer(&balancer(9, (3..7).map(backend).collect())).unwrap();
-    let mut seen = Vec::new();
-    for write in &writes {
-        bench.maps.carry_out(write);
-        seen.push(bench.choices());
-    }
-    let after = bench.choices();
-    assert!(after.iter().all(|last| (3..7).contains(last)));
-    assert!(seen.iter().all(|choices| *choices == before || *choices == after));
-    assert_eq!(bench.maps.entries, bench.tables.everything());
-}
-
-#[test]
-fn a_draining_backend_stays_but_is_not_chosen() {
-    let mut bench = Bench::new();
-    bench.balance(&balancer(9, (1..4).map(backend).collect()));
-    let mut backends: Vec<Backend> = (1..4).map(backend).collect();
-    backends[1].draining = true;
-    bench.balance(&balancer(9, backends));
-    assert!(bench.choices().iter().all(|last| *last != 2));
-    let drained = |(key, value): (&(Map, Vec<u8>), &Vec<u8>)| {
-        key.0 == Map::Backends && value[15] == 2 && value[22] == 1
-    };
-    assert!(bench.maps.entries.iter().any(drained));
-}
-
-#[test]
-fn affinities_survive_a_change_of_backends_and_nothing_stays_of_removed_balancers() {
-    let mut bench = Bench::new();
-    bench.balance(&balancer(8, vec![backend(1), backend(2)]));
-    let number = |bench: &Bench| bench.maps.service(1, 6, ip(200).into(), 80).unwrap().id;
-    let id = number(&bench);
-    assert_eq!(bench.tables.balancer_of(id), Some(Guid::from_bytes([8; 16])));
-    bench.balance(&balancer(8, vec![backend(2), backend(3)]));
-    assert_eq!(number(&bench), id);
-    let more = Balancer { frontends: vec![ip(201)], ..balancer(9, vec![backend(2), backend(3)]) };
-    bench.balance(&more);
-    let count = bench.maps.entries.keys().filter(|(map, _)| *map == Map::Backends).count();
-    assert_eq!(count, 2);
-    for number in [8, 9] {
-        let writes = bench.tables.remove_balancer(Guid::from_bytes([number; 16]));
-        bench.carry_out(&writes);
-    }
-    assert_eq!(bench.tables.everything(), BTreeMap::new());
-    assert_eq!(bench.tables.usage(), Tables::new(1).usage());
 }

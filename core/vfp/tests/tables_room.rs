@@ -54,9 +54,6 @@ fn port(rules: Vec<Rule>) -> Port {
         quiet: false,
         plain_redirect: false,
         acl: both(acl, Acl::open()),
-        proxies: Vec::new(),
-        outbound_nat: Vec::new(),
-        routes: Vec::new(),
         meters: [None; 2],
     }
 }

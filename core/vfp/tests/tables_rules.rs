@@ -158,9 +158,6 @@ fn port(number: u32) -> Port {
         quiet: false,
         plain_redirect: false,
         acl: both(Acl::open(), Acl::open()),
-        proxies: Vec::new(),
-        outbound_nat: Vec::new(),
-        routes: Vec::new(),
         meters: [None; 2],
     }
 }

@@ -1,10 +1,10 @@
 //! Throws away connections that are over. The programs make flows and look at them; only this removes them, but for what the
 //! kernel evicts from the maps of half-open ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 
-use hns_abi::{DropKey, Flow, FlowKey, Map, Tuple};
+use hns_abi::{DropKey, Flow, FlowKey, Map};
 use hns_vfp::flow::{State, idle_timeout};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -15,16 +15,11 @@ use crate::{Collected, DatapathError, FlowState};
 
 /// How many entries of a map one call looks at.
 const FLOWS_MAX: usize = 65_536;
-/// Each takes a look at its flow, too.
-const BINDINGS_MAX: usize = 16_384;
 
-/// Where the walks stopped, and what they remember.
+/// Where the walks stopped.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
     cursors: BTreeMap<Map, Cursor>,
-    /// Bindings that had no flow at the last look. A program may have made one of the two only when we look, so it takes two
-    /// looks to be sure.
-    orphans: BTreeSet<Vec<u8>>,
 }
 
 impl Collector {
@@ -41,19 +36,6 @@ impl Collector {
             collected.flows += over.len();
             delete(loaded, map, &over)?;
         }
-        let bindings = self.look(loaded, Map::Bindings, BINDINGS_MAX, |_, _| true)?;
-        let mut gone = Vec::new();
-        for key in bindings {
-            if has_flow(loaded, &key)? {
-                self.orphans.remove(&key);
-            } else if self.orphans.remove(&key) {
-                gone.push(key);
-            } else {
-                self.orphans.insert(key);
-            }
-        }
-        collected.bindings = gone.len();
-        delete(loaded, Map::Bindings, &gone)?;
         collected.more = !self.cursors.is_empty();
         Ok(collected)
     }
@@ -103,29 +85,6 @@ const fn state(shown: FlowState) -> State {
         FlowState::Closing => State::Closing,
         FlowState::Closed => State::Closed,
     }
-}
-
-fn has_flow(loaded: &Loaded, binding: &[u8]) -> Result<bool, DatapathError> {
-    let inner = loaded
-        .map(Map::Bindings)
-        .get(binding)
-        .map_err(|source| failed("read", Map::Bindings, source))?
-        .and_then(|value| Tuple::read_from_bytes(&value).ok());
-    let (Ok(outer), Some(inner)) = (FlowKey::read_from_bytes(binding), inner) else { return Ok(false) };
-    let key = FlowKey {
-        local: inner.local,
-        remote: inner.remote,
-        local_port: inner.local_port,
-        remote_port: inner.remote_port,
-        ..outer
-    };
-    for map in [Map::Established, Map::Embryonic] {
-        let found = loaded.map(map).get(key.as_bytes()).map_err(|source| failed("read", map, source))?;
-        if found.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Removes the counters of ports that are gone, and says what they counted.

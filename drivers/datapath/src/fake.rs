@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_net::{Guid, IfName};
-use hns_vfp::model::{Balancer, Port, Switchboard};
+use hns_vfp::model::{Port, Switchboard};
 
 use crate::stream::Hub;
 use crate::{
@@ -173,16 +173,6 @@ impl Datapath for FakeDatapath {
 
     fn remove_port(&self, name: &IfName) -> Result<(), DatapathError> {
         self.call()?.forget(name);
-        Ok(())
-    }
-
-    fn set_balancer(&self, balancer: &Balancer) -> Result<(), DatapathError> {
-        self.call()?.board.balancers.insert(balancer.id, balancer.clone());
-        Ok(())
-    }
-
-    fn remove_balancer(&self, id: Guid) -> Result<(), DatapathError> {
-        self.call()?.board.balancers.remove(&id);
         Ok(())
     }
 

@@ -49,7 +49,7 @@ pub mod test_run;
 use std::collections::BTreeSet;
 
 use hns_net::{Guid, IfName};
-use hns_vfp::model::{Balancer, Port};
+use hns_vfp::model::Port;
 
 pub use blocks::{BLOCK_IN, BLOCK_OUT};
 pub use error::{DatapathError, KernelError, Missing};
@@ -72,18 +72,12 @@ pub trait Datapath: Send + Sync + 'static {
     /// Forgets a port; fine when there is none. While its link is still there nothing passes it.
     fn remove_port(&self, name: &IfName) -> Result<(), DatapathError>;
 
-    /// Makes all ports of the balancer's network obey it. Idempotent.
-    fn set_balancer(&self, balancer: &Balancer) -> Result<(), DatapathError>;
-
-    /// Fine when there is none.
-    fn remove_balancer(&self, id: Guid) -> Result<(), DatapathError>;
-
     /// The ports that were set and whose links are joined to our filters: what was set and is missing here should be set
     /// again.
     fn attached(&self) -> Result<BTreeSet<IfName>, DatapathError>;
 
     /// Puts the programs of this daemon in the place of those that an older one left running, with one message a direction;
-    /// traffic flows on. To be called once after the start, when every port and balancer was set: until then the older
+    /// traffic flows on. To be called once after the start, when every port was set: until then the older
     /// programs go on with the older policy, for the ports they know, and drop what passes others.
     fn upgrade(&self) -> Result<(), DatapathError>;
 

@@ -29,10 +29,7 @@ const NEXT: &str = "next-";
 
 /// Whether a map's entries are made by packets, and therefore outlive the daemon.
 pub(crate) const fn lives_on(map: Map) -> bool {
-    matches!(
-        map,
-        Map::Embryonic | Map::Established | Map::Bindings | Map::Fragments | Map::Drops | Map::Events
-    )
+    matches!(map, Map::Embryonic | Map::Established | Map::Fragments | Map::Drops | Map::Events)
 }
 
 /// The folder of this version.

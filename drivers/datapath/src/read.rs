@@ -1,6 +1,6 @@
 //! From the values of maps to what is shown of them.
 
-use hns_abi::{Addr, Be16, Direction, FLOW_ADOPTED, FLOW_TRANSLATED, FlowKey};
+use hns_abi::{Addr, Be16, Direction, FLOW_ADOPTED, FlowKey};
 use hns_net::Guid;
 use hns_vfp::tables::Tables;
 
@@ -50,13 +50,10 @@ pub(crate) fn flow(
     let origin = direction_of(value.origin.into());
     // Positions of an older generation may have been given to other rules.
     let current = value.generation == record.generation;
-    let outer = &value.outer;
     Flow {
         endpoint,
         protocol: key.protocol,
         tuple: ends((key.local, key.local_port), (key.remote, key.remote_port)),
-        outer: (value.flags & FLOW_TRANSLATED != 0)
-            .then(|| ends((outer.local, outer.local_port), (outer.remote, outer.remote_port))),
         origin,
         state: state_of(value.state),
         adopted: value.flags & FLOW_ADOPTED != 0,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_abi::{Direction, Map, Reason};
 use hns_net::{Guid, IfName};
-use hns_vfp::model::{Acl, Balancer, Port};
+use hns_vfp::model::{Acl, Port};
 use hns_vfp::tables::{Tables, Write};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -257,15 +257,8 @@ impl Policy {
     fn program(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
         let outcome = self.try_program(loaded, ifindex, port);
         let Err(error) = outcome else { return Ok(()) };
-        let closed = Port {
-            blocked: true,
-            acl: [Acl::open(), Acl::open()],
-            proxies: Vec::new(),
-            outbound_nat: Vec::new(),
-            routes: Vec::new(),
-            meters: [None; 2],
-            ..port.clone()
-        };
+        let closed =
+            Port { blocked: true, acl: [Acl::open(), Acl::open()], meters: [None; 2], ..port.clone() };
         if self.try_program(loaded, ifindex, &closed).is_err() {
             // Without a record it is closed as well; this needs no room in any map.
             maps::carry_out(loaded, &self.forget(ifindex))?;
@@ -317,24 +310,6 @@ impl Datapath for RealDatapath {
         let mut policy = self.policy();
         let Some(ifindex) = policy.links.remove(name) else { return Ok(()) };
         let writes = policy.forget(ifindex);
-        maps::carry_out(self.loaded(), &writes)
-    }
-
-    fn set_balancer(&self, balancer: &Balancer) -> Result<(), DatapathError> {
-        let mut policy = self.policy();
-        let writes = policy.tables.set_balancer(balancer)?;
-        maps::carry_out(self.loaded(), &writes).inspect_err(|_| {
-            // Half of a balancer is none.
-            let writes = policy.tables.remove_balancer(balancer.id);
-            if let Err(error) = maps::carry_out(self.loaded(), &writes) {
-                tracing::error!(balancer = %balancer.id, %error, "what is left of a balancer cannot be removed");
-            }
-        })
-    }
-
-    fn remove_balancer(&self, id: Guid) -> Result<(), DatapathError> {
-        let mut policy = self.policy();
-        let writes = policy.tables.remove_balancer(id);
         maps::carry_out(self.loaded(), &writes)
     }
 

@@ -51,8 +51,6 @@ pub struct Flow {
     pub protocol: u8,
     /// As the endpoint sees it.
     pub tuple: Tuple,
-    /// As the switch sees it, where that differs: after proxy, load balancing and NAT.
-    pub outer: Option<Tuple>,
     /// Of the first packet.
     pub origin: Direction,
     pub state: FlowState,
@@ -106,7 +104,7 @@ impl FlowState {
 pub struct FlowFilter {
     pub endpoint: Option<Guid>,
     pub protocol: Option<u8>,
-    /// Either address, inside or outside.
+    /// Either address.
     pub address: Option<IpAddr>,
     /// At most so many.
     pub limit: Option<usize>,
@@ -118,9 +116,7 @@ impl FlowFilter {
         let about = |tuple: &Tuple, address| tuple.local.0 == address || tuple.remote.0 == address;
         self.endpoint.is_none_or(|endpoint| endpoint == flow.endpoint)
             && self.protocol.is_none_or(|protocol| protocol == flow.protocol)
-            && self.address.is_none_or(|address| {
-                about(&flow.tuple, address) || flow.outer.is_some_and(|outer| about(&outer, address))
-            })
+            && self.address.is_none_or(|address| about(&flow.tuple, address))
     }
 }
 
@@ -163,8 +159,6 @@ pub struct Packet {
 pub struct Collected {
     /// Connections that ended, were idle for too long, or whose port is gone.
     pub flows: usize,
-    /// Ways back into translated connections that are gone.
-    pub bindings: usize,
     /// Whether there was more than one call may look at: the next one goes on there.
     pub more: bool,
 }

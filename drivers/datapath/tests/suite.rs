@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use hns_datapath::{Collected, DatapathError, FlowFilter, Next};
-use support::{balancer, guid, link, on_both, port};
+use support::{guid, link, on_both, port};
 
 #[test]
 fn an_untouched_datapath_shows_nothing() {
@@ -95,20 +95,6 @@ fn programs_are_renewed_at_any_time() {
         world.datapath.set_port(&link(1), &port(1)).unwrap();
         world.datapath.upgrade().unwrap();
         assert_eq!(world.datapath.attached().unwrap(), [link(1)].into());
-    });
-}
-
-#[test]
-fn balancers_come_and_go_apart_from_ports() {
-    on_both(|world| {
-        world.datapath.set_balancer(&balancer(7)).unwrap();
-        world.make_link(&link(1));
-        world.datapath.set_port(&link(1), &port(1)).unwrap();
-        world.datapath.set_balancer(&balancer(7)).unwrap();
-        world.datapath.set_balancer(&balancer(8)).unwrap();
-        world.datapath.remove_port(&link(1)).unwrap();
-        world.datapath.remove_balancer(guid(7)).unwrap();
-        world.datapath.remove_balancer(guid(7)).unwrap();
     });
 }
 

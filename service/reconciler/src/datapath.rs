@@ -96,11 +96,7 @@ impl Engine {
         let Some(datapath) = &self.datapath else { return };
         match datapath.collect() {
             Ok(collected) if collected.flows > 0 => {
-                tracing::debug!(
-                    flows = collected.flows,
-                    bindings = collected.bindings,
-                    "connections have ended"
-                );
+                tracing::debug!(flows = collected.flows, "connections have ended");
             }
             Ok(_) => {}
             Err(error) => {
@@ -128,9 +124,6 @@ impl Engine {
             quiet: endpoint.has_flag(EndpointFlags::DISABLE_ICC),
             plain_redirect: Self::is_host_seat(endpoint, &world),
             acl: both(fallback(said.acl_default_in), fallback(said.acl_default_out)),
-            proxies: Vec::new(),
-            outbound_nat: Vec::new(),
-            routes: Vec::new(),
             meters: [None, None],
         })
     }

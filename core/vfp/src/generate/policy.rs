@@ -50,9 +50,6 @@ pub fn port(random: &mut Random, seat: usize) -> Port {
         quiet: random.chance(8),
         plain_redirect: random.chance(15),
         acl,
-        proxies: Vec::new(),
-        outbound_nat: Vec::new(),
-        routes: Vec::new(),
         meters: [rate(random), rate(random)],
     }
 }

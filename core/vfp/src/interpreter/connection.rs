@@ -1,17 +1,17 @@
-//! Connections: what is known passes, what is new is judged, translated and remembered.
+//! Connections: what is known passes, what is new is judged and remembered.
 
 use hns_abi::{Direction, Reason};
 
-use super::memory::{FRAGMENTS_LAST, FragmentKey, FragmentMemo};
+use super::memory::{FRAGMENTS_LAST, FragmentKey};
 use super::{Event, Half, Memory, Refusal, Travel};
-use crate::flow::{Flow, State, Translation, Tuple, is_echo_request};
+use crate::flow::{Flow, State, Tuple, is_echo_request};
+use crate::layers::Layer;
 use crate::layers::acl::{Cause, Facts};
-use crate::layers::{Layer, lb, nat, proxy};
 use crate::model::Verdict;
 use crate::packet::{Ip, Transport};
 
 impl Half<'_> {
-    /// The layers acl to nat, in either direction.
+    /// Layer acl, in either direction.
     pub(crate) fn connect(self, memory: &mut Memory, travel: &mut Travel) -> Result<(), Refusal> {
         let Some(ip) = travel.packet.ip().cloned() else { return Ok(()) };
         if ip.transport == Transport::Later {
@@ -20,22 +20,13 @@ impl Half<'_> {
         if self.relate(memory, &ip, travel)? {
             return Ok(());
         }
-        let seen = Tuple::of(&ip, self.direction);
-        let tuple = self.inner(memory, seen);
+        let tuple = Tuple::of(&ip, self.direction);
         self.drop_stale(memory, tuple, &ip);
         let flow = memory.flows.get(&(self.ifindex, tuple));
         if flow.is_some_and(|flow| flow.fits(self.direction, &ip.transport)) {
             self.go_on(memory, tuple, &ip, travel)
         } else {
             self.open(memory, tuple, &ip, travel)
-        }
-    }
-
-    /// The endpoint's tuple of a packet with this one.
-    fn inner(self, memory: &Memory, seen: Tuple) -> Tuple {
-        match self.direction {
-            Direction::Out => seen,
-            Direction::In => memory.bindings.get(&(self.ifindex, seen)).copied().unwrap_or(seen),
         }
     }
 
@@ -52,9 +43,8 @@ impl Half<'_> {
         let Some(flow) = memory.flows.get_mut(&(self.ifindex, tuple)) else { return Ok(()) };
         let event = Event::Known { state: flow.state, cause: flow.cause };
         flow.advance(self.direction, &ip.transport, self.now);
-        let translation = flow.translation.clone();
         self.note(Layer::Acl, event, travel);
-        self.finish(memory, tuple, translation, ip, travel);
+        self.remember_fragment(memory, ip);
         Ok(())
     }
 
@@ -81,24 +71,16 @@ impl Half<'_> {
     }
 
     fn open(self, memory: &mut Memory, tuple: Tuple, ip: &Ip, travel: &mut Travel) -> Result<(), Refusal> {
-        let facts = match Facts::of(ip, self.direction) {
-            seen if self.direction == Direction::Out => seen,
-            seen => Facts::of_tuple(&tuple, seen.icmp),
-        };
+        let facts = Facts::of(ip, self.direction);
         let (origin, cause) = self.judge(&facts, ip, travel)?;
-        let translation = match self.direction {
-            Direction::Out => self.translate(memory, tuple, ip, travel)?,
-            Direction::In => None,
-        };
-        if remembered(ip) && (self.port.has_rules() || translation.is_some()) {
+        if remembered(ip) {
             let mut flow = Flow::opened(facts, origin, self.epoch.generation, cause, self.now);
             flow.adopted = self.adopts(ip);
             flow.state = if flow.adopted { State::Established } else { State::New };
-            flow.translation.clone_from(&translation);
             flow.advance(self.direction, &ip.transport, self.now);
             memory.insert_flow(self.ifindex, tuple, flow);
         }
-        self.finish(memory, tuple, translation, ip, travel);
+        self.remember_fragment(memory, ip);
         Ok(())
     }
 
@@ -129,78 +111,19 @@ impl Half<'_> {
         }
     }
 
-    fn translate(
-        self,
-        memory: &mut Memory,
-        tuple: Tuple,
-        ip: &Ip,
-        travel: &mut Travel,
-    ) -> Result<Option<Translation>, Refusal> {
-        if let Some(found) = proxy::outward(self.port, &tuple) {
-            self.note(Layer::Proxy, Event::Rewrote { from: tuple, to: found.outer }, travel);
-            let outer = found.outer;
-            if !found.outbound_nat {
-                return Ok(Some(Translation { outer, station: None }));
-            }
-            let outer = self.translate_source(memory, outer, ip, travel)?.unwrap_or(outer);
-            return Ok(Some(Translation { outer, station: None }));
-        }
-        let balanced =
-            lb::outward(self, memory, &tuple).map_err(|reason| self.refuse(Layer::Lb, reason, travel))?;
-        if let Some(translation) = balanced {
-            self.note(Layer::Lb, Event::Rewrote { from: tuple, to: translation.outer }, travel);
-            return Ok(Some(translation));
-        }
-        let outer = self.translate_source(memory, tuple, ip, travel)?;
-        Ok(outer.map(|outer| Translation { outer, station: None }))
-    }
-
-    fn translate_source(
-        self,
-        memory: &Memory,
-        tuple: Tuple,
-        ip: &Ip,
-        travel: &mut Travel,
-    ) -> Result<Option<Tuple>, Refusal> {
-        let outer = nat::outward(self, memory, &tuple, ip)
-            .map_err(|reason| self.refuse(Layer::Nat, reason, travel))?;
-        if let Some(outer) = outer {
-            self.note(Layer::Nat, Event::Rewrote { from: tuple, to: outer }, travel);
-        }
-        Ok(outer)
-    }
-
-    /// Rewrites the packet of a translated connection, and remembers a first fragment for the others.
-    fn finish(
-        self,
-        memory: &mut Memory,
-        tuple: Tuple,
-        translation: Option<Translation>,
-        ip: &Ip,
-        travel: &mut Travel,
-    ) {
-        if let Some(Translation { outer, station }) = &translation {
-            match self.direction {
-                Direction::Out => travel.rewrite(&outer.ends(Direction::Out), *station),
-                Direction::In => travel.rewrite(&tuple.ends(Direction::In), None),
-            }
-        }
-        let Some(key) = FragmentKey::of(ip, self.ifindex, self.direction) else { return };
-        if let Some(passed) = travel.packet.ip() {
-            let station = translation.and_then(|translation| translation.station);
-            let (source, destination) = (passed.source, passed.destination);
-            memory.fragments.insert(key, FragmentMemo { seen: self.now, source, destination, station });
+    fn remember_fragment(self, memory: &mut Memory, ip: &Ip) {
+        if let Some(key) = FragmentKey::of(ip, self.ifindex, self.direction) {
+            memory.fragments.insert(key, self.now);
         }
     }
 
     fn follow_fragment(self, memory: &Memory, ip: &Ip, travel: &mut Travel) -> Result<(), Refusal> {
         let memo = FragmentKey::of(ip, self.ifindex, self.direction)
             .and_then(|key| memory.fragments.get(&key))
-            .filter(|memo| self.now.saturating_sub(memo.seen) <= FRAGMENTS_LAST);
+            .filter(|seen| self.now.saturating_sub(**seen) <= FRAGMENTS_LAST);
         match memo {
-            Some(memo) => {
+            Some(_) => {
                 self.note(Layer::Acl, Event::Fragment, travel);
-                travel.rewrite_addresses(memo.source, memo.destination, memo.station);
                 Ok(())
             }
             None => Err(self.refuse(Layer::Acl, Reason::Fragment, travel)),
@@ -211,19 +134,14 @@ impl Half<'_> {
     fn relate(self, memory: &mut Memory, ip: &Ip, travel: &mut Travel) -> Result<bool, Refusal> {
         let Transport::Icmp(icmp) = &ip.transport else { return Ok(false) };
         let Some(quoted) = icmp.about else { return Ok(false) };
-        let seen = Tuple::quoted(&quoted, self.direction);
-        let tuple = self.inner(memory, seen);
+        let tuple = Tuple::quoted(&quoted, self.direction);
         if memory.flows.get(&(self.ifindex, tuple)).is_none_or(|flow| flow.is_idle(self.now)) {
             return Ok(false);
         }
         self.judge_again(memory, tuple, travel)?;
         let Some(flow) = memory.flows.get(&(self.ifindex, tuple)) else { return Ok(false) };
-        let translation = flow.translation.clone();
         self.note(Layer::Acl, Event::Related { cause: flow.cause }, travel);
-        if let Some(translation) = translation {
-            self.rewrite_error(&quoted, tuple, &translation, travel);
-        }
-        self.finish(memory, tuple, None, ip, travel);
+        self.remember_fragment(memory, ip);
         Ok(true)
     }
 

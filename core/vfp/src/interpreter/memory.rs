@@ -14,9 +14,8 @@ pub const FRAGMENTS_LAST: u64 = 60_000_000_000;
 pub struct Memory {
     /// By port and the tuple that the endpoint sees.
     pub(crate) flows: BTreeMap<(u32, Tuple), Flow>,
-    /// Translated connections: the tuple that the switch sees leads to the endpoint's.
-    pub(crate) bindings: BTreeMap<(u32, Tuple), Tuple>,
-    pub(crate) fragments: BTreeMap<FragmentKey, FragmentMemo>,
+    /// First fragments that passed, and when.
+    pub(crate) fragments: BTreeMap<FragmentKey, u64>,
     pub(crate) arrivals: BTreeMap<(u32, Direction), u64>,
 }
 
@@ -30,15 +29,6 @@ pub(crate) struct FragmentKey {
     destination: IpAddr,
 }
 
-/// What a first fragment that passed became.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FragmentMemo {
-    pub seen: u64,
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    pub station: Option<hns_net::Mac>,
-}
-
 impl Memory {
     pub fn flows(&self) -> impl Iterator<Item = (u32, &Tuple, &Flow)> {
         self.flows.iter().map(|((ifindex, tuple), flow)| (*ifindex, tuple, flow))
@@ -46,22 +36,15 @@ impl Memory {
 
     /// Remembers a connection that the kernel's table holds, for a trace on live state.
     pub fn insert_flow(&mut self, ifindex: u32, tuple: Tuple, flow: Flow) {
-        if let Some(translation) = &flow.translation {
-            self.bindings.insert((ifindex, translation.outer), tuple);
-        }
         self.flows.insert((ifindex, tuple), flow);
     }
 
     pub(crate) fn forget_flow(&mut self, ifindex: u32, tuple: Tuple) {
-        let flow = self.flows.remove(&(ifindex, tuple));
-        if let Some(translation) = flow.and_then(|flow| flow.translation) {
-            self.bindings.remove(&(ifindex, translation.outer));
-        }
+        self.flows.remove(&(ifindex, tuple));
     }
 
     pub(crate) fn forget_port(&mut self, ifindex: u32) {
         self.flows.retain(|(port, _), _| *port != ifindex);
-        self.bindings.retain(|(port, _), _| *port != ifindex);
         self.fragments.retain(|key, _| key.ifindex != ifindex);
         self.arrivals.retain(|(port, _), _| *port != ifindex);
     }

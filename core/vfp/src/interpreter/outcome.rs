@@ -1,7 +1,7 @@
 use hns_abi::{Direction, Reason};
 use hns_net::Guid;
 
-use crate::flow::{State, Tuple};
+use crate::flow::State;
 use crate::layers::Layer;
 use crate::layers::acl::Cause;
 use crate::model;
@@ -69,10 +69,6 @@ pub enum Event {
     },
     /// A later fragment of a datagram that may pass.
     Fragment,
-    Rewrote {
-        from: Tuple,
-        to: Tuple,
-    },
     Dropped(Reason),
 }
 

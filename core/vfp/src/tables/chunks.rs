@@ -13,14 +13,13 @@ pub(super) type Bits = [u64; CHUNK_WORDS];
 pub struct Capacity {
     pub directory: u32,
     pub chunks: u32,
-    pub choices: u32,
 }
 
 impl Default for Capacity {
-    /// As in `bpf/lib/maps.h`. One port with 10,000 rules of different addresses takes up to a fifth of `directory`, and for a
+    /// As the maps are declared. One port with 10,000 rules of different addresses takes up to a fifth of `directory`, and for a
     /// moment twice that when its rules are laid out anew.
     fn default() -> Self {
-        Self { directory: 22, chunks: 18, choices: 20 }
+        Self { directory: hns_abi::DIRECTORY_MAX.ilog2(), chunks: hns_abi::CHUNKS_MAX.ilog2() }
     }
 }
 

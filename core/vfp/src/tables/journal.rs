@@ -11,7 +11,7 @@ pub enum Write {
     Put { map: Map, key: Vec<u8>, value: Vec<u8> },
     /// Of a hash or an LPM trie; no error when the entry is absent.
     Delete { map: Map, key: Vec<u8> },
-    /// Of `directory`, `chunks` and `choices`: consecutive elements from `index` on.
+    /// Of `directory` and `chunks`: consecutive elements from `index` on.
     Array { map: Map, index: u32, bytes: Vec<u8> },
 }
 

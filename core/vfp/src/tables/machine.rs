@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use hns_abi::{
     ACTION_PASS, Addr, AddressClassKey, AddressKey, Be16, CHUNK_BITS, CHUNK_WORDS, DIM_LOCAL, DIM_LOCAL_PORT,
     DIM_REMOTE, DIM_REMOTE_PORT, DIMENSIONS, Direction, Map, Port, PortClassKey, RuleEntry, RuleKey, Ruleset,
-    Service, ServiceKey,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -23,7 +22,6 @@ pub struct Maps {
     pub entries: BTreeMap<(Map, Vec<u8>), Vec<u8>>,
     pub directory: Vec<u32>,
     pub chunks: Vec<[u64; CHUNK_WORDS]>,
-    pub choices: Vec<u32>,
     /// How many keys of the tries have each length.
     lengths: BTreeMap<(Map, u32), u32>,
 }
@@ -71,7 +69,6 @@ impl Maps {
                 }
             }
             Write::Array { map: Map::Directory, index, bytes } => fill(&mut self.directory, *index, bytes),
-            Write::Array { map: Map::Choices, index, bytes } => fill(&mut self.choices, *index, bytes),
             Write::Array { index, bytes, .. } => fill(&mut self.chunks, *index, bytes),
         }
     }
@@ -181,21 +178,6 @@ impl Maps {
     fn longest<K: IntoBytes + Immutable>(&self, map: Map, bits: u32, key: impl Fn(u32) -> K) -> Option<u32> {
         let in_use = |length: &u32| self.lengths.get(&(map, 32 + length)).is_some_and(|keys| *keys > 0);
         (0..=bits).rev().filter(in_use).find_map(|length| self.get(map, &key(length)))
-    }
-
-    /// The service that a packet to `vip` is for: one for its port, else for all ports of its protocol, else for all.
-    #[must_use]
-    pub fn service(&self, scope: u32, protocol: u8, vip: Addr, port: u16) -> Option<Service> {
-        [(protocol, port), (protocol, 0), (0, port), (0, 0)].into_iter().find_map(|(protocol, port)| {
-            self.get(Map::Services, &ServiceKey { scope, protocol, zero: 0, port: Be16::new(port), vip })
-        })
-    }
-
-    /// The backend that a new connection with this hash goes to.
-    #[must_use]
-    pub fn backend(&self, service: &Service, hash: u32) -> Option<hns_abi::Backend> {
-        let place = service.table + hash.checked_rem(service.choices)?;
-        self.get(Map::Backends, self.choices.get(place as usize)?)
     }
 
     /// The link of the port that has an address.

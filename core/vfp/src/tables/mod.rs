@@ -5,19 +5,17 @@
 //!
 //! * [`rulesets`](self): ordered rules as bit vectors. A rule has a *position*; `dimension` turns the rules' conditions on one
 //!   thing (an address, a protocol and port) into prefixes that lead to *rows* of bits; `sequence` gives positions.
-//! * `port`: the record of a port; `balancers`: services and Maglev tables.
+//! * `port`: the record of a port.
 //! * [`machine`]: reads the same entries as the programs in `bpf/` do.
 //!
-//! Never here: I/O, clocks, randomness. Numbers of ports, networks, rulesets, services and backends are never given twice.
+//! Never here: I/O, clocks, randomness. Numbers of ports, networks and rulesets are never given twice.
 
-mod balancers;
 mod chunks;
 mod conditions;
 mod dimension;
 mod hash;
 mod journal;
 pub mod machine;
-mod maglev;
 mod numbers;
 mod owners;
 mod port;
@@ -34,9 +32,8 @@ use hns_abi::{Direction, Map};
 use hns_net::Guid;
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::model::{Balancer, Port, Rule};
+use crate::model::{Port, Rule};
 
-use balancers::Balancers;
 pub use chunks::Capacity;
 use journal::Journal;
 pub use journal::Write;
@@ -80,7 +77,6 @@ impl Entries {
 pub struct Usage {
     pub directory: usize,
     pub chunks: usize,
-    pub choices: usize,
 }
 
 /// What the maps of policy hold.
@@ -92,7 +88,6 @@ pub struct Tables {
     addresses: Owners<u32, u32>,
     stations: Owners<u32, u32>,
     rulesets: Rulesets,
-    balancers: Balancers,
     /// Records of ports of an earlier run, until they are set again.
     earlier: BTreeMap<u32, hns_abi::Port>,
 }
@@ -114,7 +109,6 @@ impl Tables {
             addresses: Owners::new(Map::Addresses),
             stations: Owners::new(Map::Stations),
             rulesets: Rulesets::new(capacity),
-            balancers: Balancers::new(capacity),
             earlier: BTreeMap::new(),
         }
     }
@@ -140,25 +134,6 @@ impl Tables {
         self.drop_port(ifindex, &mut journal);
         self.rulesets.settle();
         journal.writes
-    }
-
-    /// Makes the maps say what `balancer` asks. Of two balancers with the same frontend and mapping the later one is heard.
-    pub fn set_balancer(&mut self, balancer: &Balancer) -> Result<Vec<Write>, TablesError> {
-        let mut journal = Journal::default();
-        self.put_balancer(balancer, &mut journal)?;
-        Ok(journal.writes)
-    }
-
-    pub fn remove_balancer(&mut self, balancer: Guid) -> Vec<Write> {
-        let mut journal = Journal::default();
-        self.drop_balancer(balancer, &mut journal);
-        journal.writes
-    }
-
-    /// The balancer of the service with this number, which flows name.
-    #[must_use]
-    pub fn balancer_of(&self, service: u32) -> Option<Guid> {
-        self.balancers.service_of(service)
     }
 
     /// The rule that drops and flows name by its place.
@@ -187,11 +162,7 @@ impl Tables {
     /// How much of the arrays is taken.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        Usage {
-            directory: self.rulesets.directory_in_use(),
-            chunks: self.rulesets.chunks_in_use(),
-            choices: self.balancers.choices_in_use(),
-        }
+        Usage { directory: self.rulesets.directory_in_use(), chunks: self.rulesets.chunks_in_use() }
     }
 
     /// All entries that the hashes and tries should have now.
@@ -201,7 +172,6 @@ impl Tables {
         self.addresses.entries(&mut all);
         self.stations.entries(&mut all);
         self.rulesets.entries(&mut all);
-        self.balancers.entries(&mut all);
         for (ifindex, port) in &self.ports {
             port.entries(*ifindex, &mut all);
         }

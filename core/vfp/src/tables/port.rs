@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hns_abi::{Addr, AddressKey, Direction, Map, Meter, MeterKey, PORT_OWN_ADDRESSES, StationKey};
 use hns_net::Guid;
 
-use crate::model::{OutboundNat, Port, Proxy, Rate, SdnRoute, Verdict};
+use crate::model::{Port, Rate, Verdict};
 
 use super::journal::Journal;
 use super::rulesets::Plan;
@@ -20,29 +20,8 @@ pub(super) struct PortState {
     pub endpoint: Guid,
     pub network: Guid,
     pub record: hns_abi::Port,
-    /// Its flags without those that load balancers bring.
-    bare: u32,
     addresses: Vec<Addr>,
     meters: [Option<Rate>; 2],
-    translations: Translations,
-}
-
-/// What is not in the record but decides about flows.
-#[derive(Debug, PartialEq, Eq)]
-struct Translations {
-    proxies: Vec<Proxy>,
-    outbound_nat: Vec<OutboundNat>,
-    routes: Vec<SdnRoute>,
-}
-
-impl Translations {
-    fn of(port: &Port) -> Self {
-        Self {
-            proxies: port.proxies.clone(),
-            outbound_nat: port.outbound_nat.clone(),
-            routes: port.routes.clone(),
-        }
-    }
 }
 
 impl PortState {
@@ -81,18 +60,6 @@ impl Tables {
             }
         }
         Ok(())
-    }
-
-    /// Tells the ports of a network whether it has services.
-    pub(super) fn mark_ports(&mut self, network: Guid, journal: &mut Journal) {
-        let serve = self.balancers.serve(network);
-        for (ifindex, state) in self.ports.iter_mut().filter(|(_, state)| state.network == network) {
-            let flags = state.bare | if serve { BALANCED } else { 0 };
-            if flags != state.record.flags {
-                state.record.flags = flags;
-                journal.put(Map::Ports, ifindex, &state.record);
-            }
-        }
     }
 
     /// Everything that can fail: after it the maps have room for the rules.
@@ -143,15 +110,11 @@ impl Tables {
         let old = self.ports.remove(&ifindex);
         let before = old.as_ref().map(|old| old.record).or(earlier);
         let addresses = distinct(&port.addresses);
-        let translations = Translations::of(port);
-        let bare = flags(port, addresses.len());
-        let flags = bare | if self.balancers.serve(port.network) { BALANCED } else { 0 };
-
         let mut record = hns_abi::Port {
             id: before.map_or_else(|| self.next_port(), |before| before.id),
             network,
             generation: before.map_or(1, |before| before.generation),
-            flags,
+            flags: flags(port, addresses.len()),
             ruleset,
             fallback: [Direction::In, Direction::Out].map(|direction| fallback(port, direction)),
             mac: port.mac.octets(),
@@ -160,9 +123,7 @@ impl Tables {
         };
         record.adopt_until = adopt_until(before.as_ref(), &record, now);
         let changed = changes
-            || old.as_ref().map_or(before.is_some(), |old| {
-                deciding(&old.record) != deciding(&record) || old.translations != translations
-            });
+            || old.as_ref().map_or(before.is_some(), |old| deciding(&old.record) != deciding(&record));
         if changed {
             record.generation = record.generation.wrapping_add(1);
         }
@@ -182,9 +143,7 @@ impl Tables {
         }
         delete_meters(record.id, meters, port.meters, journal);
         let (endpoint, network) = (port.endpoint, port.network);
-        let state =
-            PortState { endpoint, network, record, bare, addresses, meters: port.meters, translations };
-        self.ports.insert(ifindex, state);
+        self.ports.insert(ifindex, PortState { endpoint, network, record, addresses, meters: port.meters });
     }
 
     pub(super) fn drop_port(&mut self, ifindex: u32, journal: &mut Journal) {
@@ -245,8 +204,7 @@ fn refuse_too_many(port: &Port) -> Result<(), TablesError> {
     Ok(())
 }
 
-/// A port that gets its first rules opens a span in which connections from before them are taken over. Translations need
-/// none: what is in the midst of a connection passes open rules untranslated, as before.
+/// A port that gets its first rules opens a span in which connections from before them are taken over.
 fn adopt_until(before: Option<&hns_abi::Port>, after: &hns_abi::Port, now: u64) -> u64 {
     let Some(before) = before else { return 0 };
     let filters =
@@ -264,12 +222,7 @@ fn distinct(addresses: &[IpAddr]) -> Vec<Addr> {
     distinct
 }
 
-/// What load balancers bring to a port.
-const BALANCED: u32 = hns_abi::PORT_BALANCED | hns_abi::PORT_STATEFUL | hns_abi::PORT_TRANSLATES;
-
-/// Load balancers aside.
 fn flags(port: &Port, addresses: usize) -> u32 {
-    let translates = !port.proxies.is_empty() || !port.outbound_nat.is_empty();
     let filters = port.acl.iter().any(|acl| !acl.is_empty() || acl.fallback == Verdict::Block);
     let metered = |direction: Direction| port.meters[direction.index()].is_some();
     [
@@ -277,16 +230,12 @@ fn flags(port: &Port, addresses: usize) -> u32 {
         (port.guards.spoofing, hns_abi::PORT_GUARD_SPOOF),
         (port.guards.router_advertisements, hns_abi::PORT_GUARD_RA),
         (port.guards.dhcp_servers, hns_abi::PORT_GUARD_DHCP),
-        (filters || translates, hns_abi::PORT_STATEFUL),
-        (translates, hns_abi::PORT_TRANSLATES),
+        (filters, hns_abi::PORT_STATEFUL),
         (port.quiet, hns_abi::PORT_QUIET),
         (port.plain_redirect, hns_abi::PORT_PLAIN_REDIRECT),
         (metered(Direction::In), hns_abi::PORT_METER_IN),
         (metered(Direction::Out), hns_abi::PORT_METER_OUT),
         (addresses > PORT_OWN_ADDRESSES, hns_abi::PORT_MORE_ADDRESSES),
-        (!port.proxies.is_empty(), hns_abi::PORT_PROXIED),
-        (!port.routes.is_empty(), hns_abi::PORT_ROUTED),
-        (!port.outbound_nat.is_empty(), hns_abi::PORT_NATTED),
     ]
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))
@@ -302,11 +251,8 @@ fn fallback(port: &Port, direction: Direction) -> u8 {
 
 /// A record without what says nothing about whether and how a connection may go on.
 fn deciding(record: &hns_abi::Port) -> hns_abi::Port {
-    let aside = BALANCED
-        | hns_abi::PORT_QUIET
-        | hns_abi::PORT_PLAIN_REDIRECT
-        | hns_abi::PORT_METER_IN
-        | hns_abi::PORT_METER_OUT;
+    let aside =
+        hns_abi::PORT_QUIET | hns_abi::PORT_PLAIN_REDIRECT | hns_abi::PORT_METER_IN | hns_abi::PORT_METER_OUT;
     hns_abi::Port { generation: 0, adopt_until: 0, flags: record.flags & !aside, ..*record }
 }
 

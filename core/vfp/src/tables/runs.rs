@@ -1,4 +1,4 @@
-//! Room in the arrays `directory` and `choices`: runs of elements, by the buddy system (Knuth, The Art of Computer
+//! Room in the array `directory`: runs of elements, by the buddy system (Knuth, The Art of Computer
 //! Programming, volume 1, section 2.5).
 
 use std::collections::BTreeSet;

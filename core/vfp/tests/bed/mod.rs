@@ -41,9 +41,6 @@ impl Bed {
                 quiet: false,
                 plain_redirect: false,
                 acl: [Acl::open(), Acl::open()],
-                proxies: Vec::new(),
-                outbound_nat: Vec::new(),
-                routes: Vec::new(),
                 meters: [None, None],
             };
             board.ports.insert(u32::from(number), port);

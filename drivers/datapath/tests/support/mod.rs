@@ -8,7 +8,7 @@ use std::{fs, process, thread};
 use hns_datapath::{Datapath, FakeDatapath, RealDatapath, Settings};
 use hns_net::{Guid, IfName};
 use hns_testbed::{Requirement, missing};
-use hns_vfp::model::{Acl, Balancer, Guards, Port};
+use hns_vfp::model::{Acl, Guards, Port};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -141,27 +141,12 @@ pub fn port(n: u8) -> Port {
         quiet: false,
         plain_redirect: false,
         acl: [Acl::open(), Acl::open()],
-        proxies: Vec::new(),
-        outbound_nat: Vec::new(),
-        routes: Vec::new(),
         meters: [None; 2],
     }
 }
 
 pub fn address(n: u8) -> String {
     format!("10.9.0.{n}")
-}
-
-pub fn balancer(n: u8) -> Balancer {
-    Balancer {
-        id: guid(n),
-        network: guid(200),
-        frontends: vec![format!("10.96.0.{n}").parse().unwrap()],
-        mappings: Vec::new(),
-        backends: Vec::new(),
-        source_vip: None,
-        dsr: false,
-    }
 }
 
 /// Containers on one switch: their host ends are [`link`]s in a bridge.

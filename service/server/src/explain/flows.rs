@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use hns_datapath::{Flow, FlowFilter, Tuple};
+use hns_datapath::{Flow, FlowFilter};
 use hns_hcn::ErrorCode;
 use serde_json::{Value, json};
 
@@ -49,15 +49,5 @@ pub(super) fn view(flow: &Flow) -> Value {
         "PacketsOut": flow.packets[hns_abi::Direction::Out.index()],
         "IdleSeconds": flow.idle.as_secs(),
         "Rule": flow.rule.as_ref().map(words::rule),
-        "Outer": flow.outer.as_ref().map(outer),
-    })
-}
-
-fn outer(tuple: &Tuple) -> Value {
-    json!({
-        "Local": tuple.local.0.to_string(),
-        "LocalPort": tuple.local.1,
-        "Remote": tuple.remote.0.to_string(),
-        "RemotePort": tuple.remote.1,
     })
 }
