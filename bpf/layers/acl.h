@@ -2,8 +2,8 @@
 /*
  * Layer acl: which rule decides about a connection. A ruleset is a list of positions. Each of four dimensions (local address,
  * remote address, protocol with local port, protocol with remote port) leads by its longest prefix to a row of bits, one a
- * position; the first bit that is set in all four rows and in the mask of positions in use is the first rule that matches. A
- * row is a run of chunk numbers in `directory`; chunk 0 is empty, so a row without rules costs no more than the numbers.
+ * position; the first bit that is set in all four rows is the first rule that matches. A row is a run of chunk numbers in
+ * `directory`; chunk 0 is empty, so a row without rules costs no more than the numbers.
  */
 #ifndef HNS_ACL_H
 #define HNS_ACL_H
@@ -12,19 +12,19 @@
 #include "../lib/maps.h"
 #include "../lib/packet.h"
 
-#define ROWS (DIMENSIONS + 1) /* and the mask */
 #define ADDRESS_PREFIX (32 + 128)
 #define PORT_PREFIX (32 + 32)
-/* Chunks of a full ruleset, and as many tiers that pass on to the next. */
-#define WALK_STEPS (CHUNKS_PER_ROW + 1024)
+/* Every chunk, one Pass a tier, and the step that sees the end. */
+#define WALK_STEPS (CHUNKS_PER_ROW + TIERS_MAX + 1)
 
 struct walk {
 	__u32 ruleset;
 	__u32 chunks;
-	__u32 rows[ROWS];
+	__u32 rows[DIMENSIONS];
 	__u32 start; /* the first position that may match */
 	__u32 position;
 	__u32 action;
+	__u32 ended; /* a rule decided, or none is left */
 };
 
 /* Its place; 0 of 0. Without branches, which would multiply the verifier's paths. */
@@ -54,14 +54,16 @@ static int walk_on(__u32 step, struct walk *walk)
 {
 	__u32 column = walk->start / CHUNK_BITS;
 	__u32 first = walk->start % CHUNK_BITS;
-	const struct chunk *a, *b, *c, *d, *e;
+	const struct chunk *a, *b, *c, *d;
 	struct rule_key key;
 	struct rule_entry *rule;
 	__u64 found = 0;
 	__u32 base = 0;
 
-	if (column >= walk->chunks)
+	if (column >= walk->chunks) {
+		walk->ended = 1;
 		return 1;
+	}
 	walk->start = (column + 1) * CHUNK_BITS;
 	a = chunk_of(walk->rows[0], column);
 	if (!a)
@@ -75,12 +77,9 @@ static int walk_on(__u32 step, struct walk *walk)
 	d = chunk_of(walk->rows[3], column);
 	if (!d)
 		return 0;
-	e = chunk_of(walk->rows[4], column);
-	if (!e)
-		return 0;
 #pragma clang loop unroll(full)
 	for (int i = 0; i < CHUNK_WORDS; i++) {
-		__u64 bits = a->w[i] & b->w[i] & c->w[i] & d->w[i] & e->w[i];
+		__u64 bits = a->w[i] & b->w[i] & c->w[i] & d->w[i];
 
 		if (first >= (i + 1) * 64)
 			bits = 0;
@@ -95,16 +94,17 @@ static int walk_on(__u32 step, struct walk *walk)
 		return 0;
 	key.ruleset = walk->ruleset;
 	key.position = column * CHUNK_BITS + base + lowest_bit(found);
-	/* A rule that was just removed is no rule; what else is there in this chunk is seen by the next step. */
-	walk->start = key.position + 1;
 	rule = bpf_map_lookup_elem(&rules, &key);
+	/* Never: a ruleset is complete while a record names it. The walk does not end, which blocks. */
 	if (!rule)
-		return 0;
+		return 1;
 	if (rule->action == ACTION_PASS) {
-		if (rule->next > key.position)
-			walk->start = rule->next;
+		if (rule->next <= key.position)
+			return 1;
+		walk->start = rule->next;
 		return 0;
 	}
+	walk->ended = 1;
 	walk->position = key.position;
 	walk->action = rule->action;
 	return 1;
@@ -172,10 +172,9 @@ __noinline int decide(struct port *port, struct flow_key *key, struct packet *pa
 		row_of_port(walk.ruleset, DIM_LOCAL_PORT, key->protocol, local, ruleset->miss[DIM_LOCAL_PORT]);
 	walk.rows[DIM_REMOTE_PORT] =
 		row_of_port(walk.ruleset, DIM_REMOTE_PORT, key->protocol, remote, ruleset->miss[DIM_REMOTE_PORT]);
-	walk.rows[DIMENSIONS] = ruleset->mask;
 	bpf_loop(WALK_STEPS, walk_on, &walk, 0);
 	packet->position = walk.position;
-	return walk.action;
+	return walk.ended ? walk.action : ACTION_BLOCK;
 }
 
 /* A new connection, or a packet that was dropped. */

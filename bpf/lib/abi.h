@@ -122,6 +122,7 @@ enum action {
 #define CHUNK_BITS 512
 #define RULES_MAX 16384 /* positions of one ruleset */
 #define CHUNKS_PER_ROW (RULES_MAX / CHUNK_BITS)
+#define TIERS_MAX 1024 /* of one ruleset: a walk follows one Pass a tier */
 
 enum dimension {
 	DIM_LOCAL = 0,
@@ -134,7 +135,6 @@ enum dimension {
 /* `rulesets`: hash, key __u32 ruleset. A row is `chunks` consecutive entries of `directory`. */
 struct ruleset {
 	__u32 chunks; /* words of 512 positions */
-	__u32 mask; /* row: the positions in use */
 	__u32 miss[DIMENSIONS]; /* row of each dimension when its trie has no entry */
 };
 

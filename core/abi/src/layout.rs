@@ -31,7 +31,7 @@ layouts! {
     "port" Port { id, network, generation, flags, ruleset, fallback, mac, adopt_until, own }
     "address_key" AddressKey { network, addr }
     "station_key" StationKey { network, mac, zero }
-    "ruleset" Ruleset { chunks, mask, miss }
+    "ruleset" Ruleset { chunks, miss }
     "address_class_key" AddressClassKey { prefixlen, space, addr }
     "port_class_key" PortClassKey { prefixlen, space, protocol, zero, port }
     "chunk" Chunk { w }
@@ -65,7 +65,7 @@ constants! {
     PORT_METER_IN PORT_METER_OUT PORT_MORE_ADDRESSES
     PORT_OWN_ADDRESSES
     ACTION_BLOCK ACTION_ALLOW ACTION_PASS
-    CHUNK_WORDS CHUNK_BITS RULES_MAX CHUNKS_PER_ROW
+    CHUNK_WORDS CHUNK_BITS RULES_MAX CHUNKS_PER_ROW TIERS_MAX
     DIM_LOCAL DIM_REMOTE DIM_LOCAL_PORT DIM_REMOTE_PORT DIMENSIONS
     FLOW_NEW FLOW_REPLIED FLOW_ESTABLISHED FLOW_CLOSING FLOW_CLOSED
     FLOW_FIN_IN FLOW_FIN_OUT FLOW_ADOPTED

@@ -14,6 +14,8 @@ pub const CHUNK_BITS: usize = 512;
 /// Positions of one ruleset.
 pub const RULES_MAX: usize = 16384;
 pub const CHUNKS_PER_ROW: usize = RULES_MAX / CHUNK_BITS;
+/// Of one ruleset: a walk follows one Pass a tier.
+pub const TIERS_MAX: usize = 1024;
 
 pub const DIM_LOCAL: usize = 0;
 pub const DIM_REMOTE: usize = 1;
@@ -27,8 +29,6 @@ pub const DIMENSIONS: usize = 4;
 pub struct Ruleset {
     /// Words of 512 positions.
     pub chunks: u32,
-    /// Row: the positions in use.
-    pub mask: u32,
     /// Row of each dimension when its trie has no entry.
     pub miss: [u32; DIMENSIONS],
 }

@@ -34,6 +34,7 @@ mod collector;
 mod error;
 mod events;
 mod fake;
+mod grace;
 mod load;
 mod maps;
 mod netlink;
@@ -92,6 +93,6 @@ pub trait Datapath: Send + Sync + 'static {
     /// How often each rule of the endpoint decided, by direction and position. Empty when it is not ours.
     fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, DatapathError>;
 
-    /// Throws away connections that have ended or were idle for too long. Bounded work: to be called every few seconds.
+    /// Throws away connections that have ended or were idle for too long, and rules that nobody obeys any more. Bounded work: to be called every few seconds.
     fn collect(&self) -> Result<Collected, DatapathError>;
 }

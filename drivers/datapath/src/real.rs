@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hns_abi::{Direction, Map, Reason};
 use hns_net::{Guid, IfName};
 use hns_vfp::model::{Acl, Port};
-use hns_vfp::tables::{Tables, Write};
+use hns_vfp::tables::{Tables, TablesError, Write};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::bpf::RawMap;
@@ -21,7 +21,7 @@ use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    blocks, clock, maps, packet, read,
+    blocks, clock, grace, maps, packet, read,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -267,11 +267,25 @@ impl Policy {
     }
 
     fn try_program(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
-        let writes = self.tables.set_port(ifindex, port, clock::now())?;
+        let writes = match self.tables.set_port(ifindex, port, clock::now()) {
+            // Former rules may take the room.
+            Err(TablesError::NoRoom { .. }) if self.tables.former_rules().is_some() => {
+                grace::wait();
+                self.release(loaded)?;
+                self.tables.set_port(ifindex, port, clock::now())
+            }
+            outcome => outcome,
+        }?;
         if let Some(record) = self.tables.record(ifindex) {
             self.highest = self.highest.max(record.id);
             self.endpoints.insert(record.id, port.endpoint);
         }
+        maps::carry_out(loaded, &writes)
+    }
+
+    /// Takes all former rules out of the maps. No program looks at them.
+    fn release(&mut self, loaded: &Loaded) -> Result<(), DatapathError> {
+        let writes = self.tables.former_rules().map(|former| self.tables.release(former)).unwrap_or_default();
         maps::carry_out(loaded, &writes)
     }
 
@@ -397,7 +411,14 @@ impl Datapath for RealDatapath {
                 *policy.gone.entry((reason, read::direction_of(key.direction))).or_default() += packets;
             }
         }
+        let former = policy.tables.former_rules();
         drop(policy);
+        if let Some(former) = former {
+            grace::wait();
+            let mut policy = self.policy();
+            let writes = policy.tables.release(former);
+            maps::carry_out(self.loaded(), &writes)?;
+        }
         lock(&self.collector).collect(self.loaded(), clock::now(), is_ours)
     }
 }

@@ -1,4 +1,4 @@
-//! The arrays behind all rulesets: `chunks`, where equal chunks are stored once, and room for rows in `directory`.
+//! The arrays behind all rulesets: `chunks`, where equal chunks are stored once, and `directory`, where equal rows are.
 
 use hns_abi::{CHUNK_BITS, CHUNK_WORDS, CHUNKS_PER_ROW, Map};
 
@@ -16,8 +16,7 @@ pub struct Capacity {
 }
 
 impl Default for Capacity {
-    /// As the maps are declared. One port with 10,000 rules of different addresses takes up to a fifth of `directory`, and for a
-    /// moment twice that when its rules are laid out anew.
+    /// As the maps are declared. 10,000 rules of different addresses take up to a fifth of `directory`.
     fn default() -> Self {
         Self { directory: hns_abi::DIRECTORY_MAX.ilog2(), chunks: hns_abi::CHUNKS_MAX.ilog2() }
     }
@@ -25,18 +24,21 @@ impl Default for Capacity {
 
 #[derive(Debug)]
 pub(super) struct Chunks {
-    pub directory: Runs,
+    directory: Runs,
+    /// By the place in `directory`.
+    rows: QuickMap<u32, Row>,
+    rows_by_content: QuickMap<Box<[u32]>, u32>,
     capacity: usize,
     bits: Vec<Bits>,
     users: Vec<u32>,
-    index: QuickMap<Bits, u32>,
+    by_content: QuickMap<Bits, u32>,
     free: Vec<u32>,
-    /// Free numbers beyond the array's end.
-    spare: Vec<u32>,
-    /// Chunks in use beyond the array's end.
-    beyond: usize,
-    /// May have lost their last user in this change.
-    leaving: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Row {
+    chunks: Box<[u32]>,
+    users: u32,
 }
 
 impl Chunks {
@@ -44,116 +46,130 @@ impl Chunks {
         let zero = [0; CHUNK_WORDS];
         Self {
             directory: Runs::new(capacity.directory, CHUNKS_PER_ROW.ilog2()),
+            rows: QuickMap::default(),
+            rows_by_content: QuickMap::default(),
             capacity: 1 << capacity.chunks,
             bits: vec![zero],
             users: vec![1],
-            index: std::iter::once((zero, 0)).collect(),
+            by_content: std::iter::once((zero, 0)).collect(),
             free: Vec::new(),
-            spare: Vec::new(),
-            beyond: 0,
-            leaving: Vec::new(),
         }
-    }
-
-    pub fn bits(&self, chunk: u32) -> &Bits {
-        &self.bits[chunk as usize]
     }
 
     /// The chunk with these bits, with one user more.
-    pub fn take(&mut self, bits: &Bits, journal: &mut Journal) -> u32 {
-        if let Some(&chunk) = self.index.get(bits) {
+    fn take(&mut self, bits: &Bits, journal: &mut Journal) -> u32 {
+        if let Some(&chunk) = self.by_content.get(bits) {
             self.users[chunk as usize] += 1;
             return chunk;
         }
-        let chunk = self.number();
+        let chunk = self.free.pop().unwrap_or_else(|| {
+            self.bits.push([0; CHUNK_WORDS]);
+            self.users.push(0);
+            u32::try_from(self.bits.len() - 1).unwrap_or(u32::MAX)
+        });
         self.bits[chunk as usize] = *bits;
         self.users[chunk as usize] = 1;
-        self.index.insert(*bits, chunk);
+        self.by_content.insert(*bits, chunk);
         journal.array(Map::Chunks, chunk, bits);
         chunk
     }
 
-    fn number(&mut self) -> u32 {
-        if let Some(chunk) = self.free.pop() {
-            return chunk;
-        }
-        if self.bits.len() >= self.capacity {
-            self.beyond += 1;
-            if let Some(chunk) = self.spare.pop() {
-                return chunk;
-            }
-        }
-        self.bits.push([0; CHUNK_WORDS]);
-        self.users.push(0);
-        u32::try_from(self.bits.len() - 1).unwrap_or(u32::MAX)
-    }
-
-    pub fn share(&mut self, chunk: u32) {
-        self.users[chunk as usize] += 1;
-    }
-
     pub fn give_back(&mut self, chunk: u32) {
-        let users = &mut self.users[chunk as usize];
-        *users -= 1;
-        if *users == 0 {
-            self.leaving.push(chunk);
+        let place = chunk as usize;
+        self.users[place] -= 1;
+        if self.users[place] == 0 {
+            self.by_content.remove(&self.bits[place]);
+            self.free.push(chunk);
         }
     }
 
-    /// `chunk` with some bits set or cleared; the user goes over to the result.
-    pub fn edit(&mut self, chunk: u32, set: &Bits, clear: &Bits, journal: &mut Journal) -> u32 {
-        let mut bits = *self.bits(chunk);
-        for (word, (set, clear)) in bits.iter_mut().zip(set.iter().zip(clear)) {
-            *word = *word & !clear | set;
+    /// The chunks of a row with some bits set, with one user more each.
+    pub fn edited(&mut self, row: &[u32], set: &[(usize, Bits)], journal: &mut Journal) -> Vec<u32> {
+        let mut edited = row.to_vec();
+        edited.iter().for_each(|chunk| self.users[*chunk as usize] += 1);
+        for (slot, more) in set {
+            let old = edited[*slot];
+            let mut bits = self.bits[old as usize];
+            bits.iter_mut().zip(more).for_each(|(bits, more)| *bits |= more);
+            edited[*slot] = self.take(&bits, journal);
+            self.give_back(old);
         }
-        let edited = self.take(&bits, journal);
-        self.give_back(chunk);
         edited
     }
 
-    /// The end of a change: what nobody uses any more may be given anew.
-    pub fn settle(&mut self) {
-        self.directory.settle();
-        for chunk in std::mem::take(&mut self.leaving) {
-            let place = chunk as usize;
-            if self.users[place] > 0 || self.index.get(&self.bits[place]) != Some(&chunk) {
-                continue;
-            }
-            self.index.remove(&self.bits[place]);
-            if place < self.capacity {
-                self.free.push(chunk);
-            } else {
-                self.beyond -= 1;
-                self.spare.push(chunk);
-            }
+    /// The place in `directory` of the row of these chunks, whose users it takes over; with one user more.
+    pub fn take_row(&mut self, chunks: Vec<u32>, journal: &mut Journal) -> u32 {
+        if let Some(&place) = self.rows_by_content.get(chunks.as_slice()) {
+            chunks.iter().for_each(|chunk| self.give_back(*chunk));
+            self.share_row(place);
+            return place;
+        }
+        let chunks = chunks.into_boxed_slice();
+        let place = self.directory.take(size(&chunks));
+        if place == Runs::BEYOND {
+            chunks.iter().for_each(|chunk| self.give_back(*chunk));
+            return place;
+        }
+        journal.array(Map::Directory, place, &*chunks);
+        self.rows_by_content.insert(chunks.clone(), place);
+        self.rows.insert(place, Row { chunks, users: 1 });
+        place
+    }
+
+    pub fn share_row(&mut self, place: u32) {
+        match self.rows.get_mut(&place) {
+            Some(row) => row.users += 1,
+            None => self.directory.share_beyond(),
         }
     }
 
-    /// The map that the change does not fit into.
-    pub const fn overdrawn(&self) -> Option<Map> {
+    pub fn give_back_row(&mut self, place: u32) {
+        let Some(row) = self.rows.get_mut(&place) else { return self.directory.give_back(place, 1) };
+        row.users -= 1;
+        if row.users > 0 {
+            return;
+        }
+        let Some(row) = self.rows.remove(&place) else { return };
+        self.rows_by_content.remove(&row.chunks);
+        self.directory.give_back(place, size(&row.chunks));
+        row.chunks.iter().for_each(|chunk| self.give_back(*chunk));
+    }
+
+    /// The map that what was taken does not fit into.
+    pub fn overdrawn(&self) -> Option<Map> {
         if self.directory.is_overdrawn() {
             Some(Map::Directory)
-        } else if self.beyond > 0 {
+        } else if self.bits.len() - self.free.len() > self.capacity || self.is_beyond() {
             Some(Map::Chunks)
         } else {
             None
         }
     }
 
-    pub fn available(&self) -> usize {
-        self.free.len() + self.capacity.saturating_sub(self.bits.len())
+    /// Whether a chunk beyond the array's end is in use, though one before it is free.
+    fn is_beyond(&self) -> bool {
+        self.users.iter().skip(self.capacity).any(|users| *users > 0)
     }
 
     pub fn in_use(&self) -> usize {
-        self.index.len() - 1
+        self.by_content.len() - 1
     }
+
+    pub fn directory_in_use(&self) -> usize {
+        self.directory.in_use()
+    }
+}
+
+fn size(row: &[u32]) -> u32 {
+    u32::try_from(row.len()).unwrap_or(u32::MAX)
 }
 
 /// Bits of a row by chunk, from positions.
 pub(super) fn by_slot(positions: impl IntoIterator<Item = u32>) -> Vec<(usize, Bits)> {
     let mut slots: Vec<(usize, Bits)> = Vec::new();
     for position in positions {
-        let (slot, word, bit) = place(position);
+        let position = position as usize;
+        let (slot, word, bit) = (position / CHUNK_BITS, position % CHUNK_BITS / 64, 1 << (position % 64));
         let found = slots.iter().position(|(other, _)| *other == slot).unwrap_or_else(|| {
             slots.push((slot, [0; CHUNK_WORDS]));
             slots.len() - 1
@@ -161,10 +177,4 @@ pub(super) fn by_slot(positions: impl IntoIterator<Item = u32>) -> Vec<(usize, B
         slots[found].1[word] |= bit;
     }
     slots
-}
-
-/// Chunk of the row, word of the chunk, bit of the word.
-pub(super) const fn place(position: u32) -> (usize, usize, u64) {
-    let position = position as usize;
-    (position / CHUNK_BITS, position % CHUNK_BITS / 64, 1 << (position % 64))
 }

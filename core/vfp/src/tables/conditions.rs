@@ -17,11 +17,18 @@ const ICMP: [u8; 2] = [1, 58];
 /// By dimension; absent: everything meets it, also what no prefix says anything about.
 pub(super) type Conditions = [Option<Arc<Condition>>; DIMENSIONS];
 
-/// Makes conditions for the rules of one change; rules that name the same sets share one.
+/// Makes conditions for the rules of one list; rules that name the same sets, or the same prefixes, share one.
 #[derive(Default)]
 pub(super) struct Maker<'a> {
-    sets: QuickMap<Vec<*const Set>, Arc<Condition>>,
+    /// By ids; those of one network name one set each, yet nothing here relies on it.
+    sets: QuickMap<Vec<&'a str>, Vec<Named<'a>>>,
     blocks: QuickMap<&'a [Cidr], Arc<Condition>>,
+}
+
+/// What it means to be in all of these sets.
+struct Named<'a> {
+    sets: &'a [Arc<Set>],
+    condition: Arc<Condition>,
 }
 
 impl<'a> Maker<'a> {
@@ -44,18 +51,22 @@ impl<'a> Maker<'a> {
                     self.blocks.entry(blocks).or_insert_with(|| Arc::new(Condition::of_blocks(blocks)));
                 Some(Arc::clone(condition))
             }
-            Addresses::Sets(sets) => {
-                let key = sets.iter().map(Arc::as_ptr).collect();
-                let condition = self.sets.entry(key).or_insert_with(|| {
-                    let all = sets.iter().map(|set| Condition::of_blocks(&set.members));
-                    Arc::new(
-                        all.reduce(|one, other| one.intersection(&other))
-                            .unwrap_or_else(|| Condition::union(Vec::new())),
-                    )
-                });
-                Some(Arc::clone(condition))
-            }
+            Addresses::Sets(sets) => Some(self.in_all(sets)),
         }
+    }
+
+    fn in_all(&mut self, sets: &'a [Arc<Set>]) -> Arc<Condition> {
+        let named = self.sets.entry(sets.iter().map(|set| set.id.as_str()).collect()).or_default();
+        let same =
+            |known: &&Named<'_>| known.sets.iter().zip(sets).all(|(one, other)| Arc::ptr_eq(one, other));
+        if let Some(known) = named.iter().find(same) {
+            return Arc::clone(&known.condition);
+        }
+        let all = sets.iter().map(|set| Condition::of_blocks(&set.members));
+        let both = all.reduce(|one, other| one.intersection(&other));
+        let condition = Arc::new(both.unwrap_or_else(|| Condition::union(Vec::new())));
+        named.push(Named { sets, condition: Arc::clone(&condition) });
+        condition
     }
 }
 

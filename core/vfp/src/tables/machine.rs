@@ -131,14 +131,12 @@ impl Maps {
         rows
     }
 
-    /// The first position from `from` on that is in all rows and in the mask.
+    /// The first position from `from` on that is in all rows.
     fn first(&self, header: &Ruleset, rows: &[u32; DIMENSIONS], from: u32) -> Option<u32> {
         let from = from as usize;
         for slot in from / CHUNK_BITS..header.chunks as usize {
             for word in 0..CHUNK_WORDS {
-                let all = rows
-                    .iter()
-                    .fold(self.word(header.mask, slot, word), |all, row| all & self.word(*row, slot, word));
+                let all = rows.iter().fold(u64::MAX, |all, row| all & self.word(*row, slot, word));
                 let start = slot * CHUNK_BITS + word * 64;
                 let late = match from.saturating_sub(start) {
                     0 => u64::MAX,

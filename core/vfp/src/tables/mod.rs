@@ -1,10 +1,11 @@
 //! From the model to the entries of the maps, a change at a time.
 //!
 //! [`Tables`] keeps what the maps hold. Every call answers with ordered [`Write`]s that somebody else carries out; between
-//! any two of them a packet meets the policy of before or that of after, never a mixture (of one direction of one port).
+//! any two of them a packet meets the policy of before or that of after, never a mixture (of one direction of one port): a
+//! ruleset is complete before the port's record names it, and is not touched before [`Tables::release`].
 //!
 //! * [`rulesets`](self): ordered rules as bit vectors. A rule has a *position*; `dimension` turns the rules' conditions on one
-//!   thing (an address, a protocol and port) into prefixes that lead to *rows* of bits; `sequence` gives positions.
+//!   thing (an address, a protocol and port) into prefixes that lead to *rows* of bits.
 //! * `port`: the record of a port.
 //! * [`machine`]: reads the same entries as the programs in `bpf/` do.
 //!
@@ -20,11 +21,9 @@ mod numbers;
 mod owners;
 mod port;
 mod prefix;
-mod rows;
 mod ruleset;
 mod rulesets;
 mod runs;
-mod sequence;
 
 use std::collections::BTreeMap;
 
@@ -40,10 +39,14 @@ pub use journal::Write;
 use numbers::Numbers;
 use owners::Owners;
 use port::PortState;
+pub use rulesets::Former;
 use rulesets::Rulesets;
 
-/// Most rules and tiers of one direction of a port.
+/// Most rules of one direction of a port.
 pub const RULES_MAX: usize = hns_abi::RULES_MAX;
+
+/// Most tiers of one direction of a port: the programs follow no more Pass rules.
+pub const TIERS_MAX: usize = hns_abi::TIERS_MAX;
 
 /// Why a change could not be made; the tables are then as before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +55,10 @@ pub enum TablesError {
         "endpoint {endpoint} has {rules} rules for one direction ({direction:?}); a port takes {RULES_MAX}"
     )]
     TooManyRules { endpoint: Guid, direction: Direction, rules: usize },
+    #[error(
+        "endpoint {endpoint} has {tiers} tiers for one direction ({direction:?}); a port takes {TIERS_MAX}"
+    )]
+    TooManyTiers { endpoint: Guid, direction: Direction, tiers: usize },
     #[error("no room in map {} for {object}", map.name())]
     NoRoom { map: Map, object: Guid },
 }
@@ -125,14 +132,28 @@ impl Tables {
     pub fn set_port(&mut self, ifindex: u32, port: &Port, now_ns: u64) -> Result<Vec<Write>, TablesError> {
         let mut journal = Journal::default();
         self.put_port(ifindex, port, now_ns, &mut journal)?;
-        self.rulesets.settle();
         Ok(journal.writes)
     }
 
     pub fn remove_port(&mut self, ifindex: u32) -> Vec<Write> {
         let mut journal = Journal::default();
         self.drop_port(ifindex, &mut journal);
-        self.rulesets.settle();
+        journal.writes
+    }
+
+    /// The rules that no port obeys any more and that are still in the maps, if there are any.
+    #[must_use]
+    pub fn former_rules(&self) -> Option<Former> {
+        self.rulesets.former()
+    }
+
+    /// Takes former rules out of the maps. To be called only once every program that ran when [`former_rules`] named them has
+    /// ended.
+    ///
+    /// [`former_rules`]: Self::former_rules
+    pub fn release(&mut self, former: Former) -> Vec<Write> {
+        let mut journal = Journal::default();
+        self.rulesets.release(former, &mut journal);
         journal.writes
     }
 

@@ -8,8 +8,7 @@ use hns_net::Guid;
 use crate::model::{Port, Rate, Verdict};
 
 use super::journal::Journal;
-use super::rulesets::Plan;
-use super::{Entries, RULES_MAX, Tables, TablesError};
+use super::{Entries, RULES_MAX, TIERS_MAX, Tables, TablesError};
 
 /// For so long a port that gets its first rules takes over the TCP connections it finds.
 const ADOPTION: u64 = 300_000_000_000;
@@ -45,66 +44,35 @@ impl Tables {
     ) -> Result<(), TablesError> {
         refuse_too_many(port)?;
         let current = self.ports.get(&ifindex).map_or([0; 2], |old| old.record.ruleset);
-        let plans = self.plan_rules(ifindex, port, journal)?;
-        let ruleset = [plans[0].ruleset(), plans[1].ruleset()];
-        let changes = plans.iter().any(|plan| matches!(plan, Plan::Change { .. }));
-        let rests: Vec<_> =
-            plans.into_iter().filter_map(|plan| self.rulesets.carry_out(plan, journal)).collect();
-        self.put_record(ifindex, port, ruleset, changes, now, journal);
-        for rest in rests {
-            self.rulesets.clean(rest, journal);
-        }
-        for (old, new) in current.into_iter().zip(ruleset) {
-            if old != new {
-                self.rulesets.give_back(old, journal);
-            }
+        let ruleset = self.take_rules(port, current, journal)?;
+        self.put_record(ifindex, port, ruleset, now, journal);
+        for old in current {
+            self.rulesets.give_back(old);
         }
         Ok(())
     }
 
-    /// Everything that can fail: after it the maps have room for the rules.
-    fn plan_rules<'a>(
+    /// The rulesets of both directions, with one user more each. Everything that can fail.
+    fn take_rules(
         &mut self,
-        ifindex: u32,
-        port: &'a Port,
+        port: &Port,
+        current: [u32; 2],
         journal: &mut Journal,
-    ) -> Result<Vec<Plan<'a>>, TablesError> {
-        let old = self.ports.get(&ifindex).map(|old| old.record);
-        let current = old.map_or([0; 2], |old| old.ruleset);
-        let mut plans = Vec::new();
-        let mut full = None;
-        for direction in [Direction::In, Direction::Out] {
-            let at = direction.index();
-            // The fallback stands in the port's record: it changes together with the number of the ruleset only.
-            let in_place = old.is_some_and(|old| old.fallback[at] == fallback(port, direction));
-            match self.rulesets.plan(current[at], &port.acl[at], in_place, journal) {
-                Ok(plan) => plans.push(plan),
-                Err(map) => full = full.or(Some(map)),
-            }
-            if full.is_some() {
-                break;
-            }
-        }
-        let outcome = full.map_or_else(|| self.rulesets.secure(&mut plans, journal), Err);
-        match outcome {
-            Ok(()) => Ok(plans),
+    ) -> Result<[u32; 2], TablesError> {
+        let no_room = |map| TablesError::NoRoom { map, object: port.endpoint };
+        let first_new = self.rulesets.next();
+        let first = self.rulesets.take(current[0], &port.acl[0], journal).map_err(no_room)?;
+        match self.rulesets.take(current[1], &port.acl[1], journal) {
+            Ok(second) => Ok([first, second]),
             Err(map) => {
-                self.rulesets.abandon(plans, current);
-                Err(TablesError::NoRoom { map, object: port.endpoint })
+                self.rulesets.abandon(first, first >= first_new);
+                Err(no_room(map))
             }
         }
     }
 
-    /// The record, and beside it names and meters. `changes`: the rules did, under the same number.
-    fn put_record(
-        &mut self,
-        ifindex: u32,
-        port: &Port,
-        ruleset: [u32; 2],
-        changes: bool,
-        now: u64,
-        journal: &mut Journal,
-    ) {
+    /// The record, and beside it names and meters.
+    fn put_record(&mut self, ifindex: u32, port: &Port, ruleset: [u32; 2], now: u64, journal: &mut Journal) {
         let network = self.networks.take(port.network);
         let earlier = self.earlier.remove(&ifindex).filter(|record| record.mac == port.mac.octets());
         let old = self.ports.remove(&ifindex);
@@ -122,8 +90,7 @@ impl Tables {
             own: std::array::from_fn(|place| addresses.get(place).copied().unwrap_or(Addr::NONE)),
         };
         record.adopt_until = adopt_until(before.as_ref(), &record, now);
-        let changed = changes
-            || old.as_ref().map_or(before.is_some(), |old| deciding(&old.record) != deciding(&record));
+        let changed = old.as_ref().map_or(before.is_some(), |old| deciding(&old.record) != deciding(&record));
         if changed {
             record.generation = record.generation.wrapping_add(1);
         }
@@ -161,7 +128,7 @@ impl Tables {
         delete_meters(old.record.id, old.meters, [None; 2], journal);
         self.networks.give_back(old.network);
         for ruleset in old.record.ruleset {
-            self.rulesets.give_back(ruleset, journal);
+            self.rulesets.give_back(ruleset);
         }
     }
 
@@ -195,10 +162,13 @@ impl Tables {
 fn refuse_too_many(port: &Port) -> Result<(), TablesError> {
     for direction in [Direction::In, Direction::Out] {
         let acl = &port.acl[direction.index()];
-        let tiers: usize = acl.tiers.iter().map(|tier| tier.rules.len() + 1).sum();
-        let rules = acl.rules.len() + tiers;
+        let (endpoint, tiers) = (port.endpoint, acl.tiers.len());
+        let rules = acl.rules.len() + acl.tiers.iter().map(|tier| tier.rules.len()).sum::<usize>();
+        if tiers > TIERS_MAX {
+            return Err(TablesError::TooManyTiers { endpoint, direction, tiers });
+        }
         if rules > RULES_MAX {
-            return Err(TablesError::TooManyRules { endpoint: port.endpoint, direction, rules });
+            return Err(TablesError::TooManyRules { endpoint, direction, rules });
         }
     }
     Ok(())

@@ -27,11 +27,6 @@ impl Prefix {
         self.length <= other.length && other.bits & mask(self.length) == self.bits
     }
 
-    /// The greatest key inside, as a bound of ranges.
-    pub const fn last(self) -> Self {
-        Self { bits: self.bits | !mask(self.length), length: 128 }
-    }
-
     /// Of a protocol as a whole.
     pub fn protocol(protocol: u8) -> Self {
         Self::new(u128::from(protocol) << 120, 8)
