@@ -15,6 +15,7 @@ use std::{fs, process, thread};
 use hns_host::{FakeHost, Host, RealHost};
 use hns_net::{IfAddr, IfName, Mtu};
 use hns_planner::{Home, NamespaceSpec, Port, Route, Step, Switch, Target};
+use hns_testbed::needs;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -115,10 +116,7 @@ pub fn on_both(test: impl Fn(&World) + Send + Sync) {
 
 /// Runs the test on a real host only.
 pub fn on_real(test: impl Fn(&World) + Send + Sync) {
-    if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("SKIPPED on the real host: needs root");
-        return;
-    }
+    needs!(root, "nft", "ip");
     isolated(|folder| test(&World::real(folder.to_owned())));
 }
 
