@@ -8,9 +8,16 @@ use std::process::Command;
 
 use serde_json::Value;
 
+#[path = "layering/code.rs"]
+mod code;
+
+use code::code_of;
+
 const MOST_LINES_IN_A_FILE: usize = 600;
 const LAYERS: [&str; 6] = ["core", "drivers", "service", "clients", "dev", "tests"];
 const CORE_MAY_USE: [&str; 5] = ["ipnet", "serde", "serde_json", "thiserror", "zerocopy"];
+/// Whose subject the kernel's own interface is.
+const MAY_BE_UNSAFE: [&str; 2] = ["drivers/host", "drivers/datapath"];
 const CLIENTS_MAY_USE: [&str; 3] = ["hns-net", "hns-hcn", "hns-client"];
 
 /// Words that would make `core/` do input or output, read a clock, wait, or draw lots.
@@ -140,14 +147,112 @@ fn every_crate_opens_with_what_it_is() {
 }
 
 #[test]
-fn unsafe_code_stays_in_the_host_driver() {
+fn unsafe_code_stays_where_the_kernel_is_spoken_to_and_gives_its_reason() {
+    let mut wrong = Vec::new();
+    for file in LAYERS.iter().flat_map(|layer| rust_files(layer)) {
+        let may = MAY_BE_UNSAFE.iter().any(|folder| file.starts_with(root().join(folder)));
+        let text = std::fs::read_to_string(&file).unwrap();
+        for Unsafe { line, reasoned } in unsafe_uses(&text) {
+            if !may {
+                wrong.push(format!("{}:{line}: only {MAY_BE_UNSAFE:?} may", shown(&file)));
+            } else if !reasoned {
+                wrong.push(format!("{}:{line}: there is no `// SAFETY:` above it", shown(&file)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "unsafe code: {wrong:#?}");
+}
+
+#[test]
+fn an_unsafe_use_is_seen_wherever_it_stands_and_only_in_code() {
+    let seen = |text: &str| -> Vec<(usize, bool)> {
+        unsafe_uses(text).iter().map(|found| (found.line, found.reasoned)).collect()
+    };
+    for text in [
+        "unsafe { f() }",
+        "let x = match unsafe { f() } {",
+        "unsafe fn f() {}",
+        "pub(crate) unsafe extern \"C\" fn f() {}",
+        "unsafe impl Send for T {}",
+        "#[unsafe(no_mangle)]",
+        "#![allow(unsafe_code)]",
+        "expect(\n    unsafe_code, reason = \"..\")",
+        "let quote = '\"'; unsafe { f() } // \"",
+        "let text = \"\\\\\"; unsafe { f(\"\") }",
+        "let text = r#\"\"\"#; unsafe { f() }",
+        "fn f<'a>(x: &'a str) { unsafe { g('\\'') } }",
+        "/* /* */ */ unsafe { f() }",
+        "number\"\"; unsafe { f() }",
+    ] {
+        assert_eq!(seen(text).len(), 1, "{text}");
+    }
+    for text in [
+        "// unsafe",
+        "/* unsafe\n/* unsafe */ unsafe */",
+        "let text = \"\\\"unsafe\";",
+        "let text = br##\"\"# unsafe \"##;",
+        "let unsafely = is_unsafe;",
+        "",
+    ] {
+        assert_eq!(seen(text), [], "{text}");
+    }
+    assert_eq!(seen("// SAFETY: none\nunsafe { f() }"), [(2, true)]);
+    assert_eq!(seen("// SAFETY: none,\n// really\n#[inline]\nunsafe fn f() {}"), [(4, true)]);
+    assert_eq!(seen("/// # Safety\n/// None.\nunsafe fn f() {}"), [(3, true)]);
+    assert_eq!(seen("// SAFETY: none\n\nunsafe { f() }"), [(3, false)]);
+    assert_eq!(seen("// SAFETY: none\nunsafe { f() }\nunsafe { f() }"), [(2, true), (3, false)]);
+    assert_eq!(seen("#![expect(\n    unsafe_code,\n    reason = \"why\"\n)]"), [(2, true)]);
+}
+
+#[test]
+fn what_a_test_needs_is_what_the_command_for_tests_installs() {
+    let script = std::fs::read_to_string(root().join("x")).unwrap();
+    let installed: BTreeSet<&str> = ["RUN_NEEDS", "TEST_NEEDS"]
+        .iter()
+        .flat_map(|list| {
+            let (_, list) = script.split_once(&format!("\n{list}=\"")).expect("x has this list");
+            list.split('"').next().unwrap_or_default().split_whitespace()
+        })
+        .filter_map(|need| need.split(':').next())
+        .collect();
+    let mut wrong = Vec::new();
     for file in LAYERS.iter().flat_map(|layer| rust_files(layer)) {
         let text = std::fs::read_to_string(&file).unwrap();
         // Split, so that this file does not find itself.
-        let opens = text.contains(concat!("expect(", "unsafe_code"))
-            || text.contains(concat!("allow(", "unsafe_code"));
-        assert!(!opens || file.starts_with(root().join("drivers/host")), "{}", shown(&file));
+        for uses in text.split(concat!("needs!", "(")).skip(1) {
+            let named = uses.split(')').next().unwrap_or_default().split('"').skip(1).step_by(2);
+            for need in named.filter(|need| !installed.contains(need)) {
+                wrong.push(format!("{}: {need}", shown(&file)));
+            }
+        }
     }
+    assert!(wrong.is_empty(), "neither RUN_NEEDS nor TEST_NEEDS of ./x has these: {wrong:#?}");
+}
+
+struct Unsafe {
+    line: usize,
+    /// Whether the comment right above says why it is sound; for a lint that is lifted, the compiler wants the reason.
+    reasoned: bool,
+}
+
+fn unsafe_uses(text: &str) -> Vec<Unsafe> {
+    if !text.contains("unsafe") {
+        return Vec::new();
+    }
+    let code = code_of(text);
+    let lines: Vec<&str> = text.lines().collect();
+    let reason_above = |at: usize| {
+        let above = lines[..at].iter().rev().map(|line| line.trim_start());
+        above
+            .take_while(|line| line.starts_with("//") || line.starts_with("#["))
+            .any(|line| line.contains("SAFETY:") || line.contains("# Safety"))
+    };
+    let uses = code.lines().enumerate().filter_map(|(at, line)| {
+        let lifts_the_lint = says(line, concat!("unsafe", "_code"));
+        let found = lifts_the_lint || says(line, "unsafe");
+        found.then(|| Unsafe { line: at + 1, reasoned: lifts_the_lint || reason_above(at) })
+    });
+    uses.collect()
 }
 
 /// Whether code says a word as a word: `Instant`, but not `InstantReply`.
