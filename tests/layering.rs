@@ -20,6 +20,9 @@ const CORE_MAY_USE: [&str; 5] = ["ipnet", "serde", "serde_json", "thiserror", "z
 const MAY_BE_UNSAFE: [&str; 2] = ["drivers/host", "drivers/datapath"];
 const CLIENTS_MAY_USE: [&str; 3] = ["hns-net", "hns-hcn", "hns-client"];
 
+/// What the tests of a package do not name yet: the tests of the datapath on a real kernel come next.
+const NAMED_SOON: [(&str, &str); 2] = [("hns-datapath", "hns-testbed"), ("hns-datapath", "serde_json")];
+
 /// Words that would make `core/` do input or output, read a clock, wait, or draw lots.
 const CORE_NEVER_SAYS: [&str; 13] = [
     "std::fs",
@@ -47,6 +50,7 @@ struct Package {
     folder: PathBuf,
     /// What its program or library needs, by package name; not what only its tests need.
     needs: BTreeSet<String>,
+    tests_need: BTreeSet<String>,
 }
 
 impl Package {
@@ -229,6 +233,26 @@ fn what_a_test_needs_is_what_the_command_for_tests_installs() {
     assert!(wrong.is_empty(), "neither RUN_NEEDS nor TEST_NEEDS of ./x has these: {wrong:#?}");
 }
 
+/// What programs and libraries need, `./x lint` looks at; this is about what only their tests need.
+#[test]
+fn what_only_tests_need_is_named_in_them() {
+    let mut wrong = Vec::new();
+    for package in packages() {
+        let texts: Vec<String> = rust_files(package.folder.to_str().unwrap())
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect();
+        for need in &package.tests_need {
+            let waits = NAMED_SOON.contains(&(package.name.as_str(), need.as_str()));
+            let name = need.replace('-', "_");
+            if !waits && !texts.iter().any(|text| says(text, &name)) {
+                wrong.push(format!("{} does not use {need}", package.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 struct Unsafe {
     line: usize,
     /// Whether the comment right above says why it is sound; for a lint that is lifted, the compiler wants the reason.
@@ -288,11 +312,17 @@ fn packages() -> Vec<Package> {
 
 fn package(document: &Value) -> Package {
     let manifest = Path::new(document["manifest_path"].as_str().unwrap());
-    let needs = document["dependencies"].as_array().unwrap().iter().filter(|need| need["kind"] != "dev");
+    let needs = |of_tests: bool| {
+        let all = document["dependencies"].as_array().unwrap().iter();
+        all.filter(|need| (need["kind"] == "dev") == of_tests)
+            .map(|need| need["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
     Package {
         name: document["name"].as_str().unwrap().to_owned(),
         folder: manifest.parent().unwrap().strip_prefix(root()).unwrap().to_owned(),
-        needs: needs.map(|need| need["name"].as_str().unwrap().to_owned()).collect(),
+        needs: needs(false),
+        tests_need: needs(true),
     }
 }
 
