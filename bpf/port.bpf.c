@@ -20,7 +20,7 @@
 #include "lib/parse.h"
 
 /* A port with none of these takes what comes, unread. */
-#define IN_READS (PORT_BLOCKED | PORT_STATEFUL | PORT_METER_IN)
+#define IN_READS (PORT_BLOCKED | PORT_STATEFUL | PORT_METER_IN | PORT_QUIET)
 
 static __always_inline void leave(struct __sk_buff *skb, const struct packet *packet, __u32 reason, __u32 target)
 {
@@ -61,12 +61,13 @@ __noinline int half_in(struct __sk_buff *skb, struct packet *packet, struct port
 
 	if (!packet || !port)
 		return REASON_MALFORMED;
-	if (port->flags & PORT_METER_IN)
-		reason = meter(skb, port, DIR_IN);
-	if (!reason && port->flags & PORT_STATEFUL && is_ip(packet) && !is_exempt(packet))
+	if (port->flags & PORT_STATEFUL && is_ip(packet) && !is_exempt(packet))
 		reason = connect(skb, packet, port, DIR_IN);
 	if (!reason)
 		reason = security_in(packet, port);
+	/* Last, so that nothing is charged that does not arrive. */
+	if (!reason && port->flags & PORT_METER_IN)
+		reason = meter(skb, port, DIR_IN);
 	return reason;
 }
 
@@ -81,26 +82,50 @@ static __always_inline int half_out(struct __sk_buff *skb, struct packet *packet
 	return reason;
 }
 
+/* The other port of the same network whose station this is, or 0; its number in `ifindex`. */
+static __always_inline struct port *neighbour(struct __sk_buff *skb, const struct port *port, const __u8 *mac, __u32 *ifindex)
+{
+	struct station_key key = {};
+	__u32 *station;
+
+	key.network = port->network;
+	__builtin_memcpy(key.mac, mac, 6);
+	station = bpf_map_lookup_elem(&stations, &key);
+	if (!station || *station == skb->ifindex)
+		return 0;
+	*ifindex = *station;
+	return bpf_map_lookup_elem(&ports, ifindex);
+}
+
+/* Whether a packet for a quiet port comes from another port of its network. */
+static __always_inline int is_from_neighbour(struct __sk_buff *skb, const struct port *port)
+{
+	void *data = data_of(skb);
+	__u32 ifindex;
+	__u8 mac[6];
+
+	if (data + ETH_HLEN > data_end_of(skb))
+		return 1;
+	__builtin_memcpy(mac, data + 6, 6);
+	return neighbour(skb, port, mac, &ifindex) != 0;
+}
+
 /* The short way to a port of the same network, and into the bridge for everything else. */
 static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port)
 {
-	struct station_key key = {};
 	struct port *target;
-	__u32 *station;
 	__u32 ifindex;
 	int reason;
 
-	if (packet->to[0] & 1 || port->flags & PORT_QUIET)
+	if (packet->to[0] & 1)
 		return pass(skb, packet);
-	key.network = port->network;
-	__builtin_memcpy(key.mac, packet->to, 6);
-	station = bpf_map_lookup_elem(&stations, &key);
-	if (!station)
+	target = neighbour(skb, port, packet->to, &ifindex);
+	if (!target)
 		return pass(skb, packet);
-	ifindex = *station;
-	target = bpf_map_lookup_elem(&ports, &ifindex);
-	if (!target || ifindex == skb->ifindex || target->flags & PORT_QUIET)
-		return pass(skb, packet);
+	if (port->flags & PORT_QUIET)
+		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_QUIET);
+	if (target->flags & PORT_QUIET)
+		return drop(skb, packet, target->id, ifindex, DIR_IN, REASON_QUIET);
 	if (target->flags & PORT_PLAIN_REDIRECT) {
 		/* Its `port_in` asks its layers. */
 		leave(skb, packet, REASON_NONE, ifindex);
@@ -149,6 +174,8 @@ int port_in(struct __sk_buff *skb)
 		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
 	if (port->flags & IN_READS) {
 		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
+		if (!reason && port->flags & PORT_QUIET && is_from_neighbour(skb, port))
+			reason = REASON_QUIET;
 		if (!reason)
 			reason = half_in(skb, &packet, port);
 		if (reason)

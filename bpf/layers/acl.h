@@ -197,13 +197,21 @@ static __always_inline int refused_by(int direction)
 	return direction == DIR_OUT ? REASON_ACL_OUT : REASON_ACL_IN;
 }
 
-/* Neighbour discovery (RFC 4861) and group membership (RFC 2710, RFC 3810) are to IPv6 what ARP is to IPv4: not for rules. */
+/*
+ * Neighbour discovery (RFC 4861) and group membership (RFC 2710, RFC 3810) are to IPv6 what ARP is to IPv4: not for rules, as
+ * long as they come from this link and stay on it.
+ */
 static __always_inline int is_exempt(const struct packet *packet)
 {
 	__u8 type = packet->icmp >> 8;
 
-	return packet->protocol == IPPROTO_ICMPV6 && packet->fragment != FRAGMENT_LATER &&
-	       ((type >= MLD_QUERY && type <= ND_ADVERTISEMENT) || type == MLD_REPORT_2);
+	if (packet->family != FAMILY_IPV6 || packet->protocol != IPPROTO_ICMPV6 || packet->fragment)
+		return 0;
+	if (type >= ND_ROUTER_SOLICITATION && type <= ND_ADVERTISEMENT)
+		return packet->hops == 255;
+	if ((type >= MLD_QUERY && type <= MLD_DONE) || type == MLD_REPORT_2)
+		return packet->hops == 1 && packet->destination.b[0] == 0xff && packet->destination.b[1] == 0x02;
+	return 0;
 }
 
 #endif

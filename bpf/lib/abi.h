@@ -40,6 +40,7 @@ enum reason {
 	REASON_SPOOFED_ND = 8,
 	REASON_ROGUE_RA = 9, /* router advertisement or redirect from a container */
 	REASON_ROGUE_DHCP = 10, /* DHCP server's message from a container */
+	REASON_QUIET = 11, /* between a quiet port and another of its network */
 	/* acl */
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,
@@ -75,7 +76,7 @@ enum port_flag {
 	PORT_GUARD_RA = 1 << 2,
 	PORT_GUARD_DHCP = 1 << 3,
 	PORT_STATEFUL = 1 << 4, /* has rules: its connections are tracked */
-	PORT_QUIET = 1 << 5, /* DisableInterComputeCommunication: never short-circuited to another port */
+	PORT_QUIET = 1 << 5, /* DisableInterComputeCommunication: talks to no other port of its network */
 	PORT_PLAIN_REDIRECT = 1 << 6, /* captured, or its vNIC is in our own namespace: no bpf_redirect_peer */
 	PORT_METER_IN = 1 << 7,
 	PORT_METER_OUT = 1 << 8,
@@ -198,7 +199,7 @@ enum flow_state {
 enum flow_flag {
 	FLOW_FIN_IN = 1 << 0,
 	FLOW_FIN_OUT = 1 << 1,
-	FLOW_ADOPTED = 1 << 2, /* older than the port's rules */
+	FLOW_ADOPTED = 1 << 2, /* first seen in its midst */
 };
 
 struct flow {
@@ -226,6 +227,8 @@ struct fragment_key {
 
 struct fragment {
 	__u64 seen;
+	__u32 generation; /* of the rules that let it */
+	__u32 zero;
 };
 
 /* ---- meter --------------------------------------------------------------------------------------------------------- */

@@ -42,7 +42,8 @@ __noinline int follow_fragment(struct packet *packet, struct port *port, int dir
 		return REASON_FRAGMENT;
 	fragment_key_of(&key, port, packet, direction);
 	fragment = bpf_map_lookup_elem(&fragments, &key);
-	if (fragment && bpf_ktime_get_coarse_ns() - fragment->seen <= TIMEOUT_FRAGMENT)
+	if (fragment && fragment->generation == port->generation &&
+	    bpf_ktime_get_coarse_ns() - fragment->seen <= TIMEOUT_FRAGMENT)
 		return REASON_NONE;
 	return REASON_FRAGMENT;
 }
@@ -56,6 +57,7 @@ __noinline int remember_fragment(struct packet *packet, struct port *port, int d
 		return 0;
 	fragment_key_of(&key, port, packet, direction);
 	fragment.seen = bpf_ktime_get_coarse_ns();
+	fragment.generation = port->generation;
 	bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
 	return 0;
 }
@@ -129,7 +131,8 @@ static __noinline int quoted_key(struct __sk_buff *skb, struct packet *packet, s
 		protocol = quoted_ipv4(skb, packet, &offset, source, destination);
 	else
 		protocol = quoted_ipv6(skb, packet, &offset, source, destination);
-	if (protocol == UNTOLD || offset + 8 > packet->end || bpf_skb_load_bytes(skb, offset, transport, sizeof(transport)))
+	/* An error goes to whom it is about. */
+	if (protocol == UNTOLD || !same_address(source, &packet->destination) || offset + 8 > packet->end || bpf_skb_load_bytes(skb, offset, transport, sizeof(transport)))
 		return 0;
 	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == PROTOCOL_SCTP) {
 		from = transport[0];
@@ -152,7 +155,7 @@ static __noinline int quoted_key(struct __sk_buff *skb, struct packet *packet, s
 /* TCP in mid-stream is taken over for a while after the rules came: it may be the reply of what they allow. */
 static __always_inline int adopts(const struct packet *packet, const struct port *port, __u64 now)
 {
-	return packet->protocol == IPPROTO_TCP && now < port->adopt_until && !opens(packet);
+	return packet->protocol == IPPROTO_TCP && now < port->adopt_until && goes_on(packet);
 }
 
 /*
@@ -168,6 +171,17 @@ static __always_inline int fits(const struct packet *packet, const struct flow *
 	return direction == flow->origin ? is_echo_request(packet->protocol, type) : is_echo_reply(packet->protocol, type);
 }
 
+/*
+ * Whether a packet that passes leaves a flow: of ICMP an echo request; of TCP what opens a connection, or goes on with one that
+ * nobody remembers. Such a one is half open until the other end is heard, as a new one is.
+ */
+static __always_inline int remembered(const struct packet *packet)
+{
+	if (is_icmp(packet->protocol))
+		return is_echo_request(packet->protocol, packet->icmp >> 8);
+	return packet->protocol != IPPROTO_TCP || opens(packet) || goes_on(packet);
+}
+
 static __always_inline int open_flow(struct half *half, struct packet *packet, struct port *port, int origin)
 {
 	struct flow *flow = draft_flow();
@@ -179,10 +193,8 @@ static __always_inline int open_flow(struct half *half, struct packet *packet, s
 	flow->position = packet->position;
 	flow->origin = origin;
 	flow->icmp = packet->icmp;
-	if (adopts(packet, port, half->now)) {
+	if (packet->protocol == IPPROTO_TCP && goes_on(packet))
 		flow->flags |= FLOW_ADOPTED;
-		flow->state = FLOW_ESTABLISHED;
-	}
 	advance(flow, packet, half->direction, half->now);
 	bpf_map_update_elem(&embryonic, &half->key, flow, BPF_ANY);
 	return REASON_NONE;
@@ -207,9 +219,7 @@ static __always_inline int judge_new(struct half *half, struct packet *packet, s
 		}
 	}
 	count_rule(packet);
-	if (is_icmp(packet->protocol) && !is_echo_request(packet->protocol, packet->icmp >> 8))
-		return REASON_NONE;
-	return open_flow(half, packet, port, by);
+	return remembered(packet) ? open_flow(half, packet, port, by) : REASON_NONE;
 }
 
 /* One that went idle, or whose ends begin anew, is as good as absent. */

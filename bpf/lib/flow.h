@@ -63,6 +63,12 @@ static __always_inline int opens(const struct packet *packet)
 	return (packet->tcp & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 }
 
+/* ACK without SYN, RST and FIN: of a connection that is in its midst. */
+static __always_inline int goes_on(const struct packet *packet)
+{
+	return (packet->tcp & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_ACK;
+}
+
 /* `lasting`: it stands in `established`. It may be idle. */
 static __always_inline struct flow *find_flow(const struct flow_key *key, int *lasting)
 {
@@ -84,10 +90,15 @@ static __always_inline __u8 next_state(const struct flow *flow, const struct pac
 
 	if (packet->protocol != IPPROTO_TCP)
 		return reply && flow->state == FLOW_NEW ? FLOW_ESTABLISHED : flow->state;
-	if (packet->tcp & TCP_RST || flow->state == FLOW_CLOSED || fins == (FLOW_FIN_IN | FLOW_FIN_OUT))
+	if (packet->tcp & TCP_RST || fins == (FLOW_FIN_IN | FLOW_FIN_OUT))
+		return FLOW_CLOSED;
+	/* Whoever knows the ports can send a reset; whom it did not convince goes on. */
+	if (flow->state == FLOW_CLOSED && !goes_on(packet))
 		return FLOW_CLOSED;
 	if (fins)
 		return FLOW_CLOSING;
+	if (flow->state == FLOW_CLOSED)
+		return FLOW_ESTABLISHED;
 	if (flow->state == FLOW_NEW && reply)
 		return packet->tcp & TCP_SYN ? FLOW_REPLIED : FLOW_ESTABLISHED;
 	if (flow->state == FLOW_REPLIED && !reply && !(packet->tcp & TCP_SYN))

@@ -80,7 +80,8 @@ struct packet {
 	__u32 id; /* of a fragmented datagram */
 	__u8 tcp; /* flags */
 	__u8 fragment; /* enum fragment_kind */
-	__u8 zero[2];
+	__u8 hops; /* hop limit of IPv6 */
+	__u8 zero;
 	/* decided */
 	__u32 ruleset;
 	__u32 position;

@@ -184,6 +184,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	if (ip->version != 6 || length + LINEAR_BYTES > skb->len)
 		return REASON_MALFORMED;
 	packet->family = FAMILY_IPV6;
+	packet->hops = ip->hop_limit;
 	__builtin_memcpy(&packet->source, &ip->saddr, 16);
 	__builtin_memcpy(&packet->destination, &ip->daddr, 16);
 	if (is_mapped(&packet->source) || is_mapped(&packet->destination))

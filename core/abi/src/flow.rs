@@ -17,7 +17,7 @@ pub const FLOW_CLOSED: u8 = 4;
 
 pub const FLOW_FIN_IN: u16 = 1 << 0;
 pub const FLOW_FIN_OUT: u16 = 1 << 1;
-/// Older than the port's rules.
+/// First seen in its midst.
 pub const FLOW_ADOPTED: u16 = 1 << 2;
 
 /// `struct flow_key` of `bpf/lib/abi.h`.
@@ -75,4 +75,7 @@ pub struct FragmentKey {
 #[repr(C)]
 pub struct Fragment {
     pub seen: u64,
+    /// [`Port::generation`](crate::Port::generation) of the rules that let it.
+    pub generation: u32,
+    pub zero: u32,
 }

@@ -40,7 +40,7 @@ layouts! {
     "flow_key" FlowKey { port, protocol, zero, local, remote, local_port, remote_port }
     "flow" Flow { seen, packets, generation, position, origin, state, flags, icmp, zero }
     "fragment_key" FragmentKey { port, id, direction, protocol, zero, source, destination }
-    "fragment" Fragment { seen }
+    "fragment" Fragment { seen, generation, zero }
     "meter_key" MeterKey { port, direction }
     "meter" Meter { arrival, picoseconds_per_byte, burst }
     "drop_key" DropKey { port, reason, direction }

@@ -11,7 +11,7 @@ pub const PORT_GUARD_RA: u32 = 1 << 2;
 pub const PORT_GUARD_DHCP: u32 = 1 << 3;
 /// Has rules: its connections are tracked.
 pub const PORT_STATEFUL: u32 = 1 << 4;
-/// DisableInterComputeCommunication: never short-circuited to another port.
+/// DisableInterComputeCommunication: talks to no other port of its network.
 pub const PORT_QUIET: u32 = 1 << 5;
 /// Captured, or its vNIC is in our own namespace: no `bpf_redirect_peer`.
 pub const PORT_PLAIN_REDIRECT: u32 = 1 << 6;

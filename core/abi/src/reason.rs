@@ -48,6 +48,8 @@ reasons! {
     RogueRa = 9, "rogue-ra";
     /// A DHCP server's message from a container.
     RogueDhcp = 10, "rogue-dhcp";
+    /// Between an endpoint that talks to no other of its network (DisableInterComputeCommunication) and another one.
+    Quiet = 11, "quiet";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

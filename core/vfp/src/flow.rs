@@ -3,7 +3,8 @@
 //! ```text
 //!            reply (TCP: SYN+ACK)     ACK of the opener          FIN          FIN of the other
 //!   New ────────────> Replied ──────────────> Established ─────> Closing ─────────> Closed
-//!    └── reply (not TCP, or TCP without SYN) ──────^                RST from anywhere ──^
+//!    └── reply (not TCP, or TCP without SYN) ──────^  ^             RST from anywhere ──^ │
+//!                                                     └───── ACK after a mere reset ──────┘
 //! ```
 
 use std::net::IpAddr;
@@ -111,7 +112,7 @@ pub struct Flow {
     pub facts: Facts,
     /// What let it pass.
     pub cause: Cause,
-    /// Older than the rules.
+    /// Older than what is remembered of it: it was first seen in its midst.
     pub adopted: bool,
 }
 
@@ -179,8 +180,11 @@ impl Flow {
 fn next(state: State, reply: bool, flags: TcpFlags, fins: [bool; 2]) -> State {
     match (state, fins) {
         _ if flags.has(TcpFlags::RST) => State::Closed,
-        (State::Closed, _) | (_, [true, true]) => State::Closed,
+        (_, [true, true]) => State::Closed,
+        // Whoever knows the ports can send a reset; whom it did not convince goes on.
+        (State::Closed, _) if !flags.goes_on() => State::Closed,
         (_, [true, false] | [false, true]) => State::Closing,
+        (State::Closed, _) => State::Established,
         (State::New, _) if reply && flags.has(TcpFlags::SYN) => State::Replied,
         (State::New, _) if reply => State::Established,
         (State::Replied, _) if !reply && !flags.has(TcpFlags::SYN) => State::Established,

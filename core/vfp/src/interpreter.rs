@@ -9,6 +9,7 @@ mod outcome;
 use std::collections::BTreeMap;
 
 use hns_abi::{Direction, Reason};
+use hns_net::Mac;
 
 use crate::layers::{Layer, acl, meter, security};
 use crate::model::{Port, Switchboard};
@@ -70,11 +71,20 @@ impl Switch {
         &mut self.memory
     }
 
-    /// A changed policy: the next packet of every connection is judged again. `adopt_until` is in ns, 0: nothing is adopted.
+    /// A changed policy: where it may decide otherwise, the next packet of every connection is judged again. `adopt_until` is
+    /// in ns, 0: nothing is adopted.
     pub fn set_port(&mut self, ifindex: u32, port: Port, adopt_until: u64) {
-        let generation = self.epochs.get(&ifindex).map_or(0, |epoch| epoch.generation.wrapping_add(1));
+        let generation = self.epochs.get(&ifindex).map_or(0, |epoch| epoch.generation);
+        let before = self.board.ports.insert(ifindex, port.clone());
+        let decides_alike = before.as_ref().is_some_and(|before| before.decides_as(&port));
+        let generation = if decides_alike { generation } else { generation.wrapping_add(1) };
         self.epochs.insert(ifindex, Epoch { generation, adopt_until });
-        self.board.ports.insert(ifindex, port);
+        for direction in [Direction::In, Direction::Out] {
+            let rate = before.as_ref().and_then(|before| before.meters[direction.index()]);
+            if rate != port.meters[direction.index()] {
+                self.memory.arrivals.remove(&(ifindex, direction));
+            }
+        }
     }
 
     pub fn remove_port(&mut self, ifindex: u32) {
@@ -101,36 +111,61 @@ impl Switch {
             Ok(travel) => travel,
             Err(refusal) => return Outcome::refused(refusal, frame),
         };
-        let verdict = self.run_half(ifindex, Direction::In, &mut travel, now).map(|()| Verdict::Pass);
+        let verdict = self.run_in(ifindex, &mut travel, now);
         travel.end(verdict)
     }
 
-    /// A port without rules and limit takes what comes, unread.
+    /// A port without rules and limit, and that is not quiet, takes what comes, unread.
     fn is_indifferent(&self, ifindex: u32) -> bool {
         let Some(port) = self.board.ports.get(&ifindex) else { return false };
-        !port.blocked && !port.has_rules() && port.meters[Direction::In.index()].is_none()
+        !port.blocked && !port.quiet && !port.has_rules() && port.meters[Direction::In.index()].is_none()
+    }
+
+    fn run_in(&mut self, ifindex: u32, travel: &mut Travel, now: u64) -> Result<Verdict, Refusal> {
+        let quiet = self.board.ports.get(&ifindex).is_some_and(|port| port.quiet);
+        if quiet && self.neighbour(ifindex, travel.packet.source).is_some() {
+            return Err(self.refuse_quiet(ifindex, Direction::In, travel));
+        }
+        self.run_half(ifindex, Direction::In, travel, now)?;
+        Ok(Verdict::Pass)
     }
 
     fn run_out(&mut self, ifindex: u32, travel: &mut Travel, now: u64) -> Result<Verdict, Refusal> {
         self.run_half(ifindex, Direction::Out, travel, now)?;
-        let Some((target, port)) = self.target(ifindex, travel) else { return Ok(Verdict::Pass) };
-        if port.plain_redirect {
+        if !travel.packet.is_unicast() {
+            return Ok(Verdict::Pass);
+        }
+        let Some((target, port)) = self.neighbour(ifindex, travel.packet.destination) else {
+            return Ok(Verdict::Pass);
+        };
+        let plain = port.plain_redirect;
+        for (port, direction) in [(ifindex, Direction::Out), (target, Direction::In)] {
+            if self.board.ports[&port].quiet {
+                return Err(self.refuse_quiet(port, direction, travel));
+            }
+        }
+        if plain {
             return Ok(Verdict::Redirect { ifindex: target, peer: false });
         }
         self.run_half(target, Direction::In, travel, now)?;
         Ok(Verdict::Redirect { ifindex: target, peer: true })
     }
 
-    /// The local port that the packet goes to without the bridge.
-    fn target(&self, ifindex: u32, travel: &Travel) -> Option<(u32, &Port)> {
-        let from = self.board.ports.get(&ifindex)?;
-        let station = travel.packet.destination;
-        if from.quiet || !travel.packet.is_unicast() {
-            return None;
+    /// The other port of the same network whose station this is.
+    fn neighbour(&self, ifindex: u32, station: Mac) -> Option<(u32, &Port)> {
+        let own = self.board.ports.get(&ifindex)?;
+        let is_it = |port: &Port| port.network == own.network && port.mac == station;
+        let (target, port) = self.board.ports.iter().find(|(_, port)| is_it(port))?;
+        (*target != ifindex).then_some((*target, port))
+    }
+
+    /// DisableInterComputeCommunication: nothing goes between a quiet port and another of its network.
+    fn refuse_quiet(&self, ifindex: u32, direction: Direction, travel: &mut Travel) -> Refusal {
+        if let Some(port) = self.board.ports.get(&ifindex) {
+            let half = Half { ifindex, port, epoch: Epoch::default(), direction, now: 0 };
+            return half.refuse(Layer::Security, Reason::Quiet, travel);
         }
-        let (target, port) =
-            self.board.ports.iter().find(|(_, port)| port.network == from.network && port.mac == station)?;
-        (!port.quiet && *target != ifindex).then_some((*target, port))
+        Refusal::of_port(Reason::UnknownPort, ifindex, direction)
     }
 
     fn run_half(
@@ -185,16 +220,16 @@ impl Half<'_> {
     }
 
     fn run_inward(self, memory: &mut Memory, travel: &mut Travel) -> Result<(), Refusal> {
-        self.meter(memory, travel)?;
-        if !self.port.has_rules() {
-            return Ok(());
+        if self.port.has_rules() {
+            if self.is_judged(travel) {
+                self.connect(memory, travel)?;
+            }
+            security::inward(&travel.packet)
+                .map_err(|reason| self.refuse(Layer::Security, reason, travel))?;
+            self.note(Layer::Security, Event::Passed, travel);
         }
-        if self.is_judged(travel) {
-            self.connect(memory, travel)?;
-        }
-        security::inward(&travel.packet).map_err(|reason| self.refuse(Layer::Security, reason, travel))?;
-        self.note(Layer::Security, Event::Passed, travel);
-        Ok(())
+        // Last, so that nothing is charged that does not arrive.
+        self.meter(memory, travel)
     }
 
     fn is_judged(self, travel: &Travel) -> bool {
@@ -231,5 +266,11 @@ impl Port {
     #[must_use]
     pub fn has_rules(&self) -> bool {
         !self.acl.iter().all(crate::model::Acl::is_open)
+    }
+
+    /// Whether every connection that one lets pass the other does, as far as rules and guards decide.
+    fn decides_as(&self, other: &Self) -> bool {
+        let (quiet, plain_redirect, meters) = (other.quiet, other.plain_redirect, other.meters);
+        Self { quiet, plain_redirect, meters, ..self.clone() } == *other
     }
 }

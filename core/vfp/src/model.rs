@@ -17,7 +17,7 @@ pub struct Port {
     pub guards: Guards,
     /// Set when the policy could not be programmed: nothing passes.
     pub blocked: bool,
-    /// DisableInterComputeCommunication: never short-circuited to another port.
+    /// DisableInterComputeCommunication: talks to no other port of its network.
     pub quiet: bool,
     /// Its vNIC is in the host's own namespace, or a capture runs: no short way into the namespace.
     pub plain_redirect: bool,

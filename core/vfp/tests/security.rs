@@ -7,7 +7,8 @@ mod bed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bed::{A, B, Bed, GUEST, HOST, ip, mac};
-use hns_abi::Reason;
+use hns_abi::{Direction, Reason};
+use hns_net::Mac;
 use hns_vfp::generate::{Content, Datagram, Link, arp, ethernet};
 use hns_vfp::interpreter::Verdict;
 use hns_vfp::layers::security::link_local;
@@ -123,6 +124,38 @@ fn packets_go_straight_to_a_port_of_the_same_network_only() {
     assert_eq!(bed.switch.out(A, &to_guest, 0).verdict, Verdict::Pass, "another network's port");
     bed.change(B, |port| port.plain_redirect = true);
     assert_eq!(bed.switch.out(A, &to_b, 0).verdict, Verdict::Redirect { ifindex: B, peer: false });
+}
+
+#[test]
+fn nothing_goes_between_a_quiet_port_and_another_of_its_network() {
+    let mut bed = Bed::open();
     bed.change(B, |port| port.quiet = true);
-    assert_eq!(bed.switch.out(A, &to_b, 0).verdict, Verdict::Pass);
+    let (there, back) = (bed.tcp(A, B, (1000, 80), 2), bed.tcp(B, A, (80, 1000), 2));
+    for (outcome, direction) in [
+        (bed.switch.out(A, &there, 0), Direction::In),
+        (bed.switch.out(B, &back, 0), Direction::Out),
+        (bed.switch.inward(B, &there, 0), Direction::In),
+    ] {
+        let Verdict::Drop(refusal) = outcome.verdict else { panic!("{outcome:?}") };
+        assert_eq!((refusal.reason, refusal.ifindex, refusal.direction), (Reason::Quiet, B, direction));
+    }
+    let to_all = |bed: &Bed, from: u32| {
+        let link = Link { destination: Mac::new([0xff; 6]), ..bed.link(from, 9) };
+        arp(link, 1, link.source, v4(bed.address(from)), v4(ip("10.0.0.9")))
+    };
+    let question = to_all(&bed, B);
+    assert_eq!(bed.switch.out(B, &question, 0).verdict, Verdict::Pass, "the gateway may answer");
+    let question = to_all(&bed, A);
+    assert_eq!(bed.switch.inward(B, &question, 0).reason(), Some(Reason::Quiet));
+    let from_gateway = to_all(&bed, 9);
+    assert_eq!(bed.switch.inward(B, &from_gateway, 0).reason(), None);
+    let to_gateway = bed.tcp(B, 9, (1000, 80), 2);
+    assert_eq!(bed.switch.out(B, &to_gateway, 0).verdict, Verdict::Pass);
+}
+
+fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => panic!("{address}"),
+    }
 }

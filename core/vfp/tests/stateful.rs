@@ -8,7 +8,7 @@ use bed::{A, B, Bed, HOST, at_port, mac, protocol, remote, rule, to_port};
 use hns_abi::{Direction, Reason};
 use hns_vfp::flow::{State, idle_timeout};
 use hns_vfp::generate::{Content, Datagram, Link, Random, board, story};
-use hns_vfp::model::{Acl, Action, Match, Verdict};
+use hns_vfp::model::{Acl, Action, Match, Rate, Verdict};
 use proptest::prelude::*;
 
 const SYN: u8 = 2;
@@ -192,14 +192,120 @@ fn both_ports_have_their_say() {
 }
 
 #[test]
-fn neighbour_discovery_is_not_for_rules() {
+fn neighbour_discovery_on_the_link_is_not_for_rules() {
     let mut bed = Bed::open();
     bed.rules(A, vec![], vec![]);
+    let link = bed.link(A, B);
+    let icmp = |kind: u8, hop_limit: u8, to: &str| {
+        let mut rest = vec![0; 4];
+        rest.extend("fd00::2".parse::<std::net::Ipv6Addr>().unwrap().octets());
+        let content = Content::Icmp { kind, code: 0, rest };
+        let datagram = Datagram::new(bed::ip("fd00::1"), bed::ip(to), content);
+        Datagram { hop_limit, ..datagram }.frame(link)
+    };
+    let mut passes = |frame: Vec<u8>| bed.switch.out(A, &frame, 0).reason().is_none();
+    assert!(passes(icmp(135, 255, "ff02::1:ff00:2")));
+    assert!(!passes(icmp(135, 64, "ff02::1:ff00:2")), "it could come from anywhere");
+    assert!(passes(icmp(143, 1, "ff02::16")));
+    assert!(!passes(icmp(143, 1, "2001:db8::1")), "a report is for the link");
+    assert!(!passes(icmp(143, 64, "ff02::16")));
+    // As a protocol of IPv4 the number means nothing.
+    let content = Content::Other { protocol: 58, bytes: vec![143; 24] };
+    let frame = Datagram { hop_limit: 1, ..Datagram::new(HOST_OF_A, HOST, content) }.frame(link);
+    assert!(!passes(frame));
+}
+
+const HOST_OF_A: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+/// Only SYN alone opens a connection; what is in its midst is half open until the other end is heard.
+#[test]
+fn tcp_begins_with_syn_or_in_its_midst() {
+    for flags in [SYN | FIN, SYN_ACK, SYN | RST, FIN, RST, 0] {
+        let mut bed = client();
+        let frame = bed.tcp(A, B, (1000, 80), flags);
+        assert_eq!(bed.switch.out(A, &frame, 0).reason(), None, "the rules allow it: {flags:#x}");
+        let frame = bed.tcp(B, A, (80, 1000), ACK);
+        assert_eq!(bed.switch.out(B, &frame, 0).reason(), Some(Reason::AclIn), "{flags:#x}");
+    }
+    let mut bed = client();
+    let frame = bed.tcp(A, B, (1000, 80), ACK);
+    bed.switch.out(A, &frame, 0);
+    assert_eq!(state(&bed), State::New);
+    let frame = bed.tcp(B, A, (80, 1000), ACK);
+    assert_eq!(bed.switch.out(B, &frame, 0).reason(), None);
+    assert_eq!(state(&bed), State::Established);
+}
+
+#[test]
+fn nothing_but_tcp_in_its_midst_is_taken_over() {
+    for flags in [SYN, SYN | FIN, SYN_ACK, FIN, RST | ACK, 0] {
+        let mut bed = client();
+        let port = bed.switch.board().ports[&A].clone();
+        bed.switch.set_port(A, port, 10 * SECOND);
+        let frame = bed.tcp(B, A, (80, 1000), flags);
+        assert_eq!(bed.switch.out(B, &frame, 9 * SECOND).reason(), Some(Reason::AclIn), "{flags:#x}");
+    }
+}
+
+/// Whoever knows the ports can send a reset.
+#[test]
+fn a_forged_reset_does_not_end_a_connection() {
+    let mut bed = client();
+    for (from, flags) in [(A, SYN), (B, SYN_ACK), (A, ACK), (B, RST)] {
+        let frame =
+            if from == A { bed.tcp(A, B, (1000, 80), flags) } else { bed.tcp(B, A, (80, 1000), flags) };
+        assert_eq!(bed.switch.out(from, &frame, 0).reason(), None);
+    }
+    assert_eq!(state(&bed), State::Closed);
+    let frame = bed.tcp(A, B, (1000, 80), ACK);
+    bed.switch.out(A, &frame, 0);
+    assert_eq!(state(&bed), State::Established);
+}
+
+#[test]
+fn a_later_fragment_does_not_pass_changed_rules() {
+    let mut bed = client();
+    let fragment = |bed: &Bed, field: u16| {
+        let content = Content::Udp { source: 1000, destination: 53, bytes: 40 };
+        let whole = Datagram::new(bed.address(A), bed.address(B), content);
+        Datagram { fragment: (7, field), ..whole }.frame(bed.link(A, B))
+    };
+    let (first, later) = (fragment(&bed, 0x2000), fragment(&bed, 6));
+    assert_eq!(bed.switch.out(A, &first, 0).reason(), None);
+    assert_eq!(bed.switch.out(A, &later, 0).reason(), None);
+    bed.rules(A, vec![], vec![]);
+    assert_eq!(bed.switch.out(A, &later, 0).reason(), Some(Reason::Fragment));
+}
+
+#[test]
+fn an_icmp_error_goes_to_whom_it_is_about() {
+    let mut bed = client();
+    let ask = bed.udp(A, B, (1000, 53));
+    bed.switch.out(A, &ask, 0);
     let mut rest = vec![0; 4];
-    rest.extend("fd00::2".parse::<std::net::Ipv6Addr>().unwrap().octets());
-    let content = Content::Icmp { kind: 135, code: 0, rest };
-    let frame = Datagram::new(bed::ip("fd00::1"), bed::ip("ff02::1:ff00:2"), content).frame(bed.link(A, B));
-    assert_eq!(bed.switch.out(A, &frame, 0).reason(), None);
+    rest.extend(&ask[14..14 + 28]);
+    let content = Content::Icmp { kind: 3, code: 3, rest };
+    let link = Link { destination: mac(1), source: mac(9) };
+    let other = Datagram::new(HOST, bed::ip("10.0.0.77"), content).frame(link);
+    assert_eq!(bed.switch.inward(A, &other, 0).reason(), Some(Reason::AclIn));
+}
+
+/// What does not arrive is not charged.
+#[test]
+fn a_refused_packet_takes_nothing_of_the_limit() {
+    let mut bed = client();
+    let rate = Rate { bytes_per_second: 1, burst_bytes: 100 };
+    bed.change(A, |port| port.meters[Direction::In.index()] = Some(rate));
+    let stranger = bed.udp(B, A, (9, 9));
+    for _ in 0..10 {
+        assert_eq!(bed.switch.inward(A, &stranger, 0).reason(), Some(Reason::AclIn));
+    }
+    let ask = bed.udp(A, B, (1000, 53));
+    bed.switch.out(A, &ask, 0);
+    let answer = bed.udp(B, A, (53, 1000));
+    assert_eq!(bed.switch.inward(A, &answer, 0).reason(), None);
+    let answers = (0..3).map(|_| bed.switch.inward(A, &answer, 0).reason()).last().flatten();
+    assert_eq!(answers, Some(Reason::MeterIn));
 }
 
 proptest! {

@@ -67,8 +67,8 @@ fn guards(random: &mut Random) -> Guards {
 
 fn rate(random: &mut Random) -> Option<Rate> {
     random
-        .chance(6)
-        .then(|| Rate { bytes_per_second: random.pick(&[100, 10_000, 1_000_000]), burst_bytes: 3000 })
+        .chance(12)
+        .then(|| Rate { bytes_per_second: random.pick(&[100, 10_000, 1_000_000]), burst_bytes: 1500 })
 }
 
 fn acl(random: &mut Random) -> Acl {

@@ -127,8 +127,10 @@ fn discovery(random: &mut Random, port: &Port, link: Link) -> Vec<u8> {
         rest.extend(owner.octets());
     }
     let content = Content::Icmp { kind, code: 0, rest };
-    let destination = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into();
-    Datagram { hop_limit: 255, ..Datagram::new(source, destination, content) }.frame(link)
+    let group: IpAddr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into();
+    let destination = if random.chance(80) { group } else { of_family(random, false) };
+    let hop_limit = random.pick(&[255, 255, 255, 1, 1, 64]);
+    Datagram { hop_limit, ..Datagram::new(source, destination, content) }.frame(link)
 }
 
 fn dhcp(random: &mut Random, port: &Port, link: Link) -> Vec<u8> {
@@ -165,7 +167,7 @@ fn content(random: &mut Random, v4: bool) -> Content {
     let (source, destination) = if random.chance(75) { (near, far) } else { (far, near) };
     match random.below(12) {
         0..=4 => {
-            let flags = random.pick(&[0x02, 0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04]);
+            let flags = random.pick(&[0x02, 0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x03, 0x14, 0x00]);
             Content::Tcp { source, destination, flags, bytes: random.below(40) }
         }
         5..=7 => Content::Udp { source, destination, bytes: random.below(40) },
@@ -175,7 +177,10 @@ fn content(random: &mut Random, v4: bool) -> Content {
             let rest = vec![0, random.byte() % 4, 0, 1, 9, 9, 9, 9];
             Content::Icmp { kind: random.pick(kinds), code: random.byte() % 2, rest }
         }
-        _ => Content::Other { protocol: random.pick(&[2, 47, 50, 59, 89]), bytes: vec![7; random.below(30)] },
+        _ => Content::Other {
+            protocol: random.pick(&[2, 47, 50, 59, 89, if v4 { 58 } else { 1 }]),
+            bytes: vec![7; random.below(30)],
+        },
     }
 }
 
@@ -190,7 +195,7 @@ fn go_on(
     let port_mac = board.ports.get(&ifindex).map_or_else(|| mac(0), |port| port.mac);
     let mut datagram = if direction == Direction::Out { first.clone() } else { turned(first) };
     if let Content::Tcp { flags, .. } = &mut datagram.content {
-        *flags = random.pick(&[0x02, 0x12, 0x10, 0x10, 0x18, 0x11, 0x04]);
+        *flags = random.pick(&[0x02, 0x12, 0x10, 0x10, 0x18, 0x11, 0x04, 0x14, 0x03]);
     }
     if random.chance(10) {
         datagram = error_about(random, first, direction);
@@ -228,7 +233,8 @@ fn error_about(random: &mut Random, first: &Datagram, direction: Direction) -> D
     let v4 = about.source.is_ipv4();
     let kind = random.pick(if v4 { &[3, 11, 12] } else { &[1, 2, 3] });
     let from = if random.chance(60) { about.destination } else { of_family(random, v4) };
-    Datagram::new(from, about.source, Content::Icmp { kind, code: 1, rest })
+    let to = if random.chance(85) { about.source } else { of_family(random, v4) };
+    Datagram::new(from, to, Content::Icmp { kind, code: 1, rest })
 }
 
 /// Now and then cut short, with a byte changed, or padded.

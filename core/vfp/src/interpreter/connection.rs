@@ -2,9 +2,9 @@
 
 use hns_abi::{Direction, Reason};
 
-use super::memory::{FRAGMENTS_LAST, FragmentKey};
+use super::memory::{FRAGMENTS_LAST, FragmentKey, FragmentMemo};
 use super::{Event, Half, Memory, Refusal, Travel};
-use crate::flow::{Flow, State, Tuple, is_echo_request};
+use crate::flow::{Flow, Tuple, is_echo_request};
 use crate::layers::Layer;
 use crate::layers::acl::{Cause, Facts};
 use crate::model::Verdict;
@@ -75,8 +75,7 @@ impl Half<'_> {
         let (origin, cause) = self.judge(&facts, ip, travel)?;
         if remembered(ip) {
             let mut flow = Flow::opened(facts, origin, self.epoch.generation, cause, self.now);
-            flow.adopted = self.adopts(ip);
-            flow.state = if flow.adopted { State::Established } else { State::New };
+            flow.adopted = goes_on(ip);
             flow.advance(self.direction, &ip.transport, self.now);
             memory.insert_flow(self.ifindex, tuple, flow);
         }
@@ -105,22 +104,22 @@ impl Half<'_> {
 
     /// TCP in mid-stream is taken over for a while after the rules came: it may be the reply of what they allow.
     fn adopts(self, ip: &Ip) -> bool {
-        match ip.transport {
-            Transport::Tcp { flags, .. } => self.now < self.epoch.adopt_until && !flags.opens(),
-            _ => false,
-        }
+        self.now < self.epoch.adopt_until && goes_on(ip)
     }
 
     fn remember_fragment(self, memory: &mut Memory, ip: &Ip) {
         if let Some(key) = FragmentKey::of(ip, self.ifindex, self.direction) {
-            memory.fragments.insert(key, self.now);
+            memory.fragments.insert(key, FragmentMemo { seen: self.now, generation: self.epoch.generation });
         }
     }
 
     fn follow_fragment(self, memory: &Memory, ip: &Ip, travel: &mut Travel) -> Result<(), Refusal> {
         let memo = FragmentKey::of(ip, self.ifindex, self.direction)
             .and_then(|key| memory.fragments.get(&key))
-            .filter(|seen| self.now.saturating_sub(**seen) <= FRAGMENTS_LAST);
+            .filter(|memo| {
+                memo.generation == self.epoch.generation
+                    && self.now.saturating_sub(memo.seen) <= FRAGMENTS_LAST
+            });
         match memo {
             Some(_) => {
                 self.note(Layer::Acl, Event::Fragment, travel);
@@ -134,6 +133,10 @@ impl Half<'_> {
     fn relate(self, memory: &mut Memory, ip: &Ip, travel: &mut Travel) -> Result<bool, Refusal> {
         let Transport::Icmp(icmp) = &ip.transport else { return Ok(false) };
         let Some(quoted) = icmp.about else { return Ok(false) };
+        // It goes to whom it is about.
+        if quoted.source != ip.destination {
+            return Ok(false);
+        }
         let tuple = Tuple::quoted(&quoted, self.direction);
         if memory.flows.get(&(self.ifindex, tuple)).is_none_or(|flow| flow.is_idle(self.now)) {
             return Ok(false);
@@ -154,7 +157,19 @@ impl Half<'_> {
     }
 }
 
-/// Whether its flow is kept: of ICMP only that of an echo request.
+/// Whether its flow is kept: of ICMP only that of an echo request; of TCP what opens a connection, or goes on with one that
+/// nobody remembers. Such a one is half open until the other end is heard, as a new one is.
 const fn remembered(ip: &Ip) -> bool {
-    !matches!(ip.transport, Transport::Icmp(_)) || is_echo_request(ip.protocol, &ip.transport)
+    match &ip.transport {
+        Transport::Icmp(_) => is_echo_request(ip.protocol, &ip.transport),
+        Transport::Tcp { flags, .. } => flags.opens() || flags.goes_on(),
+        _ => true,
+    }
+}
+
+const fn goes_on(ip: &Ip) -> bool {
+    match &ip.transport {
+        Transport::Tcp { flags, .. } => flags.goes_on(),
+        _ => false,
+    }
 }

@@ -14,8 +14,7 @@ pub const FRAGMENTS_LAST: u64 = 60_000_000_000;
 pub struct Memory {
     /// By port and the tuple that the endpoint sees.
     pub(crate) flows: BTreeMap<(u32, Tuple), Flow>,
-    /// First fragments that passed, and when.
-    pub(crate) fragments: BTreeMap<FragmentKey, u64>,
+    pub(crate) fragments: BTreeMap<FragmentKey, FragmentMemo>,
     pub(crate) arrivals: BTreeMap<(u32, Direction), u64>,
 }
 
@@ -27,6 +26,14 @@ pub(crate) struct FragmentKey {
     protocol: u8,
     source: IpAddr,
     destination: IpAddr,
+}
+
+/// A first fragment that passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FragmentMemo {
+    pub seen: u64,
+    /// Of the rules that let it.
+    pub generation: u32,
 }
 
 impl Memory {

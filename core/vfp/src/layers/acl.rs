@@ -158,13 +158,19 @@ impl Addresses {
     }
 }
 
-/// Neighbour discovery (RFC 4861) and group membership (RFC 2710, RFC 3810) are to IPv6 what ARP is to IPv4: not for rules.
+/// Neighbour discovery (RFC 4861) and group membership (RFC 2710, RFC 3810) are to IPv6 what ARP is to IPv4: not for rules, as
+/// long as they come from this link and stay on it.
 #[must_use]
-pub const fn is_exempt(ip: &Ip) -> bool {
-    match &ip.transport {
-        Transport::Icmp(icmp) if ip.protocol == protocol::ICMP6 && ip.fragment.is_none() => {
-            matches!(icmp.kind, 130..=136 | 143)
-        }
+pub fn is_exempt(ip: &Ip) -> bool {
+    let (Transport::Icmp(icmp), IpAddr::V6(destination)) = (&ip.transport, ip.destination) else {
+        return false;
+    };
+    if ip.protocol != protocol::ICMP6 || ip.fragment.is_some() {
+        return false;
+    }
+    match icmp.kind {
+        133..=136 => ip.hop_limit == 255,
+        130..=132 | 143 => ip.hop_limit == 1 && destination.segments()[0] == 0xff02,
         _ => false,
     }
 }

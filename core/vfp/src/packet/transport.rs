@@ -44,6 +44,12 @@ impl TcpFlags {
     pub const fn opens(self) -> bool {
         self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
     }
+
+    /// ACK without SYN, RST and FIN: of a connection that is in its midst.
+    #[must_use]
+    pub const fn goes_on(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::ACK
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
