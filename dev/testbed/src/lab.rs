@@ -106,7 +106,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     #[track_caller]
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let base = std::env::temp_dir();
         remove_leftovers(&base);

@@ -38,6 +38,7 @@ mod api;
 pub mod crash;
 pub mod engines;
 mod eventually;
+pub mod guest;
 mod hnsd;
 mod host;
 mod lab;

@@ -5,7 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One thing that a test needs from the machine.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,8 @@ pub enum Requirement<'a> {
     Program(&'a str),
     /// The container engines of [`crate::engines`].
     Engines,
+    /// The emulator and the kernels of [`crate::guest`].
+    Guests,
 }
 
 /// Ends the calling test early, reported as skipped, unless everything named is there.
@@ -28,6 +30,7 @@ pub enum Requirement<'a> {
 macro_rules! needs {
     (@one root) => { $crate::Requirement::Root };
     (@one engines) => { $crate::Requirement::Engines };
+    (@one guests) => { $crate::Requirement::Guests };
     (@one $program:literal) => { $crate::Requirement::Program($program) };
     ($($need:tt),+ $(,)?) => {
         if $crate::missing(&[$($crate::needs!(@one $need)),+]) {
@@ -60,7 +63,8 @@ impl Requirement<'_> {
         match self {
             Self::Root => (!nix::unistd::geteuid().is_root()).then(|| "needs root".to_owned()),
             Self::Engines => crate::engines::absent(),
-            Self::Program(name) => (!in_path(name)).then(|| format!("needs the program {name}")),
+            Self::Guests => crate::guest::absent(),
+            Self::Program(name) => find_program(name).is_none().then(|| format!("needs the program {name}")),
         }
     }
 }
@@ -69,10 +73,12 @@ fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
 }
 
-fn in_path(name: &str) -> bool {
+/// Where the machine keeps a program; those for administrators count, wherever the search path leads.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
-        || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(name).is_file())
+    let administrators = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(administrators).collect();
+    folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 #[expect(
