@@ -1,6 +1,11 @@
 //! The oldest, the middle and the newest kernel that we support: the datapath's own tests, run in a guest of each. The test
 //! programs are those that lie beside this one, with the eBPF programs in them; a guest runs them as this machine does.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the results of the tests inside are shown with a test's own output"
+)]
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
