@@ -28,11 +28,11 @@ const SOURCES: [&str; 4] = ["bpf", "drivers/datapath/src", "core/vfp/src", "core
 /// Runs all tests of the test program made from `source`.
 #[track_caller]
 fn run(kernel: Kernel, source: &str) {
-    let mut guest = Guest::new(kernel).memory_mib(768).limit(LIMIT);
+    let mut guest = Guest::new(kernel).memory_mib(1024).limit(LIMIT);
     for name in PROGRAMS {
         guest = guest.program(name);
     }
-    let script = format!("uname -r; cd /tmp; {LESS} /tests --test-threads 1 --nocapture");
+    let script = format!("uname -r; cd /tmp; {LESS} /tests --test-threads 2");
     let ran = guest.file("/tests", test_program(source)).script(script).boot();
     let output = ran.expect_success();
     assert!(output.starts_with(&kernel.release()), "{output}");

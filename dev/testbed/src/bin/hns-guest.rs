@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         }
     };
     let script = std::io::read_to_string(std::io::stdin()).unwrap_or_default();
-    let mut guest = Guest::new(kernel).limit(LIMIT).script(script);
+    let mut guest = Guest::new(kernel).memory_mib(1024).limit(LIMIT).script(script);
     for word in words {
         guest = if word.starts_with('/') { guest.file(&word, &word) } else { guest.program(&word) };
     }
