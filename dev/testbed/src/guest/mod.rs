@@ -78,13 +78,13 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A guest with this kernel, 512 MiB of memory, and half a minute to live.
+    /// A guest with this kernel, 512 MiB of memory, and a minute to live.
     #[must_use]
     pub fn new(kernel: Kernel) -> Self {
         Self {
             kernel,
             memory_mib: 512,
-            limit: Duration::from_secs(30),
+            limit: Duration::from_secs(60),
             programs: Vec::new(),
             files: Vec::new(),
             script: String::new(),
@@ -98,7 +98,7 @@ impl Guest {
         self
     }
 
-    /// Other than half a minute until it is ended by force.
+    /// Other than a minute until it is ended by force.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
