@@ -8,29 +8,38 @@
 //! field, such as `Ipams[0].Subnets[1].IpAddressPrefix`. Values are parsed once, into the types of
 //! `hns-net`; settings of policies are kept verbatim beside, because clients compare them (rule Q22).
 //!
+//! Answers that no client sends back (drops, connections) are read with less: what a newer daemon adds is passed over.
+//!
 //! To add a field: read it in `from_v2`, write it in `to_v2`, and the round-trip property covers it.
 //!
 //! Never here: defaults that need other objects, invariants between objects (`hns-model` has them), I/O.
 
 mod code;
 mod dns;
+mod drops;
 mod endpoint;
 mod fields;
+mod flow;
 mod host_route;
 mod load_balancer;
 mod modify;
 mod namespace;
 mod network;
 mod notification;
+mod packet;
 mod policy;
 mod port_params;
+mod protocol;
 mod query;
 mod route;
+mod timestamp;
 
 pub use code::ErrorCode;
 pub use dns::Dns;
+pub use drops::{DropCount, DroppedPacket, PortOwner, RuleName, RuleOrigin};
 pub use endpoint::{Endpoint, EndpointFlags, EndpointParams, IpConfiguration};
 pub use fields::{DocumentError, check_name};
+pub use flow::{Flow, Sides};
 pub use host_route::HostRoute;
 pub use load_balancer::{
     Distribution, LoadBalancer, LoadBalancerFlags, LoadBalancerMapping, LoadBalancerParams, MappingFlags,
@@ -45,14 +54,17 @@ pub use network::{
     Subnet, SubnetFlags,
 };
 pub use notification::{Notification, NotificationType};
+pub use packet::PacketWords;
 pub use policy::{
     Acl, Addresses, Bandwidth, FilterTuple, IcmpType, L4Proxy, L4WfpProxy, NatFlags, OutboundNat, Policy,
     PolicySettings, PortMapping, ProxyExceptions, Qos, RuleAction, RuleDirection, RuleMatch, RuleType,
     SdnRoute, SetPolicy, SetValues, TierAcl, TierAclRule,
 };
 pub use port_params::PortParams;
+pub use protocol::{EtherType, IpProtocol, ProtocolError};
 pub use query::Query;
 pub use route::Route;
+pub use timestamp::{Timestamp, TimestampError};
 
 /// The schema version written into every document.
 pub const SCHEMA: (u32, u32) = (2, 16);

@@ -33,7 +33,7 @@ pub enum RuleDirection {
 }
 
 impl RuleDirection {
-    pub(super) const TABLE: &'static [(&'static str, u64, Self)] =
+    pub(crate) const TABLE: &'static [(&'static str, u64, Self)] =
         &[("In", 0, Self::In), ("Out", 1, Self::Out)];
 }
 
