@@ -35,6 +35,14 @@ impl Client {
         self.request("GET", path, None).await
     }
 
+    /// The list that is at `path`.
+    pub(crate) async fn array(&self, path: &str) -> Result<Vec<Value>, ClientError> {
+        match self.get(path).await? {
+            Value::Array(documents) => Ok(documents),
+            other => Ok(vec![other]),
+        }
+    }
+
     pub async fn post(&self, path: &str, document: Option<&Value>) -> Result<Value, ClientError> {
         self.request("POST", path, document).await
     }
@@ -45,7 +53,11 @@ impl Client {
 
     /// Follows the daemon's notifications: those after revision `from`, or those that happen from now on.
     pub async fn events(&self, from: Option<u64>) -> Result<Events, ClientError> {
-        let path = from.map_or("/v2/events".to_owned(), |from| format!("/v2/events?from={from}"));
+        self.follow(from.map_or("/v2/events".to_owned(), |from| format!("/v2/events?from={from}"))).await
+    }
+
+    /// Asks for an answer that does not end.
+    pub(crate) async fn follow(&self, path: String) -> Result<Events, ClientError> {
         let request = request("GET", &path, None)?;
         let (response, connection) = self.connections.send(request).await?;
         let status = response.status();

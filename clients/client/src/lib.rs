@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   resources  network("nat") · create_endpoint(..) · attach(..)      names, ids and prefixes of ids
+//!   packets    drops · follow_drops · flows                           what ports did to packets
 //!       │
 //!   Client     get · post · delete: a path and a JSON document        refusals become ClientError
 //!       │
@@ -18,6 +19,7 @@ mod connection;
 mod error;
 mod events;
 mod lookup;
+mod packets;
 mod query;
 mod resources;
 
@@ -25,4 +27,5 @@ pub use client::{Client, REQUEST_PATIENCE};
 pub use error::ClientError;
 pub use events::Events;
 pub use lookup::Kind;
+pub use packets::FlowQuery;
 pub use resources::PolicyRequest;

@@ -107,10 +107,7 @@ impl Client {
             Some(filter) => format!("{}?{}", kind.path(), filter_query(filter)),
             None => kind.path().to_owned(),
         };
-        match self.get(&path).await? {
-            Value::Array(documents) => Ok(documents),
-            other => Ok(vec![other]),
-        }
+        self.array(&path).await
     }
 }
 

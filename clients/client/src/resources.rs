@@ -114,10 +114,7 @@ impl Client {
 
     /// What the daemon finds about its host: `[{"Check","Level","Detail","Hint"}]`.
     pub async fn doctor(&self) -> Result<Vec<Value>, ClientError> {
-        match self.get("/v2/doctor").await? {
-            Value::Array(findings) => Ok(findings),
-            other => Ok(vec![other]),
-        }
+        self.array("/v2/doctor").await
     }
 
     pub async fn version(&self) -> Result<Value, ClientError> {

@@ -18,13 +18,11 @@ pub struct Flow {
     pub protocol: IpProtocol,
     /// As the endpoint sees it.
     pub sides: Sides,
-    /// As the switch sees it, where that differs: translated.
-    pub outer: Option<Sides>,
     /// Of the first packet.
     pub direction: RuleDirection,
     /// `new`, `replied`, `established`, `closing` or `closed`.
     pub state: String,
-    /// Older than the port's rules, and taken over.
+    /// First seen in its midst.
     pub adopted: bool,
     pub packets_in: u64,
     pub packets_out: u64,
@@ -89,10 +87,6 @@ impl Flow {
             owner: PortOwner::from_fields(&mut fields)?.ok_or(no_owner)?,
             protocol: fields.parsed(&["Protocol"], CODE)?.ok_or(no_protocol)?,
             sides: Sides::from_fields(&mut fields)?,
-            outer: match fields.object(&["Outer"])? {
-                Some(mut outer) => Some(Sides::from_fields(&mut outer)?),
-                None => None,
-            },
             direction: direction_from(&mut fields)?,
             state: fields.text(&["State"])?.unwrap_or_default(),
             adopted: fields.flag(&["Adopted"])?.unwrap_or_default(),
@@ -116,12 +110,6 @@ impl Flow {
         out.insert("PacketsOut".into(), json!(self.packets_out));
         out.insert("IdleSeconds".into(), json!(self.idle_seconds));
         out.insert("Rule".into(), json!(self.rule.as_ref().map(RuleName::to_v2)));
-        let outer = self.outer.map(|sides| {
-            let mut outer = Map::new();
-            sides.write(&mut outer);
-            outer
-        });
-        out.insert("Outer".into(), json!(outer));
         Value::Object(out)
     }
 }
@@ -142,7 +130,6 @@ mod tests {
             owner,
             protocol: IpProtocol(6),
             sides: Sides { local, remote: ("10.7.0.3".parse().expect("an address"), 80) },
-            outer: None,
             direction: RuleDirection::Out,
             state: "established".to_owned(),
             adopted: false,
@@ -151,16 +138,10 @@ mod tests {
             idle_seconds: 3,
             rule: None,
         };
-        let translated = Flow {
-            outer: Some(Sides { local, remote: ("fd00::3".parse().expect("an address"), 0) }),
-            adopted: true,
-            ..flow.clone()
-        };
-        assert_eq!(
-            translated.outer.map(|outer| outer.to_string()).as_deref(),
-            Some("10.7.0.2:40000 fd00::3")
-        );
-        for flow in [flow, translated] {
+        let portless = Sides { local, remote: ("fd00::3".parse().expect("an address"), 0) };
+        assert_eq!(portless.to_string(), "10.7.0.2:40000 fd00::3");
+        let adopted = Flow { sides: portless, adopted: true, ..flow.clone() };
+        for flow in [flow, adopted] {
             assert_eq!(Flow::from_v2(&flow.to_v2()), Ok(flow));
         }
     }

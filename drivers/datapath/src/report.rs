@@ -54,7 +54,7 @@ pub struct Flow {
     /// Of the first packet.
     pub origin: Direction,
     pub state: FlowState,
-    /// Older than the port's rules, and taken over.
+    /// First seen in its midst.
     pub adopted: bool,
     /// By [`Direction::index`].
     pub packets: [u64; 2],

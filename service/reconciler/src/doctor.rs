@@ -1,4 +1,5 @@
 use hns_host::{Finding, Level};
+use hns_planner::Home;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -9,6 +10,7 @@ impl Engine {
         let switches = self.switches();
         let operation = || "cannot examine the host".to_owned();
         let mut findings = self.host.diagnose(&switches).map_err(EngineError::host(operation))?;
+        findings.extend(self.diagnose_datapath()?);
         let world = self.world();
         let troubled = world.endpoints().filter_map(|endpoint| Some((endpoint.id(), endpoint.trouble()?)));
         findings.extend(troubled.map(|(id, trouble)| Finding {
@@ -18,5 +20,44 @@ impl Engine {
             hint: Some("delete it, or attach it again".to_owned()),
         }));
         Ok(findings)
+    }
+    /// Whether the ports that can have programs have them.
+    fn diagnose_datapath(&self) -> Result<Vec<Finding>, EngineError> {
+        let check = "datapath";
+        let Some(datapath) = &self.datapath else {
+            return Ok(vec![Finding {
+                check,
+                level: Level::Warn,
+                detail: "ports have no programs: nobody checks what a container says of itself".to_owned(),
+                hint: Some(
+                    "they take Linux 5.15 or newer, and hnsd --datapath on; its log says why it has none"
+                        .to_owned(),
+                ),
+            }]);
+        };
+        // Before the datapath is asked: a port that comes meanwhile is not missed, it is not known here.
+        let ports: Vec<_> = {
+            let world = self.world();
+            let home =
+                |network| world.network(network).is_ok_and(|network| self.layout.home(network) == Home::Host);
+            let attached = world.endpoints().filter(|endpoint| home(endpoint.network()));
+            attached
+                .filter_map(|endpoint| Some((endpoint.id(), endpoint.attachment()?.port.clone())))
+                .collect()
+        };
+        let operation = || "cannot see which ports have their filter".to_owned();
+        let filtered = datapath.attached().map_err(EngineError::datapath(operation))?;
+        let closed: Vec<_> = ports.iter().filter(|(_, port)| !filtered.contains(port)).collect();
+        if closed.is_empty() {
+            let detail = format!("{} ports, each with its programs", ports.len());
+            return Ok(vec![Finding { check, level: Level::Ok, detail, hint: None }]);
+        }
+        let finding = |(endpoint, port): &(_, _)| Finding {
+            check,
+            level: Level::Problem,
+            detail: format!("port {port} of endpoint {endpoint} has no program, and lets nothing out"),
+            hint: Some("it is repaired within a second; if not, its endpoint's health says why".to_owned()),
+        };
+        Ok(closed.into_iter().map(finding).collect())
     }
 }

@@ -4,10 +4,12 @@ use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hns_datapath::{DropEvent, DropStream};
-use hns_hcn::ErrorCode;
+use hns_hcn::{DropCount, DroppedPacket, ErrorCode};
+use hns_net::Guid;
+use hns_reconciler::Engine;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::words;
@@ -16,39 +18,60 @@ use crate::api::Api;
 use crate::body;
 use crate::events::{LINES_WAITING_MAX, Line, Lines};
 
-/// The counters; with `?follow=true` samples of what is dropped from now on, one a line.
+/// The counters; with `?follow=true` samples of what is dropped from now on, one a line. `?endpoint=GUID`: of this one.
 pub(super) async fn drops(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
-    if follows(raw.as_deref().unwrap_or_default())? {
-        return follow(&api);
+    let asked = Asked::from_query(raw.as_deref().unwrap_or_default())?;
+    if let Some(endpoint) = asked.endpoint {
+        api.engine.world().endpoint(endpoint)?;
     }
-    let counts = api.perform(hns_reconciler::Engine::drops).await?;
-    let render = |count: hns_datapath::DropCount| {
-        json!({
-            "Endpoint": count.endpoint.map(|id| id.to_string()),
-            "Direction": words::direction(count.direction),
-            "Reason": count.reason.word(),
-            "Packets": count.packets,
-        })
+    if asked.follow {
+        return follow(&api, asked.endpoint);
+    }
+    let mut counts = api.perform(Engine::drops).await?;
+    counts.retain(|count| asked.is_about(count.endpoint));
+    let world = api.engine.world();
+    let render = |count: &hns_datapath::DropCount| {
+        let owner = count.endpoint.and_then(|endpoint| words::owner(&world, endpoint));
+        let (direction, reason) = (words::direction(count.direction), count.reason.word().to_owned());
+        DropCount { owner, direction, reason, packets: count.packets }.to_v2()
     };
-    Ok(Json(counts.into_iter().map(render).collect::<Value>()).into_response())
+    Ok(Json(counts.iter().map(render).collect::<Value>()).into_response())
 }
 
-fn follows(raw: &str) -> Result<bool, Refusal> {
-    let mut follows = false;
-    for (name, value) in body::pairs(raw) {
-        follows = match (name.as_str(), value.as_str()) {
-            ("follow", "true" | "1" | "") => true,
-            ("follow", "false" | "0") => false,
-            _ => {
-                let text = format!("parameter {name}={value}: expected follow=true");
-                return Err(Refusal::new(ErrorCode::INVALID_PARAMETER, text));
+#[derive(Default)]
+struct Asked {
+    follow: bool,
+    /// Absent: of all, and of ports that are nobody's.
+    endpoint: Option<Guid>,
+}
+
+impl Asked {
+    fn from_query(raw: &str) -> Result<Self, Refusal> {
+        let mut asked = Self::default();
+        for (name, value) in body::pairs(raw) {
+            let wrong = |expected: &str| {
+                let text = format!("parameter {name}={value}: expected {expected}");
+                Refusal::new(ErrorCode::INVALID_PARAMETER, text)
+            };
+            match (name.as_str(), value.as_str()) {
+                ("follow", "true" | "1" | "") => asked.follow = true,
+                ("follow", "false" | "0") => asked.follow = false,
+                ("follow", _) => return Err(wrong("true or false")),
+                ("endpoint", id) => {
+                    asked.endpoint = Some(id.parse().map_err(|_| wrong("the GUID of an endpoint"))?);
+                }
+                _ => return Err(wrong("endpoint or follow")),
             }
-        };
+        }
+        Ok(asked)
     }
-    Ok(follows)
+
+    fn is_about(&self, endpoint: Option<Guid>) -> bool {
+        self.endpoint.is_none() || self.endpoint == endpoint
+    }
 }
 
-fn follow(api: &Api) -> Result<Response, Refusal> {
+fn follow(api: &Api, only: Option<Guid>) -> Result<Response, Refusal> {
     let stream = api.engine.follow_drops()?;
     let (lines, waiting) = mpsc::channel(LINES_WAITING_MAX);
     let stopper = stream.stopper();
@@ -60,33 +83,35 @@ fn follow(api: &Api) -> Result<Response, Refusal> {
         }
         stopper.stop();
     });
+    let engine = std::sync::Arc::clone(&api.engine);
+    let asked = Asked { follow: true, endpoint: only };
     // The stream blocks, and lives as long as its reader.
-    tokio::task::spawn_blocking(move || forward(&stream, &lines));
+    tokio::task::spawn_blocking(move || forward(&stream, &lines, &engine, &asked));
     let body = Body::new(StreamBody::new(Lines(waiting)));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-fn forward(stream: &DropStream, lines: &mpsc::Sender<Line>) {
+fn forward(stream: &DropStream, lines: &mpsc::Sender<Line>, engine: &Engine, asked: &Asked) {
     while let Some(event) = stream.next_event() {
-        if lines.blocking_send(line(&event, stream.missed())).is_err() {
+        if asked.is_about(event.endpoint)
+            && lines.blocking_send(line(&event, stream.missed(), engine)).is_err()
+        {
             return;
         }
     }
 }
 
 /// `missed`: how many events the reader was too slow for since the last line.
-fn line(event: &DropEvent, missed: u64) -> Line {
-    let mut document = json!({
-        "Time": words::time(event.at),
-        "Endpoint": event.endpoint.map(|id| id.to_string()),
-        "Direction": words::direction(event.direction),
-        "Reason": event.reason.word(),
-        "Rule": event.rule.as_ref().map(words::rule),
-        "Packet": words::packet(&event.packet),
-        "Length": event.length,
-    });
-    if missed > 0 {
-        document["Missed"] = json!(missed);
-    }
-    Ok(Frame::data(Bytes::from(format!("{document}\n"))))
+fn line(event: &DropEvent, missed: u64, engine: &Engine) -> Line {
+    let dropped = DroppedPacket {
+        time: words::time(event.at),
+        owner: event.endpoint.and_then(|endpoint| words::owner(&engine.world(), endpoint)),
+        direction: words::direction(event.direction),
+        reason: event.reason.word().to_owned(),
+        rule: event.rule.as_ref().map(words::rule),
+        length: event.length,
+        packet: words::packet(&event.packet),
+        missed,
+    };
+    Ok(Frame::data(Bytes::from(format!("{}\n", dropped.to_v2()))))
 }

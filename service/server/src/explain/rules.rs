@@ -12,8 +12,8 @@ pub(super) async fn rules(State(api): State<Api>, Path(id): Path<String>) -> Res
     let id = body::guid(&id)?;
     let counts = api.perform(move |engine| engine.rule_counters(id)).await?;
     let render = |count: hns_datapath::RuleCount| {
-        let mut rule = words::rule(&count.rule);
-        rule["Direction"] = json!(words::direction(count.direction));
+        let mut rule = words::rule(&count.rule).to_v2();
+        rule["Direction"] = json!(words::direction(count.direction).name());
         rule["Packets"] = json!(count.packets);
         rule
     };

@@ -1,0 +1,55 @@
+//! What switch ports did to packets. The answers are those of `hns-hcn`: `DropCount`, `DroppedPacket`, `Flow`.
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::events::Events;
+
+/// Which connections are asked for; what is absent matches all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlowQuery {
+    pub endpoint_id: Option<String>,
+    /// A word such as `tcp`, or a number.
+    pub protocol: Option<String>,
+}
+
+/// A path with the parameters that are there. Their values need no encoding: ids, words and numbers.
+fn with(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let given = parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?)));
+    match given.collect::<Vec<_>>().join("&") {
+        none if none.is_empty() => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
+
+impl Client {
+    /// How many packets were dropped, by port, direction and reason.
+    pub async fn drops(&self, endpoint_id: Option<&str>) -> Result<Vec<Value>, ClientError> {
+        self.array(&with("/v2/drops", &[("endpoint", endpoint_id)])).await
+    }
+
+    /// Packets as they are dropped: a sample where there are many.
+    pub async fn follow_drops(&self, endpoint_id: Option<&str>) -> Result<Events, ClientError> {
+        self.follow(with("/v2/drops", &[("follow", Some("true")), ("endpoint", endpoint_id)])).await
+    }
+
+    /// The connections that ports track.
+    pub async fn flows(&self, query: &FlowQuery) -> Result<Vec<Value>, ClientError> {
+        let parameters =
+            [("endpoint", query.endpoint_id.as_deref()), ("protocol", query.protocol.as_deref())];
+        self.array(&with("/v2/flows", &parameters)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_is_not_asked_for() {
+        assert_eq!(with("/v2/flows", &[("endpoint", None), ("protocol", None)]), "/v2/flows");
+        let both = [("endpoint", Some("X")), ("limit", None), ("protocol", Some("tcp"))];
+        assert_eq!(with("/v2/flows", &both), "/v2/flows?endpoint=X&protocol=tcp");
+    }
+}
