@@ -193,6 +193,8 @@ impl DroppedPacket {
 
 #[cfg(test)]
 mod tests {
+    use hns_net::Mac;
+
     use super::*;
     use crate::protocol::{EtherType, IpProtocol};
 
@@ -238,12 +240,17 @@ mod tests {
             action: RuleAction::Block,
         };
         let blocked = DroppedPacket { rule: Some(rule), missed: 3, ..dropped() };
+        // To everybody, from a group: no interface has such addresses, and frames do.
+        let (source_mac, destination_mac) =
+            (Some(Mac::new([1, 0, 0x5e, 0, 0, 1])), Some(Mac::new([0xff; 6])));
+        let to_all = PacketWords { source_mac, destination_mac, ..PacketWords::default() };
+        let to_all = DroppedPacket { packet: to_all, ..dropped() };
         let unread = DroppedPacket {
             owner: None,
             packet: PacketWords { icmp: Some((8, 0)), ..PacketWords::default() },
             ..dropped()
         };
-        for packet in [dropped(), blocked, unread] {
+        for packet in [dropped(), blocked, unread, to_all] {
             assert_eq!(DroppedPacket::from_v2(&packet.to_v2()), Ok(packet));
         }
     }
@@ -275,6 +282,11 @@ mod tests {
         document["Packet"]["Source"] = json!("nowhere");
         let wrong = DroppedPacket::from_v2(&document).expect_err("not an address");
         assert_eq!(wrong.field, "Packet.Source");
+        for mac in ["", "02-15-5D-00-00", "02-15-5D-00-00-01-02", "0g-15-5D-00-00-01", "2-15-5D-00-00-01"] {
+            document["Packet"] = json!({"SourceMac": mac});
+            let read = DroppedPacket::from_v2(&document).map_err(|wrong| wrong.field);
+            assert!(mac.is_empty() || read == Err("Packet.SourceMac".to_owned()), "{mac}");
+        }
         assert_eq!(DropCount::from_v2(&json!({})).expect_err("no direction").field, "Direction");
     }
 }

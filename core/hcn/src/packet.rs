@@ -33,8 +33,8 @@ impl PacketWords {
         let icmp =
             kind.zip(code).and_then(|(kind, code)| Some((kind.try_into().ok()?, code.try_into().ok()?)));
         Ok(Self {
-            source_mac: fields.parsed(&["SourceMac"], CODE)?,
-            destination_mac: fields.parsed(&["DestinationMac"], CODE)?,
+            source_mac: station(&mut fields, "SourceMac")?,
+            destination_mac: station(&mut fields, "DestinationMac")?,
             ethertype: fields.parsed(&["EtherType"], CODE)?,
             source: fields.parsed(&["Source"], CODE)?,
             destination: fields.parsed(&["Destination"], CODE)?,
@@ -70,6 +70,18 @@ impl PacketWords {
         let word = |mac: Option<Mac>| mac.map_or_else(|| "?".to_owned(), |mac| mac.to_string());
         format!("{} -> {}", word(self.source_mac), word(self.destination_mac))
     }
+}
+
+/// A MAC address as it may stand in a frame: everybody's and groups' too, which no interface can have.
+fn station(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<Mac>, DocumentError> {
+    let wrong = fields.error(name, "expected six bytes such as 02-15-5D-00-00-01");
+    let Some(text) = fields.text(&[name])? else { return Ok(None) };
+    let is_byte = |byte: &str| byte.len() == 2 && byte.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let bytes =
+        text.split(['-', ':']).map(|byte| is_byte(byte).then(|| u8::from_str_radix(byte, 16).ok())?);
+    let bytes: Option<Vec<u8>> = bytes.collect();
+    let octets = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
+    octets.map(|octets| Some(Mac::new(octets))).ok_or(wrong)
 }
 
 /// `tcp 10.0.0.2:4000 -> 10.0.0.3:80`; of what has no addresses the stations.
