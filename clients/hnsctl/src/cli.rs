@@ -7,9 +7,11 @@ use hns_client::{Client, Kind};
 use serde_json::json;
 
 use crate::doctor;
+use crate::drops::DropsArgs;
 use crate::endpoint::EndpointCommand;
 use crate::events::EventsArgs;
 use crate::failure::Failure;
+use crate::flows::FlowsArgs;
 use crate::namespace::NamespaceCommand;
 use crate::network::NetworkCommand;
 use crate::output::{self, Format};
@@ -74,6 +76,8 @@ pub enum Command {
     Run(RunArgs),
     Ps(PsArgs),
     Stop(StopArgs),
+    Drops(DropsArgs),
+    Flows(FlowsArgs),
     Events(EventsArgs),
     /// Look for what keeps networks from working: missing kernel features, foreign rules, leaks
     #[command(
@@ -145,6 +149,8 @@ impl Cli {
             Command::Run(arguments) => return arguments.run(&context).await,
             Command::Ps(arguments) => ps::run(&arguments, &context).await?,
             Command::Stop(arguments) => arguments.run(&context).await?,
+            Command::Drops(arguments) => arguments.run(&context).await?,
+            Command::Flows(arguments) => arguments.run(&context).await?,
             Command::Events(arguments) => arguments.run(&context).await?,
             Command::Doctor => doctor::run(&context).await?,
             Command::Export(arguments) => arguments.run(&context).await?,

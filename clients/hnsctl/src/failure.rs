@@ -68,6 +68,13 @@ pub enum Failure {
     Import { failed: usize, total: usize },
     #[error("the stream of events ended")]
     EventsEnded,
+    #[error("the stream of dropped packets ended")]
+    DropsEnded,
+    #[error("the daemon's answer cannot be read")]
+    Answer {
+        #[source]
+        source: hns_hcn::DocumentError,
+    },
     /// The failures were printed as they happened.
     #[error("{} failed", plural(*count, "operation"))]
     Several { count: usize },
@@ -89,6 +96,8 @@ impl Failure {
             Self::EventsEnded => {
                 "the daemon stopped or restarted; start again with --from and the last revision"
             }
+            Self::DropsEnded => "the daemon stopped or restarted",
+            Self::Answer { .. } => "`hnsctl version` shows whether both are of one version",
             _ => return None,
         };
         Some(fixed.to_owned())

@@ -3,13 +3,14 @@
 //! ```text
 //!   cli        every command and flag, with its help            one file a command group beside it
 //!   network · endpoint · namespace · policy                     flags -> HCN documents -> tables
+//!   drops · flows                                               what ports did to packets
 //!   events · doctor · transfer                                  what happens, what is wrong, moving house
 //!   run · ps · stop  ->  container/                             an OCI bundle in a namespace of the daemon
 //!   output     tables and JSON        failure   one sentence, a hint, HCN's code, the exit code
 //! ```
 //!
 //! To add a command: a variant in its group's enum with an example in `after_help`, a match arm, and its help in
-//! `help_tests.rs`.
+//! `help_tests`.
 //!
 //! This program changes networks only through the daemon's API; the only host objects it makes itself are files under
 //! the container directory and the processes of an OCI runtime.
@@ -17,9 +18,11 @@
 mod cli;
 mod container;
 mod doctor;
+mod drops;
 mod endpoint;
 mod events;
 mod failure;
+mod flows;
 #[cfg(test)]
 mod help_tests;
 mod namespace;

@@ -72,6 +72,20 @@ pub fn show(format: Format, documents: &[Value], rows: impl FnOnce(Format) -> Ro
     }
 }
 
+/// The same; where there is nothing, a sentence on standard error says so instead of a table without rows.
+pub fn show_some(
+    format: Format,
+    documents: &[Value],
+    nothing: &str,
+    rows: impl FnOnce(Format) -> Rows,
+) -> Result<(), Failure> {
+    if documents.is_empty() && format != Format::Json {
+        complain(nothing);
+        return Ok(());
+    }
+    show(format, documents, rows)
+}
+
 /// Prints one document after a change, or its row.
 pub fn show_one(format: Format, document: &Value, rows: impl FnOnce(Format) -> Rows) -> Result<(), Failure> {
     match format {

@@ -3,6 +3,7 @@
 mod host;
 mod membership;
 mod objects;
+mod packets;
 
 use clap::{Command, CommandFactory};
 
@@ -28,8 +29,13 @@ fn commands_below(command: &Command, path: &str, found: &mut Vec<String>) {
 
 #[test]
 fn every_command_has_an_example_and_a_snapshot() {
-    let snapshots =
-        [include_str!("host.rs"), include_str!("membership.rs"), include_str!("objects.rs")].concat();
+    let snapshots = [
+        include_str!("host.rs"),
+        include_str!("membership.rs"),
+        include_str!("objects.rs"),
+        include_str!("packets.rs"),
+    ]
+    .concat();
     let mut commands = Vec::new();
     commands_below(&Cli::command(), "", &mut commands);
     for command in commands {

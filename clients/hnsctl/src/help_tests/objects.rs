@@ -15,6 +15,8 @@ fn hnsctl() {
       run         Start a container in a namespace of its own, with an endpoint on a network
       ps          List containers that `hnsctl run` started, with what they publish
       stop        Stop containers and remove everything made for them; also cleans up after dead ones
+      drops       Count the packets that ports dropped, by reason, or show them as they are dropped
+      flows       List the connections that ports know, of one endpoint or of all
       events      Follow what happens: a line for each object that is made, changed or removed
       doctor      Look for what keeps networks from working: missing kernel features, foreign rules,
                   leaks
