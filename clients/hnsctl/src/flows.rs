@@ -54,7 +54,7 @@ fn rows(format: Format, mut flows: Vec<Flow>) -> Rows {
         "PACKETS-OUT",
         "IDLE",
     ];
-    let mut rows = Rows::new(format, &columns, &["NETWORK", "ID", "OUTER"]);
+    let mut rows = Rows::new(format, &columns, &["NETWORK", "ID"]);
     for flow in &flows {
         rows.push(
             vec![
@@ -68,11 +68,7 @@ fn rows(format: Format, mut flows: Vec<Flow>) -> Rows {
                 flow.packets_out.to_string(),
                 format!("{}s", flow.idle_seconds),
             ],
-            vec![
-                flow.owner.network.clone(),
-                flow.owner.endpoint.to_string(),
-                flow.outer.map(|outer| outer.to_string()).unwrap_or_default(),
-            ],
+            vec![flow.owner.network.clone(), flow.owner.endpoint.to_string()],
         );
     }
     rows
@@ -90,12 +86,11 @@ mod tests {
             json!({"Endpoint": "1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44", "EndpointName": "web",
                 "NetworkName": "blue", "Protocol": "tcp", "Local": "10.7.0.2", "LocalPort": 40000,
                 "Remote": "10.96.0.20", "RemotePort": 80, "Direction": "Out", "State": "established",
-                "PacketsIn": 9, "PacketsOut": 12, "IdleSeconds": 3, "Outer": {"Local": "10.7.0.2",
-                "LocalPort": 40000, "Remote": "10.7.0.3", "RemotePort": 8080}}),
+                "PacketsIn": 9, "PacketsOut": 12, "IdleSeconds": 3}),
             json!({"Endpoint": "2F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44", "EndpointName": "",
                 "NetworkName": "blue", "Protocol": "udp", "Local": "fd00::2", "LocalPort": 53,
                 "Remote": "fd00::3", "RemotePort": 1024, "Direction": "In", "State": "new", "PacketsIn": 1,
-                "PacketsOut": 0, "IdleSeconds": 0, "Outer": null}),
+                "PacketsOut": 0, "IdleSeconds": 0}),
         ];
         let flows = || read(&documents, Flow::from_v2).expect("they are whole");
         insta::assert_snapshot!(rows(Format::Table, flows()), @"
@@ -104,9 +99,9 @@ mod tests {
         web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s
         ");
         insta::assert_snapshot!(rows(Format::Wide, flows()), @"
-        ENDPOINT  PROTOCOL  LOCAL           REMOTE          DIRECTION  STATE        PACKETS-IN  PACKETS-OUT  IDLE  NETWORK  ID                                    OUTER
-        2F0E7F52  udp       [fd00::2]:53    [fd00::3]:1024  In         new          1           0            0s    blue     2F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44  -
-        web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s    blue     1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44  10.7.0.2:40000 10.7.0.3:8080
+        ENDPOINT  PROTOCOL  LOCAL           REMOTE          DIRECTION  STATE        PACKETS-IN  PACKETS-OUT  IDLE  NETWORK  ID                                  
+        2F0E7F52  udp       [fd00::2]:53    [fd00::3]:1024  In         new          1           0            0s    blue     2F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44
+        web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s    blue     1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44
         ");
     }
 }
