@@ -87,7 +87,7 @@ fn read(text: &str) -> Option<u64> {
     let (hour, minute) = (number(time.next()?, 2)?, number(time.next()?, 2)?);
     let second = number(time.next()?, 2)?;
     let is_whole = date.next().is_none() && time.next().is_none();
-    let ms = number(&format!("{:0<3}", fraction).get(..3)?, 3)?;
+    let ms = number(format!("{fraction:0<3}").get(..3)?, 3)?;
     (is_whole && hour < 24 && minute < 60 && second < 60)
         .then_some(day * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000 + ms)
 }

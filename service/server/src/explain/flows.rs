@@ -33,7 +33,7 @@ fn filter(raw: &str) -> Result<FlowFilter, Refusal> {
         };
         match name.as_str() {
             "endpoint" => {
-                filter.endpoint = Some(value.parse().map_err(|_| wrong("the GUID of an endpoint"))?)
+                filter.endpoint = Some(value.parse().map_err(|_| wrong("the GUID of an endpoint"))?);
             }
             "address" => filter.address = Some(value.parse().map_err(|_| wrong("an IP address"))?),
             "protocol" => {
