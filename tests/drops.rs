@@ -114,8 +114,8 @@ fn dropped_packets_are_shown_as_they_are_dropped() {
     let packet = eventually!({
         street.lie();
         let output = lines.output();
-        let packets = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        packets.filter(|packet| packet["Reason"] == "spoofed-ip").last()
+        let mut packets = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        packets.find(|packet| packet["Reason"] == "spoofed-ip")
     });
     assert_eq!(
         [&packet["EndpointName"], &packet["NetworkName"], &packet["Direction"]],
