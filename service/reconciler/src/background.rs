@@ -103,14 +103,15 @@ impl Background {
     }
 }
 
-/// How often connections that have ended are looked for.
+/// How often connections and sandboxes that have ended are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
-/// Throws away connections that have ended, for as long as there is an engine.
+/// Throws away connections that have ended, and endpoints whose sandbox has, for as long as there is an engine.
 fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
     while stopped.recv_timeout(COLLECT_EVERY) == Err(RecvTimeoutError::Timeout) {
         let Some(engine) = engine.upgrade() else { return };
         engine.collect_flows();
+        engine.look_for_sandboxes();
     }
 }
 

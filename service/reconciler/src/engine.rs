@@ -7,7 +7,7 @@ use hns_datapath::Datapath;
 use hns_hcn::{Notification, NotificationType};
 use hns_host::{BridgeNetfilter, Host, LinkStats, NamespaceIdentity};
 use hns_model::World;
-use hns_net::{Cidr, Guid};
+use hns_net::{Cidr, Guid, IfName};
 use hns_planner::{Home, Layout, Observed, Step};
 use hns_store::{Revision, Store, Txn};
 
@@ -48,6 +48,8 @@ pub struct Engine {
     pub(crate) background: Background,
     /// Which namespace each path led to when it was given to us.
     pub(crate) identities: Mutex<HashMap<Guid, NamespaceIdentity>>,
+    /// Ports whose link is gone and whose sandbox was still there.
+    pub(crate) bereft: Mutex<BTreeSet<IfName>>,
     world: Mutex<World>,
     commits: AtomicU64,
     /// How many drops of the host's own firewall published ports obey.
@@ -76,6 +78,7 @@ impl Engine {
             events: Events::new(revision.as_u64()),
             background: Background::new(),
             identities: Mutex::default(),
+            bereft: Mutex::default(),
             world: Mutex::default(),
             commits: AtomicU64::new(0),
             host_drops: AtomicUsize::new(0),

@@ -1,8 +1,9 @@
 //! Endpoints whose vNIC an engine moves by itself: Docker looks for the link in our namespace, moves it into the
 //! container's sandbox and sets it up there.
 
-use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{MutexGuard, PoisonError};
 
 use hns_hcn as hcn;
 use hns_model::{Attachment, Endpoint, ModelError, Seat};
@@ -55,19 +56,50 @@ impl Engine {
 
     /// What to do about a vNIC that its engine had moved and that is gone. With its sandbox the container is gone too,
     /// and nobody will ever delete the endpoint; without, somebody removed the link alone, and only the engine can set
-    /// up another one.
+    /// up another one. Which of both it is may show later: a Docker that tidies up after a kill makes another namespace
+    /// at the sandbox's path, and removes it a moment later.
     pub(crate) fn lose_handed(&self, endpoint: &Endpoint) -> Result<(), EngineError> {
         let Some(sandbox) = endpoint.attachment().and_then(Attachment::sandbox) else { return Ok(()) };
         let id = endpoint.id();
-        let shown = self.host.identify(&Target::Path(sandbox.to_owned()));
-        if shown.as_ref().err().is_none_or(|error| !is_gone(error)) {
+        if !self.is_sandbox_gone(sandbox) {
             let trouble = "its link was removed; restart the container, or disconnect and connect it";
             self.world().set_trouble(id, Some(trouble.to_owned()))?;
+            let port = endpoint.attachment().map(|attachment| attachment.port.clone());
+            self.bereft().extend(port);
             return Ok(());
         }
         tracing::info!(endpoint = %id, sandbox = %sandbox.display(), "its container is gone; it is deleted");
         self.end_leases_of(endpoint)?;
         self.remove_endpoint(endpoint)
+    }
+
+    /// Looks again at endpoints whose link was gone and whose sandbox was not: where it is by now, they are collected.
+    pub(crate) fn look_for_sandboxes(&self) {
+        let bereft = self.bereft().clone();
+        for port in bereft {
+            let sandbox = {
+                let world = self.world();
+                let attachment = world.endpoint_at(&port).and_then(Endpoint::attachment);
+                attachment.and_then(Attachment::sandbox).map(Path::to_owned)
+            };
+            if sandbox.is_some_and(|sandbox| self.is_sandbox_gone(&sandbox)) {
+                self.repair_port(&port);
+            }
+            // It may have been deleted, or set up anew.
+            self.bereft().remove(&port);
+            let stays = self.world().endpoint_at(&port).is_some_and(|endpoint| endpoint.trouble().is_some());
+            if stays {
+                self.bereft().insert(port);
+            }
+        }
+    }
+
+    fn is_sandbox_gone(&self, sandbox: &Path) -> bool {
+        self.host.identify(&Target::Path(sandbox.to_owned())).is_err_and(|error| is_gone(&error))
+    }
+
+    fn bereft(&self) -> MutexGuard<'_, BTreeSet<IfName>> {
+        self.bereft.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

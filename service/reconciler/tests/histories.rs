@@ -14,6 +14,7 @@ use hns_net::Guid;
 use hns_planner::{Home, Layout, Observed, compile, plan};
 use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
 use hns_store::{MemoryStore, Store};
+use hns_testbed::eventually;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -325,6 +326,28 @@ fn an_endpoint_whose_sandbox_died_with_its_link_is_collected() {
     let world = again.engine.world();
     assert!(world.endpoint(lives).unwrap().trouble().is_some_and(|trouble| trouble.contains("restart")));
     assert_eq!(world.lease_book(&pool).unwrap().leases().count(), 1, "its address went with it");
+}
+
+#[test]
+fn an_endpoint_whose_sandbox_goes_after_its_link_is_collected() {
+    let rig = Rig::new();
+    let network = json!({ "Name": "n", "Type": "NAT" });
+    let network = rig.engine.create_network(hcn::Network::from_v2(&network).unwrap()).unwrap().id.unwrap();
+    let document = hcn::Endpoint::from_v2(&json!({ "HostComputeNetwork": network.to_string() })).unwrap();
+    let [lives, died] = ["/run/docker/netns/lives", "/run/docker/netns/died"].map(|sandbox| {
+        rig.host.add_foreign_namespace(sandbox);
+        let id = rig.engine.create_endpoint(document.clone()).unwrap().id.unwrap();
+        rig.engine.join_endpoint(id, sandbox.into()).unwrap();
+        let port = rig.engine.world().endpoint(id).unwrap().attachment().unwrap().port.clone();
+        rig.host.delete_link(&port);
+        id
+    });
+    let is_in_trouble = |id| rig.engine.world().endpoint(id).is_ok_and(|there| there.trouble().is_some());
+    eventually!(is_in_trouble(lives) && is_in_trouble(died));
+    // Docker has a namespace at the path of a dead container's sandbox while it tidies up, and tells nobody that it goes.
+    rig.host.remove_foreign_namespace("/run/docker/netns/died");
+    eventually!(rig.engine.world().endpoint(died).is_err());
+    assert!(is_in_trouble(lives));
 }
 
 #[test]
