@@ -17,6 +17,10 @@
 //! A network that the user removes from Docker stays away until Docker or we start again: networks are shown at a
 //! connection, and when they are made.
 //!
+//! What Docker lost is known by three signs. An endpoint that bears its container's name was shown by Docker; shown no more,
+//! it is gone. Of a daemon that was seen to be down, everything is a leftover that the next one does not know. And whatever
+//! was there when a connection began, Docker knows twenty seconds later, or never.
+//!
 //! Never here: calls of Docker's API from within a call of Docker's plugin protocol, which would wait for each other.
 
 mod api;
@@ -72,13 +76,13 @@ async fn connect_again_and_again(socket: &Path, front: Front) {
     let Some(engine) = engine else { return };
     let mut said = Said::default();
     let mut pause = PAUSE_MIN;
-    // What a daemon left behind that was seen to be down.
+    // What a daemon left behind that was seen to be down, until another one was asked about it.
     let mut dead: Option<Suspects> = None;
     loop {
         match probe(socket).await {
             Probe::Answers => {
                 let served = match Api::connect(socket).await {
-                    Ok(api) => serve(api, &front, &engine, dead.take(), &mut said).await,
+                    Ok(api) => serve(api, &front, &engine, &mut dead, &mut said).await,
                     Err(error) => Err(error.into()),
                 };
                 match served {
@@ -101,7 +105,7 @@ async fn serve(
     api: Api,
     front: &Front,
     engine: &Arc<Engine>,
-    dead: Option<Suspects>,
+    dead: &mut Option<Suspects>,
     said: &mut Said,
 ) -> Result<(), SessionError> {
     let sides = Sides { front: front.clone(), engine: Arc::clone(engine), api };

@@ -36,7 +36,7 @@ pub(super) struct Session<'a> {
     /// HNS networks whose networks in Docker were removed one after the other, and nothing else happened since.
     removed: BTreeSet<Guid>,
     containers: JoinSet<Result<Vec<DockerEndpoint>, ApiError>>,
-    /// What is a leftover if Docker does not know it at the second look.
+    /// What was there when the connection began, and is a leftover if Docker does not know it at the second look.
     doubts: Option<Suspects>,
 }
 
@@ -62,11 +62,12 @@ impl SessionError {
 }
 
 impl<'a> Session<'a> {
-    /// Makes both sides alike. `dead` is what a daemon that has certainly ended left behind.
+    /// Makes both sides alike. `dead` is what a daemon that has certainly ended left behind; it is taken once Docker was
+    /// asked about it.
     pub async fn start(
         sides: Sides,
         said: &'a mut Said,
-        dead: Option<Suspects>,
+        dead: &mut Option<Suspects>,
     ) -> Result<Self, SessionError> {
         let told = sides.api.events();
         let notified = sides.engine.stream_events(None)?.live;
@@ -80,12 +81,12 @@ impl<'a> Session<'a> {
             containers: JoinSet::new(),
             doubts: None,
         };
-        if dead.is_none() {
-            // The daemon may have been there before we were: a call of it may be under way.
-            session.doubts = Some(Suspects::of(&session.hns()));
-        }
-        let suspects = dead.unwrap_or_default();
+        // A call may be under way: of this daemon, which may have been there before we were, or of a dead one, whose
+        // calls run to their end.
+        session.doubts = Some(Suspects::of(&session.hns()));
+        let suspects = dead.clone().unwrap_or_default();
         session.compare(Occasion { is_start: true, suspects, ..Occasion::default() }).await?;
+        *dead = None;
         session.said.forget();
         Ok(session)
     }
@@ -199,8 +200,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Compares networks and endpoints.
-    async fn compare(&mut self, occasion: Occasion) -> Result<(), SessionError> {
+    /// Compares networks and endpoints. Whatever Docker has shown once and does not show now is a leftover.
+    async fn compare(&mut self, mut occasion: Occasion) -> Result<(), SessionError> {
+        occasion.suspects.endpoints.extend(self.hns().shown());
         let mut docker = Vec::new();
         for network in self.sides.api.networks().await? {
             if network.driver().is_none() {

@@ -128,6 +128,13 @@ impl Hns {
         self.networks.iter().find(|network| network.id == id)
     }
 
+    /// The endpoints that Docker has shown: they bear the names of their containers, which its API alone tells. It gives
+    /// no id to a second endpoint, so one that it does not show any more is gone.
+    pub fn shown(&self) -> impl Iterator<Item = Guid> {
+        let is_shown = |endpoint: &&HnsEndpoint| ids::guid(&endpoint.name).ok() != Some(endpoint.id);
+        self.endpoints.iter().filter(is_shown).map(|endpoint| endpoint.id)
+    }
+
     /// The HNS network that serves a network of Docker.
     pub fn serving(&self, docker: &str) -> Option<&HnsNetwork> {
         self.networks.iter().find(|network| network.serves.iter().any(|id| id == docker))

@@ -63,6 +63,17 @@ impl FakeDocker {
         self.content.lock().unwrap().listeners.clear();
     }
 
+    /// Every event stream breaks off, and the socket goes on listening: the daemon behind it was restarted, and systemd
+    /// holds the socket.
+    pub fn hang_up(&self) {
+        self.content.lock().unwrap().listeners.clear();
+    }
+
+    /// The containers on a network, as `docker network inspect` shows them.
+    pub fn attach(&self, network: &str, containers: &Value) {
+        self.content.lock().unwrap().networks.get_mut(network).unwrap()["Containers"] = containers.clone();
+    }
+
     pub fn start_again(&mut self) {
         std::fs::remove_file(&self.socket).unwrap();
         self.start();

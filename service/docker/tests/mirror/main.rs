@@ -166,6 +166,39 @@ fn what_a_dead_docker_left_behind_is_collected_and_the_young_is_not() {
 }
 
 #[test]
+fn what_a_docker_left_behind_that_nobody_saw_down_is_collected_at_once() {
+    let mut stage = Stage::new();
+    let one = json!({ "Name": "one", "EndpointID": id('a') });
+    let two = json!({ "Name": "two", "EndpointID": id('b') });
+    stage.docker_network('1', "blue", &json!({ "c1": one, "c2": two }));
+    for (digit, address) in [('a', "10.1.0.10/24"), ('b', "10.1.0.11/24"), ('c', "10.1.0.12/24")] {
+        stage.rig.endpoint(&id('1'), &id(digit), address);
+    }
+    stage.docker.start();
+    eventually!(stage.endpoint_name('a').as_deref() == Some("one"));
+    eventually!(stage.endpoint_name('b').as_deref() == Some("two"));
+    eventually!(stage.docker.listeners() == 1);
+
+    stage.docker.attach(&id('1'), &json!({ "c1": one }));
+    stage.docker.hang_up();
+    // Docker has shown it once, so it is not about to make it: this needs no time for its retries.
+    eventually!(stage.endpoint_name('b').is_none());
+    assert_eq!(stage.endpoint_name('a').as_deref(), Some("one"));
+    // What Docker has not shown yet may be on its way.
+    assert!(stage.endpoint_name('c').is_some());
+}
+
+#[test]
+fn what_came_after_docker_was_seen_down_is_looked_at_again() {
+    // Docker is down from the beginning, and a call of the last daemon is still on its way.
+    let mut stage = Stage::new();
+    stage.docker_network('1', "blue", &json!({}));
+    stage.rig.endpoint(&id('1'), &id('c'), "10.1.0.12/24");
+    stage.docker.start();
+    eventually!(within 30 s, stage.endpoint_name('c').is_none());
+}
+
+#[test]
 fn a_lost_network_is_made_again_under_its_id() {
     let mut stage = Stage::new();
     let config = json!([{ "Subnet": "10.7.0.0/24", "Gateway": "10.7.0.254" }]);
