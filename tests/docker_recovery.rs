@@ -73,6 +73,8 @@ impl Stage {
         let stage = DockerScene::with(scene(), release, configure);
         let network = stage.dual_network("shop", 50, &["--ip-range", "10.50.0.128/25"]);
         let (id, address) = (text(&network, "ID"), "10.50.0.9");
+        // Docker tells by its API which addresses are HNS's to give, a moment after the network is made.
+        eventually!(stage.hns_network("shop")["AdditionalParams"]["IpRange"].is_array());
         let witness = stage.scene.container(&id, "witness", &["--ip", address, "-p", "5000:53/udp"]);
         stage.web("always", &["--network", "shop", "--restart", "always", "-p", "8080:80"]);
         stage.idle("steady", &["--network", "shop", "-p", "5001:53/udp"]);
