@@ -105,6 +105,18 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
             vec!["Policies[0].Type", "ACL"],
         ),
         (
+            policy(json!({"Type": "L4Proxy", "Settings": {"Destination": "10.0.0.5:3128"}})),
+            0x15,
+            vec!["Policies[0].Type", "L4Proxy"],
+        ),
+        (
+            policy(
+                json!({"Type": "L4WFPPROXY", "Settings": {"OutboundProxyPort": "15001", "FilterTuple": {}}}),
+            ),
+            0x15,
+            vec!["Policies[0].Type", "L4WFPPROXY"],
+        ),
+        (
             with(&good, "/Policies/-", json!({"Type": "InterfaceParameters", "Settings": {"Mtu": 1300}})),
             0x36,
             vec!["Policies[2].Type"],

@@ -7,7 +7,6 @@ use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
 
 use crate::desired::{Desired, Home, NamespaceSpec, Port, Route, Switch, Target};
-use crate::redirect::redirects;
 use crate::rules::Element;
 
 /// Where on this host our namespaces are held.
@@ -212,7 +211,6 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World, layout: &L
         addresses,
         routes,
         target,
-        redirects: redirects(&endpoint.document().policies),
         filtered: false,
     })
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use hns_net::{Cidr, IfAddr, IfName, Mac, Mtu};
 
-use crate::redirect::Redirect;
 use crate::rules::Element;
 
 /// Everything the host should show, or the part of it that belongs to one object.
@@ -106,9 +105,6 @@ pub struct Port {
     pub mtu: Mtu,
     pub addresses: Vec<IfAddr>,
     pub routes: Vec<Route>,
-    /// In the order in which they are tried. The host makes them so when it plugs the port and with
-    /// [`Step::SetRedirects`](crate::Step::SetRedirects), and does not look whether they still are.
-    pub redirects: Vec<Redirect>,
     /// Whether the datapath filters it. Such a port carries no frame before it has its filter, and is guarded:
     /// see [`Element::GuardedPort`].
     pub filtered: bool,

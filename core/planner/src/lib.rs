@@ -19,7 +19,6 @@ mod compile;
 mod desired;
 mod diff;
 mod observed;
-mod redirect;
 mod rules;
 mod step;
 
@@ -29,6 +28,5 @@ pub use compile::{
 pub use desired::{Desired, Forwarding, Home, NamespaceSpec, Port, Route, Switch, Target};
 pub use diff::{Plan, plan};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};
-pub use redirect::{Direction, Exceptions, Redirect, User, redirects};
 pub use rules::Element;
 pub use step::{Announcement, Step};

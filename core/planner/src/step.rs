@@ -40,9 +40,6 @@ pub enum Step {
         target: Target,
         interface: IfName,
     },
-    /// Lead connections of a plugged port to proxies as its `redirects` say, and no others. For new connections, at
-    /// once.
-    SetRedirects(Port),
     /// Stop the port at once and hand its link to the reaper.
     UnplugPort {
         name: IfName,
@@ -74,7 +71,6 @@ impl Step {
             | Self::ReplugPort(_)
             | Self::FilterPort { .. }
             | Self::OpenPort { .. }
-            | Self::SetRedirects(_)
             | Self::UnplugPort { .. } => None,
         }
     }

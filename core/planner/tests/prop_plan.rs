@@ -49,7 +49,6 @@ fn port(n: u8) -> Port {
         mtu: Mtu::ETHERNET,
         addresses: Vec::new(),
         routes: Vec::new(),
-        redirects: Vec::new(),
         filtered: false,
     }
 }
@@ -150,8 +149,6 @@ fn perform(step: &Step, host: &mut Observed) {
             *shown = plugged(port, shown.filter);
         }
         Step::FilterPort { name, .. } => host.ports.get_mut(name).unwrap().filter = true,
-        // It changes nothing that a host shows.
-        Step::SetRedirects(port) => assert!(host.ports.contains_key(&port.name)),
         Step::OpenPort { name, .. } => host.ports.get_mut(name).unwrap().up = true,
         Step::UnplugPort { name, .. } => drop(host.ports.remove(name).unwrap()),
         Step::AddElements(elements) => host.rules.as_mut().unwrap().extend(elements.iter().cloned()),

@@ -62,12 +62,6 @@ pub enum HostError {
     NoIpv6,
     #[error("the filter of port {name} is for the datapath to set, not for the host")]
     NotTheHosts { name: IfName },
-    #[error("there is no user {name} on this host")]
-    NoSuchUser { name: String },
-    #[error(
-        "interface {interface} is in a namespace that only its engine knows; no proxy can be set up there"
-    )]
-    EnginesOwn { interface: IfName },
     #[error("cannot start the thread {name}")]
     Thread { name: &'static str, source: io::Error },
     #[error("the fake host fails on call {call}, as it was told to")]

@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
-use hns_planner::{Announcement, Element, Home, Observed, Redirect, Step, Target};
+use hns_planner::{Announcement, Element, Home, Observed, Step, Target};
 
 use crate::event::Wake;
 use crate::{
@@ -74,17 +74,6 @@ impl FakeHost {
     #[must_use]
     pub fn elements(&self) -> Vec<Element> {
         self.kernel().elements.iter().flatten().cloned().collect()
-    }
-
-    /// The redirects of a plugged port.
-    #[must_use]
-    pub fn redirects(&self, port: &IfName) -> Vec<Redirect> {
-        let kernel = self.kernel();
-        let mut links = kernel.spaces.values().flat_map(|space| space.links.get(port));
-        match links.next() {
-            Some(Link::Port(plugged)) => plugged.port.redirects.clone(),
-            _ => Vec::new(),
-        }
     }
 
     #[must_use]

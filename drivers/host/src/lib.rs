@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  planner::Step ──► Host::execute ──► bridge.rs veth.rs namespace.rs sysctl.rs   rtnetlink, /proc, mounts
-//!                                      nat/table.rs (text, `nft -f -`, once), redirect.rs (in containers)
+//!                                      nat/table.rs (text, `nft -f -`, once)
 //!                                      nat/element.rs + nat/batch.rs              nf_tables netlink, per endpoint
 //!  kernel ──► Host::observe ──► planner::Observed        kernel ──► Host::watch ──► HostEvent
 //! ```
@@ -39,7 +39,6 @@ mod netlink;
 mod nsid;
 mod observe;
 mod real;
-mod redirect;
 mod report;
 mod reserved_chain;
 mod ruleset;

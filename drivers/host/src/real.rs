@@ -20,7 +20,7 @@ use crate::veth::Style;
 use crate::{
     BridgeNetfilter, Finding, FlowFilter, Host, HostError, LinkStats, NamespaceIdentity, PortHolder, Scope,
     Settings, Watch, address, announce, bridge, conntrack, diagnose, group, input_drops, listener, observe,
-    redirect, reserved_chain, ruleset, stats, sysctl, veth, watch,
+    reserved_chain, ruleset, stats, sysctl, veth, watch,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -186,11 +186,8 @@ impl RealHost {
         Ok(())
     }
 
-    /// Sets up the far end. Redirects come before its first packet.
+    /// Sets up the far end.
     fn set_up(&self, port: &Port, target: &Namespace) -> Result<(), HostError> {
-        if !port.redirects.is_empty() {
-            self.set_redirects(port, target)?;
-        }
         if port.target == Target::Engine {
             // It is the engine's from here on.
             return Ok(());
@@ -200,19 +197,6 @@ impl RealHost {
             Netlink::open(netlink::Family::Route)
         })?;
         self.configure(port, target, &mut far)
-    }
-
-    fn set_redirects(&self, port: &Port, target: &Namespace) -> Result<(), HostError> {
-        if port.target == Target::Engine {
-            let refused = HostError::EnginesOwn { interface: port.interface.clone() };
-            return if port.redirects.is_empty() { Ok(()) } else { Err(refused) };
-        }
-        target.within(&self.home, || {
-            let mut far = Netlink::open(netlink::Family::Route)?;
-            let vnic = link::index(&far, &port.interface)?;
-            let present = link::names(&mut far)?.into_keys().collect();
-            redirect::set(vnic, &port.redirects, &present, |nft| self.senders.add(nft))
-        })
     }
 
     fn configure(&self, port: &Port, target: &Namespace, far: &mut Netlink) -> Result<(), HostError> {
@@ -409,10 +393,6 @@ impl Host for RealHost {
             }
             Step::FilterPort { name, .. } => Err(HostError::NotTheHosts { name: name.clone() }),
             Step::OpenPort { name, home, target, interface } => self.open(name, home, target, interface),
-            Step::SetRedirects(port) => {
-                let opened = path_of_target(&port.target).map(Namespace::open).transpose()?;
-                self.set_redirects(port, opened.as_ref().unwrap_or(&self.home))
-            }
             Step::UnplugPort { name, home } => self.unplug(name, home),
             Step::AddElements(elements) => self.add_elements(elements),
             Step::RemoveElements(elements) => self.remove_elements(elements),

@@ -81,7 +81,6 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::ReplugPort(port) => format!("cannot put the port {} back into {}", port.name, port.bridge),
         Step::FilterPort { name, .. } => format!("cannot set the filter of the port {name}"),
         Step::OpenPort { name, .. } => format!("cannot open the port {name}"),
-        Step::SetRedirects(port) => format!("cannot set up the proxies of the port {}", port.name),
         Step::UnplugPort { name, .. } => format!("cannot unplug the port {name}"),
         Step::AddElements(elements) => format!("cannot add {} elements to the table", elements.len()),
         Step::RemoveElements(elements) => format!("cannot remove {} elements from the table", elements.len()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hns_net::{Family, IfName};
-use hns_planner::{Element, Home, Port, Step, Switch, Target};
+use hns_planner::{Element, Home, Port, Step, Switch};
 
 use super::kernel::{Bridge, HOST, Kernel, Link, PluggedPort, is_segment_of};
 use crate::{HostError, KernelError};
@@ -28,7 +28,6 @@ impl Kernel {
             Step::ReplugPort(port) => self.replug(port)?,
             Step::FilterPort { name, .. } => return Err(HostError::NotTheHosts { name: name.clone() }),
             Step::OpenPort { name, home, .. } => self.open(name, home)?,
-            Step::SetRedirects(port) => self.set_redirects(port)?,
             Step::UnplugPort { name, home } => self.doom(name, home),
             Step::AddElements(elements) => self.add_elements(elements)?,
             Step::RemoveElements(elements) => self.remove_elements(elements),
@@ -74,7 +73,6 @@ impl Kernel {
             }
             None => {}
         }
-        may_redirect(port)?;
         let link = PluggedPort {
             port: port.clone(),
             space,
@@ -106,18 +104,6 @@ impl Kernel {
                 Ok(())
             }
             _ => Err(HostError::NoSuchLink { name: name.clone() }),
-        }
-    }
-
-    fn set_redirects(&mut self, port: &Port) -> Result<(), HostError> {
-        may_redirect(port)?;
-        let space = self.space_of_target(&port.target)?;
-        match self.links_in(&port.home)?.get_mut(&port.name) {
-            Some(Link::Port(link)) if link.space == space => {
-                link.port.redirects.clone_from(&port.redirects);
-                Ok(())
-            }
-            _ => Err(HostError::NoSuchLink { name: port.interface.clone() }),
         }
     }
 
@@ -172,13 +158,6 @@ impl Kernel {
         rules
             .retain(|present| !elements.iter().any(|gone| present == gone || leads_elsewhere(present, gone)));
     }
-}
-
-fn may_redirect(port: &Port) -> Result<(), HostError> {
-    if port.target == Target::Engine && !port.redirects.is_empty() {
-        return Err(HostError::EnginesOwn { interface: port.interface.clone() });
-    }
-    Ok(())
 }
 
 /// Whether two elements of a map have the same key and different data.
