@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use hns_net::{Family, IfName};
-use hns_planner::{Home, Port, Target};
+use hns_planner::{Port, Target};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -35,7 +35,7 @@ pub(crate) fn create(
 ) -> Result<(), HostError> {
     let bridge = link::index(home, &port.bridge)?;
     let mut batch = Batch::new();
-    if port.home == Home::Host && matches!(port.target, Target::Path(_)) {
+    if matches!(port.target, Target::Path(_)) {
         numbers.give(&mut batch, target);
     }
     batch.route(
@@ -78,7 +78,7 @@ fn pair(port: &Port, bridge: u32, target: &impl AsFd) -> LinkMessage {
 
 /// Raises the host end. A port has no address of its own, on which something in the host could answer; and
 /// with IPv6 each link that comes or goes makes the kernel walk the routes of all others, which at 5,000 ports
-/// takes longer than the rest of the port. The calling thread must be in the port's home.
+/// takes longer than the rest of the port.
 fn raise_host_end(
     batch: &mut Batch,
     name: &IfName,
@@ -104,11 +104,15 @@ fn set_port(batch: &mut Batch, name: &IfName, settings: Vec<InfoBridgePort>, sub
     batch.route(RouteNetlinkMessage::NewLink(message), 0, subject);
 }
 
-/// Keeps the vNIC from looking for routers: its routes are given, and its switch floods each question to all
-/// other containers, for as long as nobody answers. The calling thread must be in its namespace.
+/// Keeps the vNIC from looking for routers and from listening to what calls itself one: its routes are given, and its
+/// switch floods each question to all other containers, for as long as nobody answers. Without addresses of IPv6 it has
+/// no IPv6 at all. Before it is up; the calling thread must be in its namespace.
 pub(crate) fn prepare(port: &Port, ipv6: bool) -> Result<(), HostError> {
-    // A name in /proc/sys/net is found the slower the more namespaces there are, so this is not done for all.
-    if ipv6 && uses_ipv6(port) { sysctl::ignore_router_advertisements(&port.interface) } else { Ok(()) }
+    match (ipv6, uses_ipv6(port)) {
+        (false, _) => Ok(()),
+        (true, true) => sysctl::ignore_router_advertisements(&port.interface),
+        (true, false) => sysctl::disable_ipv6(&port.interface),
+    }
 }
 
 fn uses_ipv6(port: &Port) -> bool {
