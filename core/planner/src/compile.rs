@@ -6,7 +6,7 @@ use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
 use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
 
-use crate::desired::{Desired, Home, NamespaceSpec, Port, Route, Switch, Target};
+use crate::desired::{Desired, NamespaceSpec, Port, Route, Switch, Target};
 use crate::rules::Element;
 
 /// Where on this host our namespaces are held.
@@ -16,15 +16,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Where a namespace of ours is, or the one that holds a switch apart.
+    /// Where a namespace of ours is.
     #[must_use]
     pub fn namespace(&self, id: Guid) -> PathBuf {
         self.namespaces.join(id.to_string())
-    }
-
-    #[must_use]
-    pub fn home(&self, network: &Network) -> Home {
-        if network.has_host_port() { Home::Host } else { Home::Apart(self.namespace(network.id())) }
     }
 }
 
@@ -37,43 +32,39 @@ pub fn switch_name(network: Guid) -> IfName {
 
 /// Everything these objects ask of the host.
 #[must_use]
-pub fn compile(world: &World, layout: &Layout) -> Desired {
+pub fn compile(world: &World) -> Desired {
     let mut desired = Desired::default();
     for network in world.networks() {
-        add_network(&mut desired, network, layout);
+        add_network(&mut desired, network);
     }
     for namespace in world.namespaces() {
         add_namespace(&mut desired, namespace);
     }
     for endpoint in world.endpoints() {
-        add_endpoint(&mut desired, endpoint, world, layout);
+        add_endpoint(&mut desired, endpoint, world);
     }
     desired
 }
 
 /// What one network asks for, without its endpoints.
 #[must_use]
-pub fn compile_network(network: &Network, layout: &Layout) -> Desired {
+pub fn compile_network(network: &Network) -> Desired {
     let mut desired = Desired::default();
-    add_network(&mut desired, network, layout);
+    add_network(&mut desired, network);
     desired
 }
 
 /// What one endpoint asks for: its port and its elements, when it is attached.
 #[must_use]
-pub fn compile_endpoint(endpoint: &Endpoint, world: &World, layout: &Layout) -> Desired {
+pub fn compile_endpoint(endpoint: &Endpoint, world: &World) -> Desired {
     let mut desired = Desired::default();
-    add_endpoint(&mut desired, endpoint, world, layout);
+    add_endpoint(&mut desired, endpoint, world);
     desired
 }
 
-fn add_network(desired: &mut Desired, network: &Network, layout: &Layout) {
-    let switch = switch_of(network, layout);
-    if let Home::Apart(path) = &switch.home {
-        desired.namespaces.insert(path.clone(), NamespaceSpec { path: path.clone() });
-    } else {
-        desired.rules.extend(network_elements(network));
-    }
+fn add_network(desired: &mut Desired, network: &Network) {
+    let switch = switch_of(network);
+    desired.rules.extend(network_elements(network));
     if network.kind() == NetworkType::Nat {
         desired.forwarding.v4 |= network.has_family(Family::V4);
         desired.forwarding.v6 |= network.has_family(Family::V6);
@@ -87,28 +78,29 @@ fn add_namespace(desired: &mut Desired, namespace: &Namespace) {
     }
 }
 
-fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World, layout: &Layout) {
+fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
     let Ok(network) = world.network(endpoint.network()) else { return };
-    let Some(port) = port_of(endpoint, network, world, layout) else { return };
-    if port.home == Home::Host {
-        desired.rules.extend(endpoint_elements(endpoint, network));
+    let Some(port) = port_of(endpoint, network, world) else { return };
+    desired.rules.extend(endpoint_elements(endpoint, network));
+    if port.target == Target::Host {
+        desired.rules.insert(Element::HostSeat(port.interface.clone()));
     }
     desired.ports.insert(port.name.clone(), port);
 }
 
 /// The switch of a network.
 #[must_use]
-pub fn switch_of(network: &Network, layout: &Layout) -> Switch {
+pub fn switch_of(network: &Network) -> Switch {
     let pool = network.document().mac_pool.first();
     Switch {
         name: switch_name(network.id()),
-        home: layout.home(network),
         // Every network has a pool, and its first address is the switch's own.
         mac: pool.map_or(Mac::new([0x02, 0, 0, 0, 0, 1]), |range| range.start()),
         mtu: network.mtu(),
         alias: format!("hns network {}", network.name()).chars().take(200).collect(),
         gateways: gateways(network),
         extra_segments: network.extra_segments(),
+        hosted: network.has_host_port(),
         loopback: network.kind() == NetworkType::Nat,
     }
 }
@@ -120,7 +112,11 @@ fn gateways(network: &Network) -> BTreeSet<IfAddr> {
     network.gateways().map(|(prefix, gateway)| IfAddr::within(gateway, prefix)).collect()
 }
 
+/// A switch that is named nowhere is closed to the host and to all others.
 fn network_elements(network: &Network) -> BTreeSet<Element> {
+    if !network.has_host_port() {
+        return BTreeSet::new();
+    }
     let switch = switch_name(network.id());
     let mut elements = BTreeSet::from([Element::Switch(switch.clone())]);
     for prefix in network.prefixes() {
@@ -188,7 +184,7 @@ fn publish(
 
 /// The switch port of an attached endpoint.
 #[must_use]
-pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World, layout: &Layout) -> Option<Port> {
+pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<Port> {
     let attachment = endpoint.attachment()?;
     let target = match attachment.seat {
         Seat::Namespace { id, .. } => target_of(world.namespace(id).ok()?)?,
@@ -204,7 +200,6 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World, layout: &L
     Some(Port {
         name: attachment.port.clone(),
         bridge: Switch::segment_name(&switch, attachment.segment)?,
-        home: layout.home(network),
         interface: attachment.interface.clone(),
         mac: endpoint.mac()?,
         mtu: endpoint.mtu().unwrap_or(network.mtu()),

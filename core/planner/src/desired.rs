@@ -18,11 +18,10 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// As asked for on a host that has the datapath: every port on a switch of the host's own namespace is filtered
-    /// and guarded. The datapath knows a port by its number there, so a switch apart has none of it.
+    /// As asked for on a host that has the datapath: every port is filtered and guarded.
     #[must_use]
     pub fn filtered(mut self) -> Self {
-        for port in self.ports.values_mut().filter(|port| port.home == Home::Host) {
+        for port in self.ports.values_mut() {
             port.filtered = true;
             self.rules.insert(Element::GuardedPort(port.name.clone()));
         }
@@ -44,20 +43,10 @@ pub struct NamespaceSpec {
     pub path: PathBuf,
 }
 
-/// Where a switch lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Home {
-    /// The host's own namespace: the bridge device is the host's port.
-    Host,
-    /// A namespace of its own, held at this path: the host has no port (type Private).
-    Apart(PathBuf),
-}
-
 /// A virtual switch: a Linux bridge, and further bridges joined to it when it outgrows one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
     pub name: IfName,
-    pub home: Home,
     pub mac: Mac,
     pub mtu: Mtu,
     /// Shown by `ip link` as the alias, so that an operator sees which network it is.
@@ -66,6 +55,9 @@ pub struct Switch {
     pub gateways: BTreeSet<IfAddr>,
     /// Bridges beside the first; a Linux bridge takes 1,023 ports. See [`Switch::segment_name`].
     pub extra_segments: u16,
+    /// Whether the host has a port on it: the first bridge's own device. Without one (type Private) that device has
+    /// no address, answers no ARP and forwards nothing, as those of the further segments.
+    pub hosted: bool,
     /// Whether ports on it may be published on the host's loopback addresses, which needs
     /// `route_localnet` (IPv4) and a `local ::1` route on the bridge (IPv6).
     pub loopback: bool,
@@ -95,9 +87,8 @@ pub enum Target {
 pub struct Port {
     /// The host end.
     pub name: IfName,
-    /// The bridge (segment) it is plugged into, and where that bridge lives.
+    /// The bridge (segment) it is plugged into.
     pub bridge: IfName,
-    pub home: Home,
     pub target: Target,
     /// The vNIC's name in the target.
     pub interface: IfName,

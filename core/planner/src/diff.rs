@@ -1,4 +1,4 @@
-use crate::desired::{Desired, Forwarding, Home, Port, Switch};
+use crate::desired::{Desired, Forwarding, Port, Switch};
 use crate::observed::{Observed, ObservedPort, ObservedSwitch};
 use crate::rules::Element;
 use crate::step::Step;
@@ -68,13 +68,13 @@ fn add_port(port: &Port, shown: Option<&ObservedPort>, steps: &mut Vec<Step>) {
     if !port.filtered {
         return;
     }
-    let (name, home) = (port.name.clone(), port.home.clone());
+    let name = port.name.clone();
     if !right || shown.is_some_and(|shown| !shown.filter) {
-        steps.push(Step::FilterPort { name: name.clone(), home: home.clone() });
+        steps.push(Step::FilterPort { name: name.clone() });
     }
     if !right {
         let (target, interface) = (port.target.clone(), port.interface.clone());
-        steps.push(Step::OpenPort { name, home, target, interface });
+        steps.push(Step::OpenPort { name, target, interface });
     }
 }
 
@@ -93,16 +93,11 @@ fn clear(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
             steps.push(Step::RemoveElements(stale));
         }
     }
-    for (name, shown) in &observed.ports {
-        if !desired.ports.contains_key(name) {
-            steps.push(Step::UnplugPort { name: name.clone(), home: shown.home.clone() });
-        }
+    for name in observed.ports.keys().filter(|name| !desired.ports.contains_key(*name)) {
+        steps.push(Step::UnplugPort { name: name.clone() });
     }
-    for (name, shown) in &observed.switches {
-        let asked_here = desired.switches.get(name).is_some_and(|switch| switch.home == shown.home);
-        if !asked_here {
-            steps.push(Step::RemoveSwitch { name: name.clone(), home: shown.home.clone() });
-        }
+    for name in observed.switches.keys().filter(|name| !desired.switches.contains_key(*name)) {
+        steps.push(Step::RemoveSwitch { name: name.clone() });
     }
     for path in observed.namespaces.iter().filter(|path| !desired.namespaces.contains_key(*path)) {
         steps.push(Step::RemoveNamespace(crate::NamespaceSpec { path: path.clone() }));
@@ -117,14 +112,14 @@ fn add_elements(missing: Vec<Element>, steps: &mut Vec<Step>) {
 
 fn switch_is_right(switch: &Switch, shown: &ObservedSwitch) -> bool {
     shown.up
-        && shown.home == switch.home
         && shown.mac == switch.mac
         && shown.mtu == switch.mtu
         && shown.gateways == switch.gateways
         && shown.segments == (1..=switch.extra_segments).collect()
-        && (shown.loopback || !switch.loopback || switch.home != Home::Host)
+        && (shown.loopback || !switch.loopback)
+        && (!shown.answers || switch.hosted)
 }
 
 fn port_is_right(port: &Port, shown: &ObservedPort) -> bool {
-    shown.home == port.home && shown.bridge.as_ref() == Some(&port.bridge) && shown.up && shown.forwards
+    shown.bridge.as_ref() == Some(&port.bridge) && shown.up && shown.forwards
 }

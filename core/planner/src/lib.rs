@@ -25,7 +25,7 @@ mod step;
 pub use compile::{
     Layout, compile, compile_endpoint, compile_network, endpoint_elements, port_of, switch_name, switch_of,
 };
-pub use desired::{Desired, Forwarding, Home, NamespaceSpec, Port, Route, Switch, Target};
+pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
 pub use diff::{Plan, plan};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};
 pub use rules::Element;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use hns_net::{IfAddr, IfName, Mac, Mtu};
 
-use crate::desired::{Forwarding, Home};
+use crate::desired::Forwarding;
 use crate::rules::Element;
 
 /// What the host shows of ours.
@@ -20,7 +20,6 @@ pub struct Observed {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedSwitch {
-    pub home: Home,
     pub up: bool,
     pub mac: Mac,
     pub mtu: Mtu,
@@ -28,11 +27,12 @@ pub struct ObservedSwitch {
     /// The extra segments that are there, up, and joined to the first.
     pub segments: BTreeSet<u16>,
     pub loopback: bool,
+    /// Whether its first bridge's own device answers ARP or has IPv6, as only the host's port may.
+    pub answers: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedPort {
-    pub home: Home,
     /// The bridge it is plugged into, if any.
     pub bridge: Option<IfName>,
     pub up: bool,

@@ -8,8 +8,11 @@ use hns_net::{Cidr, IfName, PortRange, Transport};
 /// `drivers/host/src/nat/` knows in which set each lives and how it looks on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Element {
-    /// The bridge of a network with a host port.
+    /// The bridge of a network with a host port. Bridges of ours that are not named so, those of Private networks and
+    /// the further segments of large ones, are closed to the host and to each other.
     Switch(IfName),
+    /// An interface by which the host itself is a container of a network.
+    HostSeat(IfName),
     /// A switch from and to which nothing is forwarded.
     Internal(IfName),
     /// Traffic from this switch to elsewhere leaves with the host's address (per family).
@@ -18,7 +21,7 @@ pub enum Element {
     /// Containers of this switch are reached by their own addresses on their opened ports (routed mode).
     Routed4(IfName),
     Routed6(IfName),
-    /// A prefix of the switch: hairpin traffic between its members is masqueraded.
+    /// A prefix of the switch: hairpin traffic between its members is masqueraded, and their addresses come from nowhere else.
     Inside {
         switch: IfName,
         prefix: Cidr,

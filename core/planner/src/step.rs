@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use hns_net::{IfName, Mac};
 
-use crate::desired::{Forwarding, Home, NamespaceSpec, Port, Switch, Target};
+use crate::desired::{Forwarding, NamespaceSpec, Port, Switch, Target};
 use crate::rules::Element;
 
 /// One thing to do to the host. Every step is idempotent: doing it again on a host that already shows
@@ -19,7 +19,6 @@ pub enum Step {
     MakeSwitch(Switch),
     RemoveSwitch {
         name: IfName,
-        home: Home,
     },
     /// Make the veth with its far end already in the target, address it, plug it in. The host end of a filtered port
     /// stays down.
@@ -30,20 +29,17 @@ pub enum Step {
     /// Give the port its filter, as its policies have it. It is the datapath that does this.
     FilterPort {
         name: IfName,
-        home: Home,
     },
     /// Raise the host end of a filtered port. From here on it carries frames, and its far end, `interface` in
     /// `target`, has a carrier.
     OpenPort {
         name: IfName,
-        home: Home,
         target: Target,
         interface: IfName,
     },
     /// Stop the port at once and hand its link to the reaper.
     UnplugPort {
         name: IfName,
-        home: Home,
     },
     /// In one netlink transaction.
     AddElements(Vec<Element>),
@@ -56,12 +52,8 @@ impl Step {
     pub fn undo(&self) -> Option<Self> {
         match self {
             Self::MakeNamespace(spec) => Some(Self::RemoveNamespace(spec.clone())),
-            Self::MakeSwitch(switch) => {
-                Some(Self::RemoveSwitch { name: switch.name.clone(), home: switch.home.clone() })
-            }
-            Self::PlugPort(port) => {
-                Some(Self::UnplugPort { name: port.name.clone(), home: port.home.clone() })
-            }
+            Self::MakeSwitch(switch) => Some(Self::RemoveSwitch { name: switch.name.clone() }),
+            Self::PlugPort(port) => Some(Self::UnplugPort { name: port.name.clone() }),
             Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
             Self::RemoveElements(elements) => Some(Self::AddElements(elements.clone())),
             Self::Forward(_)
@@ -81,7 +73,6 @@ impl Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     pub switch: IfName,
-    pub home: Home,
     pub mac: Mac,
     pub addresses: Vec<IpAddr>,
 }

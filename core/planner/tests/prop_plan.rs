@@ -3,12 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use hns_net::{IfName, Mac, Mtu};
 use hns_planner::{
-    Desired, Element, Forwarding, Home, NamespaceSpec, Observed, ObservedPort, ObservedSwitch, Port, Step,
-    Switch, Target, plan,
+    Desired, Element, Forwarding, NamespaceSpec, Observed, ObservedPort, ObservedSwitch, Port, Step, Switch,
+    Target, plan,
 };
 use proptest::prelude::*;
 
@@ -18,31 +17,30 @@ fn name(text: &str) -> IfName {
     text.parse().unwrap()
 }
 
-fn apart() -> PathBuf {
-    "/run/hns/netns/apart".into()
+fn namespace() -> NamespaceSpec {
+    NamespaceSpec { path: "/run/hns/netns/one".into() }
 }
 
-/// The first switch is the host's, the second lives apart.
+/// The first switch has a port of the host's, the second has none.
 fn switch(n: u8) -> Switch {
     Switch {
         name: name(&format!("hns0000000{n}")),
-        home: if n == 0 { Home::Host } else { Home::Apart(apart()) },
         mac: Mac::new([2, 0, 0, 0, 0, n]),
         mtu: Mtu::ETHERNET,
         alias: String::new(),
         gateways: BTreeSet::new(),
         extra_segments: 0,
+        hosted: n == 0,
         loopback: false,
     }
 }
 
-/// The last port is on the switch apart.
+/// The last port is on the second switch.
 fn port(n: u8) -> Port {
     let switch = switch(u8::from(n == PORTS - 1));
     Port {
         name: name(&format!("hnv00000000000{n}")),
         bridge: switch.name,
-        home: switch.home,
         target: Target::Path(format!("/run/netns/c{n}").into()),
         interface: name("eth0"),
         mac: Mac::new([2, 0, 0, 0, 1, n]),
@@ -77,7 +75,7 @@ prop_compose! {
         let switches: BTreeMap<_, _> = switches.into_iter().map(switch).map(|it| (it.name.clone(), it)).collect();
         let here = |port: &Port| switches.contains_key(&port.bridge);
         let ports = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
-        let namespaces = if switches.len() == 2 { [(apart(), NamespaceSpec { path: apart() })].into() } else { [].into() };
+        let namespaces = if switches.len() == 2 { [(namespace().path, namespace())].into() } else { [].into() };
         let desired = Desired { namespaces, switches, ports, rules, forwarding: Forwarding { v4, v6: false } };
         if filtered { desired.filtered() } else { desired }
     }
@@ -87,8 +85,8 @@ prop_compose! {
     fn any_shown_port()(
         n in 0..PORTS, plugged in any::<bool>(), up in any::<bool>(), forwards in any::<bool>(), filter in any::<bool>(),
     ) -> (IfName, ObservedPort) {
-        let Port { name, bridge, home, .. } = port(n);
-        (name, ObservedPort { home, bridge: plugged.then_some(bridge), up, forwards: forwards && plugged, filter })
+        let Port { name, bridge, .. } = port(n);
+        (name, ObservedPort { bridge: plugged.then_some(bridge), up, forwards: forwards && plugged, filter })
     }
 }
 
@@ -101,7 +99,7 @@ prop_compose! {
     ) -> Observed {
         let shown = |(n, up): (u8, bool)| (switch(n).name, ObservedSwitch { up, ..observed_switch(&switch(n)) });
         Observed {
-            namespaces: [apart()].into(),
+            namespaces: [namespace().path].into(),
             switches: switches.into_iter().map(shown).collect(),
             ports: ports.into_iter().collect(),
             rules,
@@ -112,13 +110,13 @@ prop_compose! {
 
 fn observed_switch(switch: &Switch) -> ObservedSwitch {
     ObservedSwitch {
-        home: switch.home.clone(),
         up: true,
         mac: switch.mac,
         mtu: switch.mtu,
         gateways: switch.gateways.clone(),
         segments: BTreeSet::new(),
         loopback: switch.loopback,
+        answers: switch.hosted,
     }
 }
 
@@ -134,7 +132,7 @@ fn perform(step: &Step, host: &mut Observed) {
         Step::MakeNamespace(spec) => drop(host.namespaces.insert(spec.path.clone())),
         Step::RemoveNamespace(spec) => assert!(host.namespaces.remove(&spec.path)),
         Step::MakeSwitch(switch) => drop(host.switches.insert(switch.name.clone(), observed_switch(switch))),
-        Step::RemoveSwitch { name, .. } => {
+        Step::RemoveSwitch { name } => {
             assert!(host.switches.remove(name).is_some());
             for port in host.ports.values_mut().filter(|port| port.bridge.as_ref() == Some(name)) {
                 (port.bridge, port.forwards) = (None, false);
@@ -148,9 +146,9 @@ fn perform(step: &Step, host: &mut Observed) {
             let shown = host.ports.get_mut(&port.name).unwrap();
             *shown = plugged(port, shown.filter);
         }
-        Step::FilterPort { name, .. } => host.ports.get_mut(name).unwrap().filter = true,
+        Step::FilterPort { name } => host.ports.get_mut(name).unwrap().filter = true,
         Step::OpenPort { name, .. } => host.ports.get_mut(name).unwrap().up = true,
-        Step::UnplugPort { name, .. } => drop(host.ports.remove(name).unwrap()),
+        Step::UnplugPort { name } => drop(host.ports.remove(name).unwrap()),
         Step::AddElements(elements) => host.rules.as_mut().unwrap().extend(elements.iter().cloned()),
         Step::RemoveElements(elements) => {
             host.rules.as_mut().unwrap().retain(|element| !elements.contains(element));
@@ -159,8 +157,7 @@ fn perform(step: &Step, host: &mut Observed) {
 }
 
 fn plugged(port: &Port, filter: bool) -> ObservedPort {
-    let (home, bridge) = (port.home.clone(), Some(port.bridge.clone()));
-    ObservedPort { home, bridge, up: !port.filtered, forwards: true, filter }
+    ObservedPort { bridge: Some(port.bridge.clone()), up: !port.filtered, forwards: true, filter }
 }
 
 fn is_guarded(host: &Observed, port: &IfName) -> bool {
@@ -220,23 +217,36 @@ proptest! {
 
     #[test]
     fn what_a_plan_makes_is_taken_back_in_reverse(desired in any_desired()) {
-        let blank = Observed { rules: Some(BTreeSet::new()), namespaces: [apart()].into(), ..Observed::default() };
+        let blank = Observed { rules: Some(BTreeSet::new()), namespaces: [namespace().path].into(), ..Observed::default() };
         let steps = plan(&desired, &Observed { forwarding: desired.forwarding, ..blank.clone() }).steps;
         let mut host = blank.clone();
         steps.iter().for_each(|step| perform(step, &mut host));
         steps.iter().rev().filter_map(Step::undo).for_each(|step| perform(&step, &mut host));
-        host.namespaces.insert(apart());
+        host.namespaces.insert(namespace().path);
         prop_assert_eq!(host, blank);
     }
 }
 
 #[test]
-fn a_port_on_a_switch_apart_is_not_filtered() {
+fn a_port_is_filtered_on_whichever_switch_it_is() {
     let ports = [port(0), port(PORTS - 1)].map(|it| (it.name.clone(), it)).into();
     let filtered = Desired { ports, ..Desired::default() }.filtered();
-    assert!(filtered.ports[&port(0).name].filtered);
-    assert!(!filtered.ports[&port(PORTS - 1).name].filtered);
-    assert_eq!(filtered.rules, [Element::GuardedPort(port(0).name)].into());
+    assert!(filtered.ports.values().all(|port| port.filtered));
+    assert_eq!(filtered.rules, [port(0), port(PORTS - 1)].map(|it| Element::GuardedPort(it.name)).into());
+}
+
+#[test]
+fn a_switch_that_answers_without_a_port_of_the_hosts_is_made_silent() {
+    let private = switch(1);
+    let desired =
+        Desired { switches: [(private.name.clone(), private.clone())].into(), ..Desired::default() };
+    let shown = ObservedSwitch { answers: true, ..observed_switch(&private) };
+    let host = Observed {
+        rules: Some(BTreeSet::new()),
+        switches: [(private.name.clone(), shown)].into(),
+        ..Observed::default()
+    };
+    assert_eq!(plan(&desired, &host).steps, [Step::MakeSwitch(private)]);
 }
 
 #[test]
@@ -247,6 +257,6 @@ fn a_filter_that_is_gone_comes_back_and_nothing_else_is_touched() {
     let mut host = Observed { rules: Some(BTreeSet::new()), ..Observed::default() };
     plan(&desired, &host).steps.iter().for_each(|step| perform(step, &mut host));
     host.ports.get_mut(&port(1).name).unwrap().filter = false;
-    let back = Step::FilterPort { name: port(1).name, home: Home::Host };
+    let back = Step::FilterPort { name: port(1).name };
     assert_eq!(plan(&desired, &host).steps, [back]);
 }

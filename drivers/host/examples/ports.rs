@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hns_host::{FlowFilter, Host, RealHost, Scope};
 use hns_net::{IfAddr, IfName, Mac, Mtu, PortRange, Transport};
-use hns_planner::{Announcement, Element, Home, NamespaceSpec, Port, Route, Step, Switch, Target};
+use hns_planner::{Announcement, Element, NamespaceSpec, Port, Route, Step, Switch, Target};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::time::{ClockId, clock_gettime};
@@ -55,8 +55,8 @@ fn measure(host: &RealHost, folder: &Path, present: u16, count: u16, filtered: b
         times.add.time(|| host.execute(&add))?;
         times.plug.time(|| host.execute(&Step::PlugPort(port.clone())))?;
         if filtered {
-            let Port { name, home, target, interface, .. } = port.clone();
-            times.open.time(|| host.execute(&Step::OpenPort { name, home, target, interface }))?;
+            let Port { name, target, interface, .. } = port.clone();
+            times.open.time(|| host.execute(&Step::OpenPort { name, target, interface }))?;
         }
         // Rarely: what it floods keeps the host busy for a while.
         if n >= present && n % 20 == 0 {
@@ -66,18 +66,18 @@ fn measure(host: &RealHost, folder: &Path, present: u16, count: u16, filtered: b
     }
     // A tracked connection, without which there is nothing to look through.
     UdpSocket::bind("10.0.0.1:0")?.send_to(b"hello", "10.1.0.0:9")?;
-    let everything = Scope::Everything { apart: Vec::new() };
+    let everything = Scope::Everything;
     times.observe.time(|| host.observe(&everything))?;
     for n in present..present + count {
         let port = Port { filtered, ..port(n, folder.join(format!("c{n}")))? };
-        let (name, home) = (port.name.clone(), Home::Host);
-        times.port.time(|| host.observe(&Scope::Port { name: name.clone(), home: home.clone() }))?;
+        let name = port.name.clone();
+        times.port.time(|| host.observe(&Scope::Port(name.clone())))?;
         let remove = Step::RemoveElements(elements(&port)?);
         times.remove.time(|| host.execute(&remove))?;
         times.flush.time(|| host.flush_flows(&[FlowFilter::Of(port.addresses[0].address())]))?;
-        times.unplug.time(|| host.execute(&Step::UnplugPort { name, home }))?;
+        times.unplug.time(|| host.execute(&Step::UnplugPort { name }))?;
     }
-    times.reap.time(|| host.reap(&Home::Host))?;
+    times.reap.time(|| host.reap())?;
     println!("{count} ports beside {present}, in microseconds:");
     times.print();
     Ok(())
@@ -148,12 +148,12 @@ impl Samples {
 fn switch(extra_segments: u16) -> Outcome<Switch> {
     Ok(Switch {
         name: "hns00000001".parse()?,
-        home: Home::Host,
         mac: Mac::from_u64(0x0015_5d00_0001),
         mtu: Mtu::ETHERNET,
         alias: "bench".into(),
         gateways: ["10.0.0.1/8".parse::<IfAddr>()?].into(),
         extra_segments,
+        hosted: true,
         loopback: true,
     })
 }
@@ -168,7 +168,6 @@ fn port(n: u16, path: PathBuf) -> Outcome<Port> {
     Ok(Port {
         name: name(n)?,
         bridge: bridge.ok_or("no such segment")?,
-        home: Home::Host,
         target: Target::Path(path),
         interface: "eth0".parse()?,
         mac: Mac::from_u64(0x0015_5d01_0000 + u64::from(n)),
@@ -182,7 +181,6 @@ fn port(n: u16, path: PathBuf) -> Outcome<Port> {
 fn announcement(port: &Port) -> Announcement {
     Announcement {
         switch: port.bridge.clone(),
-        home: Home::Host,
         mac: port.mac,
         addresses: port.addresses.iter().map(|address| address.address()).collect(),
     }

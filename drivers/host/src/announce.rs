@@ -2,38 +2,35 @@
 
 #![expect(unsafe_code, reason = "no library call sends a frame out of a chosen link on a packet socket")]
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::OnceLock;
 
 use hns_net::Mac;
-use hns_planner::{Announcement, Home};
+use hns_planner::Announcement;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::namespace::path_of_home;
 use crate::netlink::{Batch, Netlink};
 use crate::{HostError, address, link};
 
-/// One packet socket a home, kept open: closing one waits for the kernel's readers, some 20 ms. They receive
-/// nothing (their protocol is 0), so they cost no packet anything.
+/// A packet socket, kept open: closing one waits for the kernel's readers, some 20 ms. It receives nothing (its
+/// protocol is 0), so it costs no packet anything.
 #[derive(Debug, Default)]
-pub(crate) struct Sockets(Mutex<BTreeMap<Option<PathBuf>, Arc<OwnedFd>>>);
+pub(crate) struct Announcer(OnceLock<OwnedFd>);
 
-impl Sockets {
-    /// Announces from the side of the switch, whose namespace `netlink` and the calling thread are in.
+impl Announcer {
+    /// Announces from the side of the switch.
     pub(crate) fn announce(
         &self,
         netlink: &mut Netlink,
         announcement: &Announcement,
     ) -> Result<(), HostError> {
         let index = link::index(netlink, &announcement.switch)?;
-        let socket = self.socket(&announcement.home)?;
+        let socket = self.socket()?;
         let mut batch = Batch::new();
         for address in &announcement.addresses {
-            send(&socket, index, &frame(announcement.mac, *address)).map_err(|source| {
+            send(socket, index, &frame(announcement.mac, *address)).map_err(|source| {
                 let object = format!("{address} on {}", announcement.switch);
                 HostError::Conversation { operation: "announce", object, source }
             })?;
@@ -43,24 +40,13 @@ impl Sockets {
         netlink.execute(&batch)
     }
 
-    /// Closes the socket of a namespace that is about to go.
-    pub(crate) fn forget(&self, path: &Path) {
-        let socket = self.lock().remove(&Some(path.to_owned()));
-        drop(socket);
-    }
-
-    fn socket(&self, home: &Home) -> Result<Arc<OwnedFd>, HostError> {
-        let key = path_of_home(home).map(Path::to_owned);
-        if let Some(socket) = self.lock().get(&key) {
-            return Ok(Arc::clone(socket));
+    fn socket(&self) -> Result<&OwnedFd, HostError> {
+        if let Some(socket) = self.0.get() {
+            return Ok(socket);
         }
         let opened = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
             .map_err(|errno| HostError::Socket { kind: "packet", source: errno.into() })?;
-        Ok(Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(opened))))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<PathBuf>, Arc<OwnedFd>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(self.0.get_or_init(|| opened))
     }
 }
 

@@ -14,14 +14,17 @@ use crate::link::{self, named, raise, without_arp, without_own_ipv6};
 use crate::netlink::{Batch, Netlink, Subject};
 use crate::{HostError, address, group, sysctl};
 
-/// Makes the switch or brings it in line. `netlink` is of the switch's namespace, in which the calling thread
-/// must be as well.
+/// Makes the switch or brings it in line.
 pub(crate) fn make(netlink: &mut Netlink, switch: &Switch, ipv6: bool) -> Result<(), HostError> {
     netlink.execute(&segments(switch, ipv6)).map_err(|error| taken(error, &switch.name))?;
+    for number in (0..=switch.extra_segments).filter(|number| !is_host_port(switch, *number)) {
+        sysctl::close(&segment(switch, number))?;
+    }
+    netlink.execute(&raised(switch))?;
     join_segments(netlink, switch, ipv6)?;
     retire_segments(netlink, switch)?;
     let index = link::index(netlink, &switch.name)?;
-    if ipv6 {
+    if ipv6 && switch.hosted {
         sysctl::ignore_router_advertisements(&switch.name)?;
         if switch.gateways.iter().any(|gateway| gateway.family() == Family::V6) {
             sysctl::enable_ipv6(&switch.name)?;
@@ -41,7 +44,13 @@ fn segment(switch: &Switch, number: u16) -> IfName {
     Switch::segment_name(&switch.name, number).expect("a switch's name leaves room for the segment's number")
 }
 
-/// All bridges of the switch, made or aligned, and up.
+/// Whether this bridge's own device is the host's port. On the others the kernel would answer ARP for the host's
+/// addresses all the same, and take and forward what containers then send there.
+fn is_host_port(switch: &Switch, segment: u16) -> bool {
+    segment == 0 && switch.hosted
+}
+
+/// All bridges of the switch, made or aligned.
 fn segments(switch: &Switch, ipv6: bool) -> Batch {
     let mut batch = Batch::new();
     for number in 0..=switch.extra_segments {
@@ -55,12 +64,34 @@ fn segments(switch: &Switch, ipv6: bool) -> Batch {
         if ipv6 {
             batch.route(RouteNetlinkMessage::SetLink(without_own_ipv6(named(&name))), 0, subject("set up"));
         }
-        // Only the first segment is the host's port. On the others the kernel would answer ARP for the gateway
-        // all the same, and what containers then send there would come in past every rule of ours.
-        let raised = if number == 0 { raise(named(&name)) } else { without_arp(raise(named(&name))) };
-        batch.route(RouteNetlinkMessage::SetLink(raised), 0, subject("raise"));
     }
     batch
+}
+
+/// All bridges of the switch, up.
+fn raised(switch: &Switch) -> Batch {
+    let mut batch = Batch::new();
+    for number in 0..=switch.extra_segments {
+        let name = segment(switch, number);
+        let subject = Subject::new("raise", format!("bridge {name}"));
+        let up = raise(named(&name));
+        let message = if is_host_port(switch, number) { up } else { without_arp(up) };
+        batch.route(RouteNetlinkMessage::SetLink(message), 0, subject);
+    }
+    batch
+}
+
+/// Closes the devices that are no port of the host's again: turning on the host's forwarding opens every device.
+pub(crate) fn close_again(netlink: &mut Netlink) -> Result<(), HostError> {
+    let ours = link::list(netlink, |message| link::Link::group_of(message) == group::OURS)?;
+    for link in ours.into_iter().filter(|link| link.silent) {
+        if let Some(group::Role::Segment { .. }) = group::Role::of(&link.name)
+            && let Ok(name) = link.name.parse()
+        {
+            sysctl::close(&name)?;
+        }
+    }
+    Ok(())
 }
 
 fn bridge(name: &IfName, mtu: Mtu, alias: &str) -> LinkMessage {

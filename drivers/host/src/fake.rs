@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
-use hns_planner::{Announcement, Element, Home, Observed, Step, Target};
+use hns_planner::{Announcement, Element, Observed, Step, Target};
 
 use crate::event::Wake;
 use crate::{
@@ -24,9 +24,8 @@ use kernel::{Kernel, Link, SpaceId};
 /// use hns_host::{FakeHost, Host, Scope};
 ///
 /// let host = FakeHost::new().fail_on_call(1);
-/// let everything = Scope::Everything { apart: Vec::new() };
-/// assert!(host.observe(&everything).is_ok());
-/// assert!(host.observe(&everything).is_err());
+/// assert!(host.observe(&Scope::Everything).is_ok());
+/// assert!(host.observe(&Scope::Everything).is_err());
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct FakeHost {
@@ -60,14 +59,10 @@ impl FakeHost {
         self.kernel().calls
     }
 
-    /// All our links in every namespace, those that wait for the reaper included.
+    /// All our links, those that wait for the reaper included.
     #[must_use]
     pub fn links(&self) -> Vec<IfName> {
-        let kernel = self.kernel();
-        let mut names: Vec<IfName> =
-            kernel.spaces.values().flat_map(|space| space.links.keys()).cloned().collect();
-        names.sort();
-        names
+        self.kernel().links.keys().cloned().collect()
     }
 
     /// What is in our table; empty also when there is no table.
@@ -171,9 +166,9 @@ impl Host for FakeHost {
     fn observe(&self, scope: &Scope) -> Result<Observed, HostError> {
         let kernel = self.call()?;
         Ok(match scope {
-            Scope::Everything { apart } => kernel.observe_everything(apart),
-            Scope::Switch { name, home } => kernel.observe_switch(name, home),
-            Scope::Port { name, home } => kernel.observe_port(name, home),
+            Scope::Everything => kernel.observe_everything(),
+            Scope::Switch(name) => kernel.observe_switch(name),
+            Scope::Port(name) => kernel.observe_port(name),
         })
     }
 
@@ -183,13 +178,13 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn reap(&self, home: &Home) -> Result<usize, HostError> {
-        Ok(self.call()?.reap(home))
+    fn reap(&self) -> Result<usize, HostError> {
+        Ok(self.call()?.reap())
     }
 
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError> {
         let mut kernel = self.call()?;
-        kernel.bridge(&announcement.home, &announcement.switch)?;
+        kernel.bridge(&announcement.switch)?;
         kernel.announcements.push(announcement.clone());
         Ok(())
     }
@@ -199,8 +194,8 @@ impl Host for FakeHost {
         self.call().map(|_| 0)
     }
 
-    fn stats(&self, port: &IfName, home: &Home) -> Result<LinkStats, HostError> {
-        self.call()?.port(home, port).map(|_| LinkStats::default())
+    fn stats(&self, port: &IfName) -> Result<LinkStats, HostError> {
+        self.call()?.port(port).map(|_| LinkStats::default())
     }
 
     fn routes(&self) -> Result<Vec<Cidr>, HostError> {

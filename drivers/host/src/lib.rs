@@ -48,10 +48,9 @@ mod veth;
 mod watch;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
-use hns_planner::{Announcement, Home, Observed, Step, Target};
+use hns_planner::{Announcement, Observed, Step, Target};
 
 pub use error::{HostError, KernelError};
 pub use event::{HostEvent, Next, Stopper, Watch};
@@ -62,13 +61,12 @@ pub use report::{Finding, FlowFilter, Level, LinkStats, NamespaceIdentity, PortH
 /// How much to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// All of ours: in the host's namespace, and in each of these namespaces that hold a switch of their own.
-    /// A path that holds no namespace counts as empty.
-    Everything { apart: Vec<PathBuf> },
-    /// One switch (and the namespace it lives in, and forwarding). Nothing else of the answer is filled in.
-    Switch { name: IfName, home: Home },
+    /// All of ours.
+    Everything,
+    /// One switch, and forwarding. Nothing else of the answer is filled in.
+    Switch(IfName),
     /// One port. Nothing else of the answer is filled in.
-    Port { name: IfName, home: Home },
+    Port(IfName),
 }
 
 /// What is set once, before anything else is done.
@@ -98,8 +96,8 @@ pub trait Host: Send + Sync + 'static {
     /// Does one thing. Idempotent: see [`Step`].
     fn execute(&self, step: &Step) -> Result<(), HostError>;
 
-    /// Removes every link that [`Step::UnplugPort`] left behind in `home`, in one message; says how many.
-    fn reap(&self, home: &Home) -> Result<usize, HostError>;
+    /// Removes every link that [`Step::UnplugPort`] left behind, in one message; says how many.
+    fn reap(&self) -> Result<usize, HostError>;
 
     /// Tells the neighbours of the switch where these addresses are now.
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError>;
@@ -107,7 +105,7 @@ pub trait Host: Send + Sync + 'static {
     /// Forgets the host's tracked connections that one of the filters means; says how many.
     fn flush_flows(&self, filters: &[FlowFilter]) -> Result<usize, HostError>;
 
-    fn stats(&self, port: &IfName, home: &Home) -> Result<LinkStats, HostError>;
+    fn stats(&self, port: &IfName) -> Result<LinkStats, HostError>;
 
     /// The prefixes the host already reaches, other than by our switches: not the default routes, nor
     /// loopback, link-local and multicast.

@@ -23,6 +23,7 @@ use crate::netlink::{Attributes, Batch, Family, Netlink, Subject};
 /// `struct ifinfomsg`.
 const HEADER_LEN: usize = 16;
 const FLAG_UP: u32 = libc::IFF_UP as u32;
+const FLAG_NOARP: u32 = libc::IFF_NOARP as u32;
 const OPERSTATE_UP: u8 = 6;
 const INFO_PORT_DATA: u16 = 5;
 const BRPORT_STATE: u16 = 1;
@@ -37,6 +38,8 @@ pub(crate) struct Link {
     pub name: String,
     pub group: u32,
     pub up: bool,
+    /// Whether it answers no ARP.
+    pub silent: bool,
     /// Never up so far: somebody is making it.
     pub untouched: bool,
     /// Whether both ends are up, as far as the kernel's link watch has noticed.
@@ -69,6 +72,7 @@ impl Link {
             name: attributes.text(libc::IFLA_IFNAME)?.to_owned(),
             group: attributes.ne32(libc::IFLA_GROUP).unwrap_or(0),
             up: word(8) & FLAG_UP != 0,
+            silent: word(8) & FLAG_NOARP != 0,
             // It is given a queue when it goes up for the first time, and keeps it.
             untouched: attributes.text(libc::IFLA_QDISC) == Some("noop"),
             operational: attributes.get(libc::IFLA_OPERSTATE) == Some(&[OPERSTATE_UP]),

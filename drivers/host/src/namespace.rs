@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use hns_planner::{Home, Target};
+use hns_planner::Target;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -112,14 +112,6 @@ fn is_network_namespace(file: &File) -> bool {
     // answers ENOTTY.
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
     kind == libc::CLONE_NEWNET
-}
-
-/// The path of a home, or nothing for the host's.
-pub(crate) fn path_of_home(home: &Home) -> Option<&Path> {
-    match home {
-        Home::Host => None,
-        Home::Apart(path) => Some(path),
-    }
 }
 
 pub(crate) fn path_of_target(target: &Target) -> Option<&Path> {

@@ -1,9 +1,9 @@
-//! What one namespace shows of ours.
+//! What the host shows of ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hns_net::{Family, IfAddr, IfName};
-use hns_planner::{Home, Observed, ObservedPort, ObservedSwitch};
+use hns_planner::{Observed, ObservedPort, ObservedSwitch};
 
 use crate::group::{OURS, REAP, Role, trunk};
 use crate::link::{self, Link};
@@ -21,11 +21,9 @@ struct Snapshot {
     loopback: Vec<u32>,
 }
 
-/// Adds everything of ours in this namespace to `observed`. The calling thread must be in it, as settings are
-/// read as well.
+/// Adds all our links and their settings to `observed`.
 pub(crate) fn everything(
     netlink: &mut Netlink,
-    home: &Home,
     ipv6: bool,
     observed: &mut Observed,
 ) -> Result<(), HostError> {
@@ -33,10 +31,10 @@ pub(crate) fn everything(
     for (name, link) in &snapshot.links {
         match Role::of(name.as_str()) {
             Some(Role::Segment { number: 0, .. }) => {
-                observed.switches.insert(name.clone(), snapshot.switch(name, link, home)?);
+                observed.switches.insert(name.clone(), snapshot.switch(name, link)?);
             }
             Some(Role::Port) => {
-                observed.ports.insert(name.clone(), snapshot.port(link, home));
+                observed.ports.insert(name.clone(), snapshot.port(link));
             }
             Some(Role::Segment { .. } | Role::Trunk { .. }) | None => {}
         }
@@ -48,7 +46,6 @@ pub(crate) fn everything(
 pub(crate) fn switch(
     netlink: &mut Netlink,
     name: &IfName,
-    home: &Home,
     ipv6: bool,
     observed: &mut Observed,
 ) -> Result<(), HostError> {
@@ -73,17 +70,12 @@ pub(crate) fn switch(
             }
         }
     }
-    observed.switches.insert(name.clone(), snapshot.switch(name, &bridge, home)?);
+    observed.switches.insert(name.clone(), snapshot.switch(name, &bridge)?);
     Ok(())
 }
 
 /// Adds one port, if it is there.
-pub(crate) fn port(
-    netlink: &mut Netlink,
-    name: &IfName,
-    home: &Home,
-    observed: &mut Observed,
-) -> Result<(), HostError> {
+pub(crate) fn port(netlink: &mut Netlink, name: &IfName, observed: &mut Observed) -> Result<(), HostError> {
     let Some(port) = link::find(netlink, name)?.filter(is_ours) else { return Ok(()) };
     let mut snapshot = Snapshot::default();
     if let Some(bridge) = port.bridge
@@ -91,7 +83,7 @@ pub(crate) fn port(
     {
         snapshot.insert(bridge);
     }
-    observed.ports.insert(name.clone(), snapshot.port(&port, home));
+    observed.ports.insert(name.clone(), snapshot.port(&port));
     Ok(())
 }
 
@@ -121,7 +113,7 @@ impl Snapshot {
         self.links.insert(name, link);
     }
 
-    fn switch(&self, name: &IfName, bridge: &Link, home: &Home) -> Result<ObservedSwitch, HostError> {
+    fn switch(&self, name: &IfName, bridge: &Link) -> Result<ObservedSwitch, HostError> {
         let mac = bridge.mac.unwrap_or_else(|| hns_net::Mac::new([0; 6]));
         let gateways: BTreeSet<IfAddr> = self
             .addresses
@@ -132,17 +124,17 @@ impl Snapshot {
         let v6 = gateways.iter().any(|gateway| gateway.family() == Family::V6);
         let loopback = sysctl::routes_loopback(name)? && (!v6 || self.loopback.contains(&bridge.index));
         Ok(ObservedSwitch {
-            home: home.clone(),
             up: bridge.up,
             mac,
             mtu: hns_net::Mtu::new(bridge.mtu.into()).unwrap_or(hns_net::Mtu::ETHERNET),
             gateways,
             segments: self.segments(name, bridge),
             loopback,
+            answers: !bridge.silent || sysctl::is_open(name)?,
         })
     }
 
-    /// The further segments that are up and joined to `bridge` by a trunk that is up.
+    /// The further segments that are up, answer nothing and are joined to `bridge` by a trunk that is up.
     fn segments(&self, name: &IfName, bridge: &Link) -> BTreeSet<u16> {
         let joined = |end: &IfName, bridge: u32| {
             self.links.get(end).is_some_and(|end| end.up && end.bridge == Some(bridge))
@@ -150,7 +142,9 @@ impl Snapshot {
         self.links
             .iter()
             .filter_map(|(link_name, link)| match Role::of(link_name.as_str())? {
-                Role::Segment { switch, number: number @ 1.. } if switch == *name && link.up => {
+                Role::Segment { switch, number: number @ 1.. }
+                    if switch == *name && link.up && link.silent =>
+                {
                     let (near, far) = trunk(name, number)?;
                     (joined(&near, bridge.index) && joined(&far, link.index)).then_some(number)
                 }
@@ -159,12 +153,11 @@ impl Snapshot {
             .collect()
     }
 
-    fn port(&self, port: &Link, home: &Home) -> ObservedPort {
+    fn port(&self, port: &Link) -> ObservedPort {
         let bridge = port.bridge.and_then(|bridge| self.names.get(&bridge)).cloned();
         // While the container keeps its end down the bridge disables the port by itself: nothing to repair.
         let switched_off = port.port_disabled && port.operational;
         ObservedPort {
-            home: home.clone(),
             up: port.up,
             forwards: port.group == OURS && port.bridge.is_some() && !switched_off,
             bridge,

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
-use hns_planner::{Announcement, Element, Forwarding, Home, Observed, Port, Step, Target};
+use hns_planner::{Announcement, Element, Forwarding, Observed, Port, Step, Target};
 
 use crate::link;
-use crate::namespace::{self, Namespace, path_of_home, path_of_target};
+use crate::namespace::{self, Namespace, path_of_target};
 use crate::nat::batch;
-use crate::nat::element::Set;
-use crate::nat::table::{self, Table};
+use crate::nat::table;
 use crate::netlink::{self, Netlink, Pool, Senders};
 use crate::nsid::Numbers;
 use crate::veth::Style;
@@ -33,22 +32,12 @@ pub struct RealHost {
     route: Pool,
     netfilter: Pool,
     senders: Arc<Senders>,
-    announcers: announce::Sockets,
+    announcer: announce::Announcer,
     numbers: Numbers,
-    /// Ports of the host's namespace that were unplugged since the reaper last came.
+    /// Ports that were unplugged since the reaper last came.
     unplugged: AtomicUsize,
-    /// Held alone while the table of bridged frames comes or goes, shared while ports are guarded in it.
-    bridge_table: RwLock<()>,
     /// Held while the rules of the host's firewall are compared with what we hold of them.
     following: Mutex<()>,
-}
-
-fn name_quiet_ports(elements: &[Element]) -> bool {
-    elements.iter().any(|element| matches!(element, Element::QuietPort(_)))
-}
-
-fn name_guarded_ports(elements: &[Element]) -> bool {
-    elements.iter().any(|element| matches!(element, Element::GuardedPort(_)))
 }
 
 impl RealHost {
@@ -64,10 +53,9 @@ impl RealHost {
             route,
             netfilter: Pool::new(netlink::Family::Netfilter, Arc::clone(&senders)),
             senders,
-            announcers: announce::Sockets::default(),
+            announcer: announce::Announcer::default(),
             numbers,
             unplugged: AtomicUsize::new(0),
-            bridge_table: RwLock::new(()),
             following: Mutex::new(()),
         })
     }
@@ -78,99 +66,60 @@ impl RealHost {
         self.run_dir.join("netns")
     }
 
-    /// Works with a route socket of the home, with the thread in the home's namespace.
-    fn in_home<T>(
-        &self,
-        home: &Home,
-        work: impl FnOnce(&mut Netlink) -> Result<T, HostError>,
-    ) -> Result<T, HostError> {
-        match path_of_home(home) {
-            None => self.route.with(work),
-            Some(path) => Namespace::open(path)?.within(&self.home, || {
-                let mut netlink = Netlink::open(netlink::Family::Route)?;
-                work(&mut netlink)
-            }),
-        }
+    fn style(&self) -> Style {
+        Style { ipv6: self.ipv6, hairpin: sysctl::bridges_call_ip_rules() }
     }
 
-    /// As [`in_home`](Self::in_home); a home that is gone has nothing left to do, and yields the default.
-    fn in_home_if_there<T: Default>(
-        &self,
-        home: &Home,
-        work: impl FnOnce(&mut Netlink) -> Result<T, HostError>,
-    ) -> Result<T, HostError> {
-        match self.in_home(home, work) {
-            Err(HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. }) => Ok(T::default()),
-            result => result,
-        }
-    }
-
-    fn style(&self, home: &Home) -> Style {
-        Style { ipv6: self.ipv6, hairpin: *home == Home::Host && sysctl::bridges_call_ip_rules() }
-    }
-
-    fn observe_everything(&self, apart: &[PathBuf]) -> Result<Observed, HostError> {
+    fn observe_everything(&self) -> Result<Observed, HostError> {
         let mut observed = Observed {
             namespaces: namespace::list(&self.namespaces_dir())?.into_iter().collect(),
             rules: self.netfilter.with(table::observe)?,
             forwarding: sysctl::forwarding()?,
             ..Observed::default()
         };
-        let homes = std::iter::once(Home::Host).chain(apart.iter().cloned().map(Home::Apart));
-        for home in homes {
-            self.in_home_if_there(&home, |netlink| {
-                observe::everything(netlink, &home, self.ipv6, &mut observed)
-            })?;
-        }
+        self.route.with(|netlink| observe::everything(netlink, self.ipv6, &mut observed))?;
         Ok(observed)
     }
 
-    fn observe_switch(&self, name: &IfName, home: &Home) -> Result<Observed, HostError> {
+    fn observe_switch(&self, name: &IfName) -> Result<Observed, HostError> {
         let mut observed = Observed { forwarding: sysctl::forwarding()?, ..Observed::default() };
-        if let Some(path) = path_of_home(home)
-            && Namespace::open(path).is_ok()
-        {
-            observed.namespaces.insert(path.to_owned());
-        }
-        self.in_home_if_there(home, |netlink| {
-            observe::switch(netlink, name, home, self.ipv6, &mut observed)
-        })?;
+        self.route.with(|netlink| observe::switch(netlink, name, self.ipv6, &mut observed))?;
         Ok(observed)
     }
 
-    fn observe_port(&self, name: &IfName, home: &Home) -> Result<Observed, HostError> {
+    fn observe_port(&self, name: &IfName) -> Result<Observed, HostError> {
         let mut observed = Observed::default();
-        self.in_home_if_there(home, |netlink| observe::port(netlink, name, home, &mut observed))?;
+        self.route.with(|netlink| observe::port(netlink, name, &mut observed))?;
         Ok(observed)
     }
 
     fn plug(&self, port: &Port) -> Result<(), HostError> {
         let opened = path_of_target(&port.target).map(Namespace::open).transpose()?;
         let target = opened.as_ref().unwrap_or(&self.home);
-        let style = self.style(&port.home);
-        self.in_home(&port.home, |near| match veth::create(near, target, port, style, &self.numbers) {
+        let style = self.style();
+        self.route.with(|near| match veth::create(near, target, port, style, &self.numbers) {
             Err(error) if error.is_errno(libc::EEXIST) => self.plug_over(port, target, near, style),
             result => result,
         })?;
         let configured = self.set_up(port, target);
         if configured.is_err() {
             // Half a port is none. The first failure is the one to tell.
-            let _ = self.unplug(&port.name, &port.home);
+            let _ = self.unplug(&port.name);
             return configured;
         }
         if port.filtered {
             return Ok(());
         }
-        self.in_home(&port.home, |near| {
+        self.route.with(|near| {
             link::settle(near, &port.name);
             Ok(())
         })
     }
 
     /// Opens a port that was plugged in and has its filter by now.
-    fn open(&self, name: &IfName, home: &Home, target: &Target, interface: &IfName) -> Result<(), HostError> {
-        let style = self.style(home);
-        self.in_home(home, |near| {
+    fn open(&self, name: &IfName, target: &Target, interface: &IfName) -> Result<(), HostError> {
+        let style = self.style();
+        self.route.with(|near| {
             veth::open(near, name, style)?;
             link::settle(near, name);
             Ok(())
@@ -238,80 +187,31 @@ impl RealHost {
         Err(HostError::LinkTaken { name: port.name.clone() })
     }
 
-    fn unplug(&self, name: &IfName, home: &Home) -> Result<(), HostError> {
-        let found = self.in_home_if_there(home, |netlink| veth::unplug(netlink, name))?;
-        if found && *home == Home::Host {
+    fn unplug(&self, name: &IfName) -> Result<(), HostError> {
+        if self.route.with(|netlink| veth::unplug(netlink, name))? {
             self.unplugged.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn load(&self, table: Table) -> Result<(), HostError> {
-        table::load(&table.render(), |nft| self.senders.add(nft))
-    }
-
-    fn load_table(&self) -> Result<(), HostError> {
-        let _alone = self.bridge_table.write().unwrap_or_else(PoisonError::into_inner);
-        self.netfilter.with(|netlink| table::remove(netlink, Table::Bridge))?;
-        self.load(Table::Main)
+    fn load_tables(&self) -> Result<(), HostError> {
+        table::load(&table::render(), |nft| self.senders.add(nft))
     }
 
     fn add_elements(&self, elements: &[Element]) -> Result<(), HostError> {
-        let add = || self.netfilter.with(|netlink| batch::add(netlink, elements));
-        if name_quiet_ports(elements) {
-            let _alone = self.bridge_table.write().unwrap_or_else(PoisonError::into_inner);
-            self.prepare_quiet_ports(elements)?;
-            return add();
-        }
-        if !name_guarded_ports(elements) {
-            return add();
-        }
-        let added = {
-            let _shared = self.bridge_table.read().unwrap_or_else(PoisonError::into_inner);
-            add()
-        };
-        match added {
-            Err(error) if batch::is_missing(&error) => {
-                let _alone = self.bridge_table.write().unwrap_or_else(PoisonError::into_inner);
-                self.load_bridge_table()?;
-                add()
-            }
-            result => result,
-        }
-    }
-
-    /// The table of bridged frames goes with the last quiet port, unless ports are guarded: every bridged frame pays for
-    /// it. It does not go with the last guarded port, since the next one would wait for it to be loaded again.
-    fn remove_elements(&self, elements: &[Element]) -> Result<(), HostError> {
-        if !name_quiet_ports(elements) {
-            return self.netfilter.with(|netlink| batch::remove(netlink, elements));
-        }
-        let _alone = self.bridge_table.write().unwrap_or_else(PoisonError::into_inner);
-        self.netfilter.with(|netlink| {
-            batch::remove(netlink, elements)?;
-            if table::exists(netlink, Table::Bridge)?
-                && batch::list(netlink, Set::QuietPorts)?.is_empty()
-                && batch::list(netlink, Set::Guarded)?.is_empty()
-            {
-                table::remove(netlink, Table::Bridge)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// The table of bridged frames comes with the first quiet or guarded port. One that is not whole is left for
-    /// [`Step::LoadTable`], after which all its elements are added again.
-    fn load_bridge_table(&self) -> Result<(), HostError> {
-        let there = self.netfilter.with(|netlink| table::exists(netlink, Table::Bridge))?;
-        if there { Ok(()) } else { self.load(Table::Bridge) }
+        self.prepare_quiet_ports(elements)?;
+        self.netfilter.with(|netlink| batch::add(netlink, elements))
     }
 
     fn prepare_quiet_ports(&self, elements: &[Element]) -> Result<(), HostError> {
-        self.load_bridge_table()?;
         let ports = elements.iter().filter_map(|element| match element {
             Element::QuietPort(name) => Some(name),
             _ => None,
         });
+        let mut ports = ports.peekable();
+        if ports.peek().is_none() {
+            return Ok(());
+        }
         let mut gateways = Vec::new();
         self.route.with(|netlink| {
             for port in ports {
@@ -322,16 +222,27 @@ impl RealHost {
         self.netfilter.with(|netlink| batch::add_gateways(netlink, &gateways))
     }
 
-    fn remove_switch(&self, name: &IfName, home: &Home) -> Result<(), HostError> {
-        if *home == Home::Host {
-            // Its group delete takes along what waits for the reaper.
-            self.unplugged.store(0, Ordering::Relaxed);
-        }
-        self.in_home_if_there(home, |netlink| bridge::remove(netlink, name))
+    fn remove_switch(&self, name: &IfName) -> Result<(), HostError> {
+        // Its group delete takes along what waits for the reaper.
+        self.unplugged.store(0, Ordering::Relaxed);
+        self.route.with(|netlink| bridge::remove(netlink, name))
     }
 
     fn forward(&self, wanted: Forwarding) -> Result<(), HostError> {
-        sysctl::forward(wanted)
+        sysctl::forward(wanted)?;
+        self.route.with(bridge::close_again)
+    }
+
+    /// An earlier daemon kept switches in namespaces of their own. The kernel would remove the links there some time
+    /// later, and until then the names of their far ends in the containers would be taken.
+    fn remove_namespace(&self, path: &Path) -> Result<(), HostError> {
+        if let Ok(namespace) = Namespace::open(path) {
+            namespace.within(&self.home, || {
+                let mut inside = Netlink::open(netlink::Family::Route)?;
+                link::delete_group(&mut inside, group::OURS).map(drop)
+            })?;
+        }
+        namespace::remove(path)
     }
 
     /// Whether another engine's rules count on seeing bridged frames.
@@ -362,55 +273,46 @@ impl Host for RealHost {
 
     fn observe(&self, scope: &Scope) -> Result<Observed, HostError> {
         match scope {
-            Scope::Everything { apart } => self.observe_everything(apart),
-            Scope::Switch { name, home } => self.observe_switch(name, home),
-            Scope::Port { name, home } => self.observe_port(name, home),
+            Scope::Everything => self.observe_everything(),
+            Scope::Switch(name) => self.observe_switch(name),
+            Scope::Port(name) => self.observe_port(name),
         }
     }
 
     fn execute(&self, step: &Step) -> Result<(), HostError> {
         match step {
             Step::Forward(wanted) => self.forward(*wanted),
-            Step::LoadTable => self.load_table(),
+            Step::LoadTable => self.load_tables(),
             Step::MakeNamespace(spec) => namespace::make(&spec.path),
-            Step::RemoveNamespace(spec) => {
-                // A socket keeps its namespace alive.
-                self.announcers.forget(&spec.path);
-                namespace::remove(&spec.path)
-            }
-            Step::MakeSwitch(switch) => {
-                self.in_home(&switch.home, |netlink| bridge::make(netlink, switch, self.ipv6))
-            }
-            Step::RemoveSwitch { name, home } => self.remove_switch(name, home),
+            Step::RemoveNamespace(spec) => self.remove_namespace(&spec.path),
+            Step::MakeSwitch(switch) => self.route.with(|netlink| bridge::make(netlink, switch, self.ipv6)),
+            Step::RemoveSwitch { name } => self.remove_switch(name),
             Step::PlugPort(port) => self.plug(port),
             Step::ReplugPort(port) => {
-                let style = self.style(&port.home);
-                self.in_home(&port.home, |netlink| {
+                let style = self.style();
+                self.route.with(|netlink| {
                     veth::replug(netlink, port, style)?;
                     link::settle(netlink, &port.name);
                     Ok(())
                 })
             }
-            Step::FilterPort { name, .. } => Err(HostError::NotTheHosts { name: name.clone() }),
-            Step::OpenPort { name, home, target, interface } => self.open(name, home, target, interface),
-            Step::UnplugPort { name, home } => self.unplug(name, home),
+            Step::FilterPort { name } => Err(HostError::NotTheHosts { name: name.clone() }),
+            Step::OpenPort { name, target, interface } => self.open(name, target, interface),
+            Step::UnplugPort { name } => self.unplug(name),
             Step::AddElements(elements) => self.add_elements(elements),
-            Step::RemoveElements(elements) => self.remove_elements(elements),
+            Step::RemoveElements(elements) => self.netfilter.with(|netlink| batch::remove(netlink, elements)),
         }
     }
 
-    fn reap(&self, home: &Home) -> Result<usize, HostError> {
-        let counted = match home {
-            Home::Host => self.unplugged.swap(0, Ordering::Relaxed),
-            Home::Apart(_) => 0,
-        };
-        let any = self.in_home_if_there(home, |netlink| link::delete_group(netlink, group::REAP))?;
+    fn reap(&self) -> Result<usize, HostError> {
+        let counted = self.unplugged.swap(0, Ordering::Relaxed);
+        let any = self.route.with(|netlink| link::delete_group(netlink, group::REAP))?;
         // Unplugged by an earlier life of the daemon: there was at least one.
         Ok(if any { counted.max(1) } else { 0 })
     }
 
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError> {
-        self.in_home(&announcement.home, |netlink| self.announcers.announce(netlink, announcement))
+        self.route.with(|netlink| self.announcer.announce(netlink, announcement))
     }
 
     fn flush_flows(&self, filters: &[FlowFilter]) -> Result<usize, HostError> {
@@ -418,8 +320,8 @@ impl Host for RealHost {
         self.netfilter.with(|netlink| conntrack::flush(netlink, filters, &own))
     }
 
-    fn stats(&self, port: &IfName, home: &Home) -> Result<LinkStats, HostError> {
-        self.in_home(home, |netlink| stats::read(netlink, port))
+    fn stats(&self, port: &IfName) -> Result<LinkStats, HostError> {
+        self.route.with(|netlink| stats::read(netlink, port))
     }
 
     fn routes(&self) -> Result<Vec<Cidr>, HostError> {

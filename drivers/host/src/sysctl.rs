@@ -54,6 +54,19 @@ pub(crate) fn disable_ipv6(interface: &IfName) -> Result<(), HostError> {
     write(&format!("ipv6/conf/{interface}/disable_ipv6"), "1").map(drop)
 }
 
+/// Leaves a bridge that is no port of the host's without IPv6, and keeps what comes in by it from being forwarded. The
+/// rules close it as well: this is what stands while others have flushed them.
+pub(crate) fn close(interface: &IfName) -> Result<(), HostError> {
+    disable_ipv6(interface)?;
+    write(&format!("ipv4/conf/{interface}/forwarding"), "0").map(drop)
+}
+
+/// Whether any of what [`close`] does is undone.
+pub(crate) fn is_open(interface: &IfName) -> Result<bool, HostError> {
+    let has_ipv6 = read(&format!("ipv6/conf/{interface}/disable_ipv6"))?.is_some_and(|value| value == "0");
+    Ok(has_ipv6 || is_on(&format!("ipv4/conf/{interface}/forwarding"))?)
+}
+
 /// Whether the kernel has IPv6 at all (no, with `ipv6.disable=1`).
 pub(crate) fn has_ipv6() -> bool {
     Path::new(NET).join("ipv6").exists()

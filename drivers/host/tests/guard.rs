@@ -10,7 +10,7 @@ mod support;
 use std::path::Path;
 
 use hns_host::Scope;
-use hns_planner::{Element, Home, Port, Step};
+use hns_planner::{Element, Port, Step};
 use support::{World, filtered, on_real, open, output, output_in, port, run, switch};
 
 const PASSED: u32 = 0x2000_0000;
@@ -31,6 +31,7 @@ fn guarded(world: &World, n: u8) -> Port {
 fn on_a_switch(test: impl Fn(&World) + Send + Sync) {
     on_real(|world| {
         world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::AddElements(vec![Element::Switch(switch().name)])).unwrap();
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
         test(world);
     });
@@ -159,6 +160,7 @@ fn the_filters_mark_is_gone_once_a_frame_is_in() {
 fn the_guard_holds_on_further_segments_and_frames_cross_the_trunk() {
     on_real(|world| {
         world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::AddElements(vec![Element::Switch(switch().name)])).unwrap();
         world.host.execute(&Step::MakeSwitch(hns_planner::Switch { extra_segments: 1, ..switch() })).unwrap();
         let near = guarded(world, 1);
         let mut far = filtered(port(2, &world.container("far")));
@@ -176,27 +178,18 @@ fn the_guard_holds_on_further_segments_and_frames_cross_the_trunk() {
 }
 
 #[test]
-fn the_bridge_table_comes_with_the_first_guarded_port_and_stays_for_the_next() {
-    on_a_switch(|world| {
+fn both_tables_stand_or_fall_together() {
+    on_real(|world| {
         let host = &world.host;
-        let tables = || output(&["nft", "list", "tables"]);
+        let shown = || host.observe(&Scope::Everything).unwrap().rules;
         let port = port(1, Path::new("/nowhere"));
-        let quiet = Element::QuietPort(port.name.clone());
-        assert!(!tables().contains("bridge hns"));
-        host.execute(&Step::AddElements(vec![element(&port)])).unwrap();
-        assert!(tables().contains("bridge hns"));
-        host.execute(&Step::AddElements(vec![quiet.clone()])).unwrap();
-        host.execute(&Step::RemoveElements(vec![quiet.clone()])).unwrap();
-        let shown = || host.observe(&Scope::Everything { apart: Vec::new() }).unwrap().rules;
-        assert_eq!(shown(), Some([element(&port)].into()));
-        host.execute(&Step::RemoveElements(vec![element(&port)])).unwrap();
-        assert!(tables().contains("bridge hns"));
-        assert_eq!(shown(), Some([].into()));
-        host.execute(&Step::AddElements(vec![quiet.clone(), element(&port)])).unwrap();
-        host.execute(&Step::RemoveElements(vec![element(&port), quiet])).unwrap();
-        assert!(!tables().contains("bridge hns"));
-        run(&["nft", "flush", "ruleset"]);
-        assert_eq!(shown(), None);
+        for damage in ["delete table bridge hns", "delete table inet hns", "flush ruleset"] {
+            host.execute(&Step::LoadTable).unwrap();
+            host.execute(&Step::AddElements(vec![element(&port)])).unwrap();
+            assert_eq!(shown(), Some([element(&port)].into()));
+            run(&["nft", damage]);
+            assert_eq!(shown(), None, "{damage}");
+        }
         let refused = host.execute(&Step::AddElements(vec![element(&port), Element::Switch(switch().name)]));
         assert!(refused.unwrap_err().is_errno(nix::libc::ENOENT));
     });
@@ -219,8 +212,9 @@ fn many_threads_guard_ports_while_quiet_ones_come_and_go() {
                 });
             }
         });
-        let shown = host.observe(&Scope::Everything { apart: Vec::new() }).unwrap().rules.unwrap();
-        assert_eq!(shown, ports.iter().map(element).collect());
-        assert_eq!(host.reap(&Home::Host).unwrap(), 0);
+        let shown = host.observe(&Scope::Everything).unwrap().rules.unwrap();
+        let expected = ports.iter().map(element).chain([Element::Switch(switch().name)]);
+        assert_eq!(shown, expected.collect());
+        assert_eq!(host.reap().unwrap(), 0);
     });
 }

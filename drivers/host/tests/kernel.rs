@@ -8,7 +8,7 @@ use std::fs;
 
 use hns_host::{BridgeNetfilter, Finding, HostError, HostEvent, Level, Scope, Settings};
 use hns_net::Cidr;
-use hns_planner::{Announcement, Element, Forwarding, Home, Step, Target};
+use hns_planner::{Announcement, Element, Forwarding, Step, Target};
 use support::{World, filtered, handed, name, on_real, open, output, output_in, port, run, switch};
 
 fn setting(name: &str) -> String {
@@ -102,7 +102,7 @@ fn a_port_looks_as_it_should_from_inside() {
         assert_eq!(output(&["ip", "-o", "-6", "address", "show", "dev", host_end.as_str()]), "");
         output_in(&a, &["ping", "-c1", "-W1", "fd00:16::1"]);
         output_in(&a, &["ping", "-c1", "-W1", "172.16.0.3"]);
-        let stats = world.host.stats(&host_end, &Home::Host).unwrap();
+        let stats = world.host.stats(&host_end).unwrap();
         assert!(stats.packets_sent >= 2 && stats.bytes_sent > 0, "{stats:?}");
         assert!(stats.packets_received >= 2, "{stats:?}");
     });
@@ -123,7 +123,7 @@ fn a_filtered_port_carries_frames_from_the_moment_it_is_opened_and_not_before() 
         );
         let said = output_in(&a, &["sh", "-c", "ping -c1 -W1 172.16.0.1 || true"]);
         assert!(said.contains("100% packet loss"), "{said}");
-        assert_eq!(world.host.stats(&port.name, &Home::Host).unwrap().packets_sent, 0);
+        assert_eq!(world.host.stats(&port.name).unwrap().packets_sent, 0);
 
         set(CALLS, "1");
         for _ in 0..2 {
@@ -135,7 +135,7 @@ fn a_filtered_port_carries_frames_from_the_moment_it_is_opened_and_not_before() 
             assert!(
                 output(&["bridge", "-d", "link", "show", "dev", port.name.as_str()]).contains("hairpin on")
             );
-            world.host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
+            world.host.execute(&Step::UnplugPort { name: port.name.clone() }).unwrap();
             world.host.execute(&Step::ReplugPort(port.clone())).unwrap();
             assert!(host_end().contains("state DOWN"), "{}", host_end());
         }
@@ -156,11 +156,11 @@ fn a_vnic_that_its_engine_has_moved_is_a_port_like_any_other() {
         output_in(&a, &["ip", "address", "add", "172.16.0.2/16", "dev", "eth7"]);
         output_in(&a, &["ip", "link", "set", "eth7", "up"]);
         output_in(&a, &["ping", "-c1", "-W1", "172.16.0.1"]);
-        let scope = Scope::Port { name: port.name.clone(), home: Home::Host };
+        let scope = Scope::Port(port.name.clone());
         let shown = &world.host.observe(&scope).unwrap().ports[&port.name];
         assert!(shown.up && shown.forwards, "{shown:?}");
-        world.host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
-        world.host.reap(&Home::Host).unwrap();
+        world.host.execute(&Step::UnplugPort { name: port.name.clone() }).unwrap();
+        world.host.reap().unwrap();
         assert!(!output_in(&a, &["ip", "-o", "link"]).contains("eth7"));
     });
 }
@@ -193,7 +193,6 @@ fn neighbours_learn_where_an_address_went() {
         run(&["ip", "neigh", "add", "172.16.0.9", "lladdr", "00:15:5d:00:00:99", "dev", support::SWITCH]);
         let announcement = Announcement {
             switch: switch().name,
-            home: Home::Host,
             mac: "00-15-5D-00-01-09".parse().unwrap(),
             addresses: vec!["172.16.0.9".parse().unwrap(), "fd00:16::9".parse().unwrap()],
         };
@@ -255,9 +254,9 @@ fn a_filter_that_is_taken_off_is_told() {
         tc("qdisc del dev up0 clsact");
         tc(&format!("qdisc add dev {} root pfifo", ports[0].name));
         tc(&format!("qdisc del dev {} root", ports[0].name));
-        world.host.execute(&Step::UnplugPort { name: ports[2].name.clone(), home: Home::Host }).unwrap();
+        world.host.execute(&Step::UnplugPort { name: ports[2].name.clone() }).unwrap();
         tc(&format!("qdisc del dev {} clsact", ports[2].name));
-        world.host.reap(&Home::Host).unwrap();
+        world.host.reap().unwrap();
 
         tc(&format!("qdisc del dev {} clsact", ports[0].name));
         assert_eq!(watch.next_event(), Some(HostEvent::FilterChanged(ports[0].name.clone())));
@@ -268,8 +267,8 @@ fn a_filter_that_is_taken_off_is_told() {
         assert_eq!(watch.next_event(), Some(HostEvent::FiltersChanged));
         tc("filter del block 23");
         assert_eq!(watch.next_event(), Some(HostEvent::FiltersChanged));
-        world.host.execute(&Step::UnplugPort { name: ports[1].name.clone(), home: Home::Host }).unwrap();
-        world.host.reap(&Home::Host).unwrap();
+        world.host.execute(&Step::UnplugPort { name: ports[1].name.clone() }).unwrap();
+        world.host.reap().unwrap();
         world.delete_link(&switch().name);
         assert_eq!(watch.next_event(), Some(HostEvent::PortChanged(ports[0].name.clone())));
     });
@@ -279,7 +278,7 @@ fn a_filter_that_is_taken_off_is_told() {
 fn a_damaged_table_is_not_whole() {
     on_real(|world| {
         let whole = |world: &World| {
-            let scope = hns_host::Scope::Everything { apart: Vec::new() };
+            let scope = hns_host::Scope::Everything;
             world.host.observe(&scope).unwrap().rules.is_some()
         };
         for damage in [
@@ -420,7 +419,7 @@ fn refusals_carry_the_kernels_own_words() {
         assert_eq!(error.to_string(), "cannot add route to 0.0.0.0/0");
         assert!(source.contains("Nexthop has invalid gateway"), "{source}");
         // Half a port is handed to the reaper.
-        assert_eq!(world.host.reap(&Home::Host).unwrap(), 1);
+        assert_eq!(world.host.reap().unwrap(), 1);
         assert_eq!(output_in(&a, &["ip", "-o", "link"]).lines().count(), 1);
     });
 }

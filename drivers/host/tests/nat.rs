@@ -21,7 +21,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hns_net::{Cidr, IfName, PortRange, Transport};
-use hns_planner::{Element, Forwarding, Home, Port, Step, Switch, Target};
+use hns_planner::{Element, Forwarding, Port, Step, Switch, Target};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -138,7 +138,6 @@ fn container(world: &World, switch: &str, n: u8, host: u8) -> PathBuf {
     let port = Port {
         name: port_name(n, host),
         bridge: name(switch),
-        home: Home::Host,
         target: Target::Path(path.clone()),
         interface: name("eth0"),
         mac: format!("00-15-5D-00-{n:02X}-{host:02X}").parse().unwrap(),

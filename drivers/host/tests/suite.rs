@@ -8,13 +8,11 @@ use std::collections::BTreeSet;
 
 use hns_host::{Host, HostError, HostEvent, Next, PortHolder, Scope};
 use hns_net::{PortRange, Transport};
-use hns_planner::{
-    Element, Forwarding, Home, NamespaceSpec, ObservedPort, ObservedSwitch, Step, Switch, Target,
-};
+use hns_planner::{Element, Forwarding, NamespaceSpec, ObservedPort, ObservedSwitch, Step, Switch, Target};
 use support::{World, address, filtered, handed, name, on_both, on_real, open, port, switch};
 
 fn everything(host: &dyn Host) -> hns_planner::Observed {
-    host.observe(&Scope::Everything { apart: Vec::new() }).unwrap()
+    host.observe(&Scope::Everything).unwrap()
 }
 
 fn do_twice(host: &dyn Host, step: Step) {
@@ -25,24 +23,18 @@ fn do_twice(host: &dyn Host, step: Step) {
 
 fn shown(switch: &Switch) -> ObservedSwitch {
     ObservedSwitch {
-        home: switch.home.clone(),
         up: true,
         mac: switch.mac,
         mtu: switch.mtu,
         gateways: switch.gateways.clone(),
         segments: (1..=switch.extra_segments).collect(),
         loopback: switch.loopback,
+        answers: switch.hosted,
     }
 }
 
 fn plugged(port: &hns_planner::Port) -> ObservedPort {
-    ObservedPort {
-        home: port.home.clone(),
-        bridge: Some(port.bridge.clone()),
-        up: true,
-        forwards: true,
-        filter: false,
-    }
+    ObservedPort { bridge: Some(port.bridge.clone()), up: true, forwards: true, filter: false }
 }
 
 #[test]
@@ -64,11 +56,11 @@ fn a_switch_is_shown_as_it_was_asked_for() {
         switch.loopback = false;
         switch.mtu = hns_net::Mtu::new(1400).unwrap();
         do_twice(&*world.host, Step::MakeSwitch(switch.clone()));
-        let scope = Scope::Switch { name: switch.name.clone(), home: Home::Host };
+        let scope = Scope::Switch(switch.name.clone());
         let observed = world.host.observe(&scope).unwrap();
         assert_eq!(observed.switches, [(switch.name.clone(), shown(&switch))].into());
 
-        do_twice(&*world.host, Step::RemoveSwitch { name: switch.name, home: Home::Host });
+        do_twice(&*world.host, Step::RemoveSwitch { name: switch.name });
         assert_eq!(everything(&*world.host).switches, [].into());
     });
 }
@@ -81,7 +73,7 @@ fn a_switch_grows_and_shrinks_by_segments() {
             switch.extra_segments = segments;
             do_twice(&*world.host, Step::MakeSwitch(switch.clone()));
             assert_eq!(everything(&*world.host).switches[&switch.name], shown(&switch));
-            let scope = Scope::Switch { name: switch.name.clone(), home: Home::Host };
+            let scope = Scope::Switch(switch.name.clone());
             assert_eq!(world.host.observe(&scope).unwrap().switches[&switch.name], shown(&switch));
         }
         let container = world.container("a");
@@ -89,9 +81,9 @@ fn a_switch_grows_and_shrinks_by_segments() {
         port.bridge = Switch::segment_name(&switch.name, 1).unwrap();
         world.host.execute(&Step::PlugPort(port.clone())).unwrap();
         assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
-        do_twice(&*world.host, Step::UnplugPort { name: port.name, home: Home::Host });
-        do_twice(&*world.host, Step::RemoveSwitch { name: switch.name, home: Home::Host });
-        world.host.reap(&Home::Host).unwrap();
+        do_twice(&*world.host, Step::UnplugPort { name: port.name });
+        do_twice(&*world.host, Step::RemoveSwitch { name: switch.name });
+        world.host.reap().unwrap();
         assert_eq!(everything(&*world.host), hns_planner::Observed::default());
     });
 }
@@ -103,22 +95,22 @@ fn a_port_is_plugged_unplugged_and_reaped() {
         let container = world.container("a");
         let port = port(1, &container);
         do_twice(&*world.host, Step::PlugPort(port.clone()));
-        let scope = Scope::Port { name: port.name.clone(), home: Home::Host };
+        let scope = Scope::Port(port.name.clone());
         let observed = world.host.observe(&scope).unwrap();
         assert_eq!(observed.ports, [(port.name.clone(), plugged(&port))].into());
         assert_eq!(everything(&*world.host).ports, [(port.name.clone(), plugged(&port))].into());
         let interfaces = world.host.interfaces_in(&port.target).unwrap();
         assert_eq!(interfaces, [name("eth0"), name("lo")]);
-        world.host.stats(&port.name, &Home::Host).unwrap();
+        world.host.stats(&port.name).unwrap();
 
-        assert_eq!(world.host.reap(&Home::Host).unwrap(), 0);
-        do_twice(&*world.host, Step::UnplugPort { name: port.name.clone(), home: Home::Host });
+        assert_eq!(world.host.reap().unwrap(), 0);
+        do_twice(&*world.host, Step::UnplugPort { name: port.name.clone() });
         assert!(!everything(&*world.host).ports[&port.name].forwards);
-        assert!(world.host.reap(&Home::Host).unwrap() >= 1);
-        assert_eq!(world.host.reap(&Home::Host).unwrap(), 0);
+        assert!(world.host.reap().unwrap() >= 1);
+        assert_eq!(world.host.reap().unwrap(), 0);
         assert_eq!(everything(&*world.host).ports, [].into());
         assert_eq!(world.host.interfaces_in(&port.target).unwrap(), [name("lo")]);
-        do_twice(&*world.host, Step::UnplugPort { name: port.name, home: Home::Host });
+        do_twice(&*world.host, Step::UnplugPort { name: port.name });
     });
 }
 
@@ -140,7 +132,7 @@ fn a_filtered_port_is_down_until_it_is_opened() {
         do_twice(host, Step::PlugPort(port.clone()));
         assert_eq!(shown(), down(&port));
         assert_eq!(host.interfaces_in(&port.target).unwrap(), [name("eth0"), name("lo")]);
-        let filter = Step::FilterPort { name: port.name.clone(), home: Home::Host };
+        let filter = Step::FilterPort { name: port.name.clone() };
         let refused = host.execute(&filter).unwrap_err();
         assert!(matches!(refused, HostError::NotTheHosts { .. }), "{refused:?}");
         do_twice(host, open(&port));
@@ -154,13 +146,13 @@ fn a_filtered_port_is_down_until_it_is_opened() {
         do_twice(host, open(&port));
         assert_eq!(shown(), plugged(&port));
 
-        host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
+        host.execute(&Step::UnplugPort { name: port.name.clone() }).unwrap();
         host.execute(&Step::ReplugPort(port.clone())).unwrap();
         host.execute(&open(&port)).unwrap();
-        host.reap(&Home::Host).unwrap();
+        host.reap().unwrap();
         assert_eq!(shown(), plugged(&port));
-        host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
-        assert!(host.reap(&Home::Host).unwrap() >= 1);
+        host.execute(&Step::UnplugPort { name: port.name.clone() }).unwrap();
+        assert!(host.reap().unwrap() >= 1);
         assert_eq!(everything(host).ports, [].into());
     });
 }
@@ -173,8 +165,8 @@ fn a_vnic_that_an_engine_moves_waits_in_the_hosts_own_namespace() {
         do_twice(&*world.host, Step::PlugPort(port.clone()));
         assert!(world.host.interfaces_in(&Target::Host).unwrap().contains(&port.interface));
         assert_eq!(everything(&*world.host).ports, [(port.name.clone(), plugged(&port))].into());
-        do_twice(&*world.host, Step::UnplugPort { name: port.name.clone(), home: Home::Host });
-        world.host.reap(&Home::Host).unwrap();
+        do_twice(&*world.host, Step::UnplugPort { name: port.name.clone() });
+        world.host.reap().unwrap();
         assert!(!world.host.interfaces_in(&Target::Host).unwrap().contains(&port.interface));
     });
 }
@@ -185,10 +177,10 @@ fn a_port_is_plugged_again_before_the_reaper_came() {
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
         let (first, second) = (world.container("a"), world.container("b"));
         world.host.execute(&Step::PlugPort(port(1, &first))).unwrap();
-        world.host.execute(&Step::UnplugPort { name: port(1, &first).name, home: Home::Host }).unwrap();
+        world.host.execute(&Step::UnplugPort { name: port(1, &first).name }).unwrap();
         let again = port(1, &second);
         world.host.execute(&Step::PlugPort(again.clone())).unwrap();
-        world.host.reap(&Home::Host).unwrap();
+        world.host.reap().unwrap();
         assert_eq!(everything(&*world.host).ports, [(again.name.clone(), plugged(&again))].into());
         assert_eq!(world.host.interfaces_in(&again.target).unwrap(), [name("eth0"), name("lo")]);
         assert_eq!(world.host.interfaces_in(&Target::Path(first.clone())).unwrap(), [name("lo")]);
@@ -213,8 +205,8 @@ fn many_threads_plug_and_unplug_at_once() {
                         if n % 3 == 0 {
                             host.execute(&Step::RemoveElements(vec![Element::QuietAddress(address)]))
                                 .unwrap();
-                            host.execute(&Step::UnplugPort { name: port.name, home: Home::Host }).unwrap();
-                            host.reap(&Home::Host).unwrap();
+                            host.execute(&Step::UnplugPort { name: port.name }).unwrap();
+                            host.reap().unwrap();
                         }
                     }
                 });
@@ -256,7 +248,7 @@ fn what_is_missing_is_named() {
         assert!(matches!(no_target, HostError::NoSuchNamespace { .. }), "{no_target:?}");
         let no_port = world.host.execute(&Step::ReplugPort(port(1, &container))).unwrap_err();
         assert!(matches!(no_port, HostError::NoSuchLink { .. }), "{no_port:?}");
-        let no_stats = world.host.stats(&port(1, &container).name, &Home::Host).unwrap_err();
+        let no_stats = world.host.stats(&port(1, &container).name).unwrap_err();
         assert!(matches!(no_stats, HostError::NoSuchLink { .. }), "{no_stats:?}");
     });
 }
@@ -273,9 +265,9 @@ fn a_port_that_lost_its_bridge_is_brought_back() {
         do_twice(&*world.host, Step::ReplugPort(port.clone()));
         assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
 
-        world.host.execute(&Step::UnplugPort { name: port.name.clone(), home: Home::Host }).unwrap();
+        world.host.execute(&Step::UnplugPort { name: port.name.clone() }).unwrap();
         do_twice(&*world.host, Step::ReplugPort(port.clone()));
-        world.host.reap(&Home::Host).unwrap();
+        world.host.reap().unwrap();
         assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
     });
 }
@@ -302,36 +294,38 @@ fn namespaces_are_made_told_apart_and_removed() {
 }
 
 #[test]
-fn a_private_switch_lives_apart_from_the_host() {
+fn a_switch_without_a_port_of_the_hosts_is_shown_as_it_was_asked_for() {
     on_both(|world| {
-        let path = world.namespace_path("private");
-        let home = Home::Apart(path.clone());
-        world.host.execute(&Step::MakeNamespace(NamespaceSpec { path: path.clone() })).unwrap();
-        let mut switch = switch();
-        switch.home = home.clone();
-        switch.gateways.clear();
-        switch.loopback = false;
-        do_twice(&*world.host, Step::MakeSwitch(switch.clone()));
-        let container = world.container("a");
-        let mut port = port(1, &container);
-        port.home = home.clone();
+        let private =
+            Switch { gateways: [].into(), loopback: false, hosted: false, extra_segments: 1, ..switch() };
+        do_twice(&*world.host, Step::MakeSwitch(private.clone()));
+        let port = port(1, &world.container("a"));
         do_twice(&*world.host, Step::PlugPort(port.clone()));
+        let shown = [(private.name.clone(), shown(&private))].into();
+        assert_eq!(everything(&*world.host).switches, shown);
+        assert_eq!(world.host.observe(&Scope::Switch(private.name.clone())).unwrap().switches, shown);
+        assert_eq!(everything(&*world.host).ports, [(port.name.clone(), plugged(&port))].into());
+    });
+}
 
-        assert_eq!(everything(&*world.host).switches, [].into());
-        let all = Scope::Everything { apart: vec![path.clone(), world.path("gone")] };
-        let look = || world.host.observe(&all).unwrap();
-        assert_eq!(look().switches, [(switch.name.clone(), shown(&switch))].into());
-        assert_eq!(look().ports, [(port.name.clone(), plugged(&port))].into());
-        let one =
-            world.host.observe(&Scope::Switch { name: switch.name.clone(), home: home.clone() }).unwrap();
-        assert_eq!(one.namespaces, [path.clone()].into());
-
-        do_twice(&*world.host, Step::UnplugPort { name: port.name, home: home.clone() });
-        assert!(world.host.reap(&home).unwrap() >= 1);
-        do_twice(&*world.host, Step::RemoveSwitch { name: switch.name, home: home.clone() });
-        do_twice(&*world.host, Step::RemoveNamespace(NamespaceSpec { path }));
-        assert_eq!(look(), hns_planner::Observed::default());
-        assert_eq!(world.host.reap(&home).unwrap(), 0);
+#[test]
+fn a_switch_that_began_to_answer_is_seen_and_made_silent() {
+    on_real(|world| {
+        let private = Switch { gateways: [].into(), loopback: false, hosted: false, ..switch() };
+        let name = private.name.as_str();
+        for damage in [
+            vec!["ip", "link", "set", name, "arp", "on"],
+            vec!["sysctl", "-qw", "net.ipv6.conf.hns0a1b2c3d.disable_ipv6=0"],
+            // It turns on forwarding on every device.
+            vec!["sysctl", "-qw", "net.ipv4.conf.all.forwarding=1"],
+        ] {
+            world.host.execute(&Step::MakeSwitch(private.clone())).unwrap();
+            assert!(!everything(&*world.host).switches[&private.name].answers, "before {damage:?}");
+            support::run(&damage);
+            assert!(everything(&*world.host).switches[&private.name].answers, "{damage:?}");
+        }
+        world.host.execute(&Step::MakeSwitch(private.clone())).unwrap();
+        assert!(!everything(&*world.host).switches[&private.name].answers);
     });
 }
 
@@ -342,6 +336,7 @@ fn elements() -> Vec<Element> {
     let mut all = vec![
         Element::Switch(switch.clone()),
         Element::Internal(name("hns00000001")),
+        Element::HostSeat(name("router0")),
         Element::Masquerade4(switch.clone()),
         Element::Masquerade6(switch.clone()),
         Element::Routed4(name("hns00000002")),
@@ -535,12 +530,12 @@ fn our_own_doing_is_no_drift() {
         let guarded = filtered(support::port(2, &other));
         world.host.execute(&Step::PlugPort(guarded.clone())).unwrap();
         world.host.execute(&open(&guarded)).unwrap();
-        world.host.execute(&Step::UnplugPort { name: guarded.name, home: Home::Host }).unwrap();
+        world.host.execute(&Step::UnplugPort { name: guarded.name }).unwrap();
         world.host.execute(&Step::AddElements(elements())).unwrap();
         world.host.execute(&Step::RemoveElements(elements())).unwrap();
-        world.host.execute(&Step::UnplugPort { name: port.name, home: Home::Host }).unwrap();
-        world.host.reap(&Home::Host).unwrap();
-        world.host.execute(&Step::RemoveSwitch { name: switch().name, home: Home::Host }).unwrap();
+        world.host.execute(&Step::UnplugPort { name: port.name }).unwrap();
+        world.host.reap().unwrap();
+        world.host.execute(&Step::RemoveSwitch { name: switch().name }).unwrap();
         world.host.execute(&Step::LoadTable).unwrap();
         let quiet = std::time::Duration::from_millis(300);
         assert_eq!(watch.next_within(quiet), Next::Nothing);

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hns_host::FlowFilter;
-use hns_planner::{Announcement, Home};
+use hns_planner::Announcement;
 
 use crate::engine::Engine;
 
@@ -174,7 +174,7 @@ impl Links {
 
     fn remove(&mut self, engine: &Engine) {
         *self = Self::default();
-        engine.reap_everywhere();
+        engine.reap();
     }
 }
 
@@ -222,17 +222,13 @@ impl Batch {
 }
 
 impl Engine {
-    /// Removes the links that unplugged ports left behind, wherever there are switches.
-    pub(crate) fn reap_everywhere(&self) {
-        let mut homes = vec![Home::Host];
-        homes.extend(self.apart_homes().into_iter().map(Home::Apart));
-        for home in homes {
-            if let Err(error) = self.host.reap(&home) {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "links of deleted endpoints stay for now"
-                );
-            }
+    /// Removes the links that unplugged ports left behind.
+    pub(crate) fn reap(&self) {
+        if let Err(error) = self.host.reap() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "links of deleted endpoints stay for now"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use hns_hcn::{EndpointFlags, PortParams, RuleAction};
 use hns_model::{Attachment, Endpoint, NamespaceOrigin, Network, World};
 use hns_net::{Guid, IfName};
-use hns_planner::{Desired, Home, Observed, Step, compile_endpoint};
+use hns_planner::{Desired, Observed, Step, compile_endpoint};
 use hns_vfp::model::{Acl, Guards, Port, Verdict, both};
 
 use crate::engine::Engine;
@@ -18,7 +18,7 @@ impl Engine {
 
     /// What one endpoint asks of the host.
     pub(crate) fn desired_endpoint(&self, endpoint: &Endpoint, world: &World) -> Desired {
-        self.filtered(compile_endpoint(endpoint, world, &self.layout))
+        self.filtered(compile_endpoint(endpoint, world))
     }
 
     /// Fills in what the host cannot see: which ports have their filter.
@@ -48,9 +48,7 @@ impl Engine {
         }
         let world = self.world();
         let endpoint = world.endpoint(id)?;
-        let home = self.layout.home(world.network(endpoint.network())?);
-        let attached = endpoint.attachment().filter(|_| home == Home::Host);
-        Ok(attached.map(|attachment| Step::FilterPort { name: attachment.port.clone(), home }))
+        Ok(endpoint.attachment().map(|attachment| Step::FilterPort { name: attachment.port.clone() }))
     }
 
     /// Gives a port the policies it had before a change that failed. If that fails too, the port stays with the newer
@@ -70,9 +68,7 @@ impl Engine {
         let world = self.world();
         let endpoint = world.endpoint(id)?;
         let network = world.network(endpoint.network())?;
-        // The datapath knows ports by their number in the host's namespace.
-        let reached = self.datapath.is_some() && self.layout.home(network) == Home::Host;
-        if reached || said(endpoint, network).is_empty() {
+        if self.datapath.is_some() || said(endpoint, network).is_empty() {
             Ok(())
         } else {
             Err(EngineError::PolicyNeedsDatapath { endpoint: id })

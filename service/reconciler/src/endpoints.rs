@@ -3,7 +3,7 @@ use std::sync::PoisonError;
 use hns_hcn::{self as hcn, NotificationType};
 use hns_model::{Attachment, Endpoint, ModelError, Network, World};
 use hns_net::{Guid, IfAddr};
-use hns_planner::{Announcement, Layout, Step, plan, switch_of};
+use hns_planner::{Announcement, Step, plan, switch_name, switch_of};
 use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, blank_slate, fresh_id};
@@ -88,7 +88,7 @@ impl Engine {
             let endpoint = world.endpoint(id)?;
             let network = world.network(endpoint.network())?;
             let desired = self.desired_endpoint(endpoint, &world);
-            (desired, announcement(endpoint, network, &self.layout), network.id())
+            (desired, announcement(endpoint, network), network.id())
         };
         let done = self.execute(plan(&desired, &blank_slate()).steps)?;
         let document = self.record_endpoint(id)?;
@@ -114,7 +114,7 @@ impl Engine {
             let before = world.network(network_id)?.extra_segments();
             reserve(&mut world)?;
             let network = world.network(network_id)?;
-            (network.extra_segments() > before).then(|| switch_of(network, &self.layout))
+            (network.extra_segments() > before).then(|| switch_of(network))
         };
         let Some(switch) = grown else { return Ok(()) };
         let grown = self.execute_one(&Step::MakeSwitch(switch));
@@ -172,7 +172,7 @@ impl Engine {
     fn removal(&self, endpoint: &Endpoint) -> Result<Removal, EngineError> {
         let world = self.world();
         let network = world.network(endpoint.network())?;
-        let steps = self.removal_steps([endpoint], network, &world);
+        let steps = self.removal_steps([endpoint], &world);
         Ok(Removal { steps, forwarded: network.has_host_port() })
     }
 
@@ -208,19 +208,17 @@ impl Engine {
     pub(crate) fn removal_steps<'e>(
         &self,
         endpoints: impl IntoIterator<Item = &'e Endpoint>,
-        network: &Network,
         world: &World,
     ) -> Vec<Step> {
-        let home = self.layout.home(network);
         let mut elements = Vec::new();
         let mut ports = Vec::new();
         for endpoint in endpoints {
             let Some(attachment) = endpoint.attachment() else { continue };
             elements.extend(self.desired_endpoint(endpoint, world).rules);
-            ports.push(Step::UnplugPort { name: attachment.port.clone(), home: home.clone() });
+            ports.push(Step::UnplugPort { name: attachment.port.clone() });
         }
         let mut steps = Vec::new();
-        if !elements.is_empty() && network.has_host_port() {
+        if !elements.is_empty() {
             steps.push(Step::RemoveElements(elements));
         }
         steps.extend(ports);
@@ -246,13 +244,12 @@ struct Removal {
 }
 
 /// What the neighbours are told when an endpoint appears, if they must be.
-pub(crate) fn announcement(endpoint: &Endpoint, network: &Network, layout: &Layout) -> Option<Announcement> {
+pub(crate) fn announcement(endpoint: &Endpoint, network: &Network) -> Option<Announcement> {
     let few = network.endpoints().nth(ANNOUNCED_TO_MAX).is_none();
     let mac = endpoint.mac()?;
     if !few && network.is_derived_mac(endpoint) {
         return None;
     }
-    let switch = switch_of(network, layout);
     let addresses = endpoint.addresses().map(IfAddr::address).collect();
-    Some(Announcement { switch: switch.name, home: switch.home, mac, addresses })
+    Some(Announcement { switch: switch_name(network.id()), mac, addresses })
 }

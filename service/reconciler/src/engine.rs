@@ -8,7 +8,7 @@ use hns_hcn::{Notification, NotificationType};
 use hns_host::{BridgeNetfilter, Host, LinkStats, NamespaceIdentity};
 use hns_model::World;
 use hns_net::{Cidr, Guid, IfName};
-use hns_planner::{Home, Layout, Observed, Step};
+use hns_planner::{Layout, Observed, Step};
 use hns_store::{Revision, Store, Txn};
 
 use crate::background::Background;
@@ -96,14 +96,12 @@ impl Engine {
 
     /// What an endpoint's port has carried; nothing while it is not attached.
     pub fn endpoint_stats(&self, id: Guid) -> Result<LinkStats, EngineError> {
-        let (port, home) = {
-            let world = self.world();
-            let endpoint = world.endpoint(id)?;
-            let Some(attachment) = endpoint.attachment() else { return Ok(LinkStats::default()) };
-            (attachment.port.clone(), self.layout.home(world.network(endpoint.network())?))
+        let port = match self.world().endpoint(id)?.attachment() {
+            Some(attachment) => attachment.port.clone(),
+            None => return Ok(LinkStats::default()),
         };
         let operation = || format!("cannot read the counters of endpoint {id}");
-        self.host.stats(&port, &home).map_err(EngineError::host(operation))
+        self.host.stats(&port).map_err(EngineError::host(operation))
     }
 
     /// Ends the threads behind the requests and moves the records to their file.
@@ -131,21 +129,12 @@ impl Engine {
         self.events.send(Notification { kind, id, network });
     }
 
-    /// The namespaces that hold a switch apart from the host.
-    pub(crate) fn apart_homes(&self) -> BTreeSet<PathBuf> {
-        let home = |network: &_| match self.layout.home(network) {
-            Home::Apart(path) => Some(path),
-            Home::Host => None,
-        };
-        self.world().networks().filter_map(home).collect()
-    }
-
     /// Performs steps that make an object unreachable. The object is gone whatever happens here; what
     /// the host keeps of it is a leftover for the repair.
     pub(crate) fn take_down(&self, steps: Vec<Step>) {
         let mut reap = false;
         for step in steps {
-            reap |= crate::execute::leaves_links_in(&step).is_some();
+            reap |= crate::execute::leaves_links(&step);
             if let Err(error) = self.execute_one(&step) {
                 tracing::warn!(error = &error as &dyn std::error::Error, "will be repaired");
                 self.background.repair_everything();

@@ -1,5 +1,5 @@
 use hns_host::HostError;
-use hns_planner::{Home, Step};
+use hns_planner::Step;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -25,20 +25,20 @@ impl Engine {
 
     /// Performs one step; says in its error what was to be done.
     pub(crate) fn execute_one(&self, step: &Step) -> Result<(), EngineError> {
-        if let Step::FilterPort { name, .. } = step {
+        if let Step::FilterPort { name } = step {
             return self.filter_port(name);
         }
         match self.host.execute(step) {
             // The interface of an endpoint that left this namespace a moment ago may still wait for the
             // reaper under the same name, and that endpoint may have been on any network.
             Err(HostError::InterfaceTaken { .. }) => {
-                self.reap_everywhere();
+                self.reap();
                 self.host.execute(step)
             }
             other => other,
         }
         .map_err(|source| EngineError::Host { operation: describe(step), source })?;
-        if let Step::UnplugPort { name, .. } = step {
+        if let Step::UnplugPort { name } = step {
             self.forget_filter(name);
         }
         Ok(())
@@ -76,21 +76,18 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::MakeNamespace(spec) => format!("cannot make the namespace {}", spec.path.display()),
         Step::RemoveNamespace(spec) => format!("cannot remove the namespace {}", spec.path.display()),
         Step::MakeSwitch(switch) => format!("cannot make the switch {}", switch.name),
-        Step::RemoveSwitch { name, .. } => format!("cannot remove the switch {name}"),
+        Step::RemoveSwitch { name } => format!("cannot remove the switch {name}"),
         Step::PlugPort(port) => format!("cannot plug the port {} into {}", port.name, port.bridge),
         Step::ReplugPort(port) => format!("cannot put the port {} back into {}", port.name, port.bridge),
-        Step::FilterPort { name, .. } => format!("cannot set the filter of the port {name}"),
+        Step::FilterPort { name } => format!("cannot set the filter of the port {name}"),
         Step::OpenPort { name, .. } => format!("cannot open the port {name}"),
-        Step::UnplugPort { name, .. } => format!("cannot unplug the port {name}"),
+        Step::UnplugPort { name } => format!("cannot unplug the port {name}"),
         Step::AddElements(elements) => format!("cannot add {} elements to the table", elements.len()),
         Step::RemoveElements(elements) => format!("cannot remove {} elements from the table", elements.len()),
     }
 }
 
-/// Where a step leaves links for the reaper, if it does.
-pub(crate) fn leaves_links_in(step: &Step) -> Option<&Home> {
-    match step {
-        Step::UnplugPort { home, .. } => Some(home),
-        _ => None,
-    }
+/// Whether a step leaves links for the reaper.
+pub(crate) fn leaves_links(step: &Step) -> bool {
+    matches!(step, Step::UnplugPort { .. })
 }

@@ -4,7 +4,7 @@ use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, Notificati
 use hns_host::Scope;
 use hns_model::{ModelError, Network, Surroundings};
 use hns_net::Guid;
-use hns_planner::{Home, NamespaceSpec, Step, compile_network, plan, switch_name};
+use hns_planner::{Step, compile_network, plan, switch_name};
 use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, fresh_id};
@@ -54,8 +54,8 @@ impl Engine {
 
     fn build_network(&self, id: Guid) -> Result<hcn::Network, EngineError> {
         let network = self.world().network(id)?.clone();
-        let desired = compile_network(&network, &self.layout);
-        let scope = Scope::Switch { name: switch_name(id), home: self.layout.home(&network) };
+        let desired = compile_network(&network);
+        let scope = Scope::Switch(switch_name(id));
         let operation = || format!("cannot see what the host shows of network \"{}\"", network.name());
         let mut observed = self.host.observe(&scope).map_err(EngineError::host(operation))?;
         observed.rules.get_or_insert_default();
@@ -124,16 +124,12 @@ impl Engine {
     fn network_removal_steps(&self, network: &Network, endpoints: &[Guid]) -> Vec<Step> {
         let world = self.world();
         let members = endpoints.iter().filter_map(|id| world.endpoint(*id).ok());
-        let mut steps = self.removal_steps(members, network, &world);
-        let home = self.layout.home(network);
-        let desired = compile_network(network, &self.layout);
+        let mut steps = self.removal_steps(members, &world);
+        let desired = compile_network(network);
         if !desired.rules.is_empty() {
             steps.push(Step::RemoveElements(desired.rules.into_iter().collect()));
         }
-        steps.push(Step::RemoveSwitch { name: switch_name(network.id()), home: home.clone() });
-        if let Home::Apart(path) = home {
-            steps.push(Step::RemoveNamespace(NamespaceSpec { path }));
-        }
+        steps.push(Step::RemoveSwitch { name: switch_name(network.id()) });
         steps
     }
 

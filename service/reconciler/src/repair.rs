@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use hns_host::{HostError, Scope};
 use hns_model::Attachment;
 use hns_net::{Guid, IfName};
-use hns_planner::{Home, Step, Target, compile, plan};
+use hns_planner::{Step, Target, compile, plan};
 
 use crate::endpoints::announcement;
 use crate::engine::{Engine, blank_slate};
@@ -30,11 +30,9 @@ impl Engine {
     pub(crate) fn repair_everything(&self) -> Result<Repaired, EngineError> {
         let _alone = self.locks.close();
         self.drop_lost_namespaces();
-        let desired = self.filtered(compile(&self.world(), &self.layout));
-        let apart = self.apart_homes().into_iter().collect();
+        let desired = self.filtered(compile(&self.world()));
         let operation = || "cannot see what the host shows".to_owned();
-        let mut observed =
-            self.host.observe(&Scope::Everything { apart }).map_err(EngineError::host(operation))?;
+        let mut observed = self.host.observe(&Scope::Everything).map_err(EngineError::host(operation))?;
         self.observe_filters(&mut observed)?;
         let steps = plan(&desired, &observed).steps;
         let mut repaired = Repaired { steps: steps.len(), ..Repaired::default() };
@@ -53,7 +51,7 @@ impl Engine {
         if !had_table {
             self.background.flush_flows(flows::without_table(&desired));
         }
-        self.reap_everywhere();
+        self.reap();
         self.open_reserved_chain();
         repaired.follows_firewall = self.follow_host_firewall();
         Ok(repaired)
@@ -123,18 +121,17 @@ impl Engine {
     }
 
     fn replug(&self, id: Guid, name: &IfName) -> Result<(), EngineError> {
-        let (desired, endpoint, home) = {
+        let (desired, endpoint) = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
-            let home = self.layout.home(world.network(endpoint.network())?);
-            (self.desired_endpoint(endpoint, &world), endpoint.clone(), home)
+            (self.desired_endpoint(endpoint, &world), endpoint.clone())
         };
         let namespace = endpoint.attachment().and_then(Attachment::namespace);
         if namespace.is_some_and(|namespace| self.is_lost(namespace)) {
             tracing::info!(endpoint = %id, "its namespace is gone; it is detached");
             return self.unplug(id);
         }
-        let scope = Scope::Port { name: name.clone(), home };
+        let scope = Scope::Port(name.clone());
         let operation = || format!("cannot see the port {name}");
         let shown = self.host.observe(&scope).map_err(EngineError::host(operation))?;
         let rules = Some(desired.rules.clone());
@@ -180,7 +177,7 @@ impl Engine {
         let news = {
             let world = self.world();
             let both = world.endpoint(id).ok().zip(world.network(network).ok());
-            both.and_then(|(endpoint, network)| announcement(endpoint, network, &self.layout))
+            both.and_then(|(endpoint, network)| announcement(endpoint, network))
         };
         if let Some(news) = news {
             self.background.announce(news);
@@ -233,9 +230,7 @@ impl Engine {
     }
 
     pub(crate) fn switches(&self) -> Vec<IfName> {
-        let world = self.world();
-        let here = world.networks().filter(|network| self.layout.home(network) == Home::Host);
-        here.map(|network| hns_planner::switch_name(network.id())).collect()
+        self.world().networks().map(|network| hns_planner::switch_name(network.id())).collect()
     }
 }
 
@@ -248,7 +243,7 @@ pub(crate) fn is_gone(error: &HostError) -> bool {
 fn opened_by(step: &Step) -> Option<&IfName> {
     match step {
         Step::PlugPort(port) | Step::ReplugPort(port) if !port.filtered => Some(&port.name),
-        Step::FilterPort { name, .. } | Step::OpenPort { name, .. } => Some(name),
+        Step::FilterPort { name } | Step::OpenPort { name, .. } => Some(name),
         _ => None,
     }
 }

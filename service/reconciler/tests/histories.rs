@@ -11,7 +11,7 @@ use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
 use hns_model::{LeasePurpose, PoolWish};
 use hns_net::Guid;
-use hns_planner::{Home, Layout, Observed, compile, plan};
+use hns_planner::{Observed, compile, plan};
 use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
 use hns_store::{MemoryStore, Store};
 use hns_testbed::eventually;
@@ -45,22 +45,15 @@ impl Rig {
     }
 
     fn observed(&self) -> Observed {
-        let world = self.engine.world();
-        let homes = world.networks().map(|n| PathBuf::from(NAMESPACES).join(n.id().to_string()));
-        let apart: Vec<PathBuf> = homes.collect();
-        drop(world);
         // Links that wait for the reaper are neither asked for nor leaked.
-        for home in apart.iter().cloned().map(Home::Apart).chain([Home::Host]) {
-            self.host.reap(&home).unwrap();
-        }
-        self.host.observe(&Scope::Everything { apart }).unwrap()
+        self.host.reap().unwrap();
+        self.host.observe(&Scope::Everything).unwrap()
     }
 
     /// What the host shows and what the objects ask for are the same.
     #[track_caller]
     fn check(&self) {
-        let layout = Layout { namespaces: NAMESPACES.into() };
-        let desired = compile(&self.engine.world(), &layout);
+        let desired = compile(&self.engine.world());
         let steps = plan(&desired, &self.observed()).steps;
         assert!(steps.is_empty(), "left to do: {steps:#?}");
     }

@@ -46,14 +46,10 @@ struct Documents<'a> {
 impl Documents<'_> {
     fn facts(&self) -> Facts {
         let mut facts = Facts::new();
-        let mut homes = BTreeMap::new();
+        let mut switches = BTreeMap::new();
         for network in list(self.networks) {
-            let apart = network["Type"] == "Private";
-            let path = self.folder.join(text(&network["ID"])).display().to_string();
-            facts.extend(apart.then(|| is_there(&path)));
-            let home = if apart { path } else { "the host".to_owned() };
-            facts.insert(has_link(&home, switch_of(network)));
-            homes.insert(text(&network["ID"]), (home, switch_of(network)));
+            facts.insert(has_link("the host", switch_of(network)));
+            switches.insert(text(&network["ID"]), switch_of(network));
         }
         let paths = self.paths();
         for path in paths.values().filter(|path| Path::new(path).starts_with(self.folder)) {
@@ -61,12 +57,10 @@ impl Documents<'_> {
         }
         for endpoint in list(self.endpoints) {
             let Some(path) = paths.get(text(&endpoint["HostComputeNamespace"])) else { continue };
-            let (home, switch) = &homes[text(&endpoint["HostComputeNetwork"])];
+            let switch = &switches[text(&endpoint["HostComputeNetwork"])];
             let (port, interface) = names_of(endpoint);
-            facts.insert(has_link(home, port));
-            if home == "the host" {
-                facts.insert(format!("{port} is in {switch}"));
-            }
+            facts.insert(has_link("the host", port));
+            facts.insert(format!("{port} is in {switch}"));
             facts.insert(has_link(path, interface));
             facts.extend(addresses_of(endpoint).map(|address| has_address(path, interface, &address)));
             facts.extend(publications_of(endpoint));

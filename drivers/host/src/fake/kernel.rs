@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hns_net::{Cidr, IfAddr, IfName, Transport};
 use hns_planner::{
-    Announcement, Element, Forwarding, Home, Observed, ObservedPort, ObservedSwitch, Port, Switch, Target,
+    Announcement, Element, Forwarding, Observed, ObservedPort, ObservedSwitch, Port, Switch, Target,
 };
 
 use super::Valve;
@@ -41,17 +41,13 @@ pub(super) struct PluggedPort {
     pub doomed: bool,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(super) struct Space {
-    pub links: BTreeMap<IfName, Link>,
-}
-
 #[derive(Debug)]
 pub(super) struct Kernel {
     pub calls: usize,
     pub fail_at: Option<usize>,
     next_space: u64,
-    pub spaces: BTreeMap<SpaceId, Space>,
+    /// All our links, in the host's own namespace.
+    pub links: BTreeMap<IfName, Link>,
     pub paths: BTreeMap<PathBuf, SpaceId>,
     /// The paths of the namespaces that we made.
     pub ours: BTreeSet<PathBuf>,
@@ -70,7 +66,7 @@ impl Default for Kernel {
             calls: 0,
             fail_at: None,
             next_space: HOST.0 + 1,
-            spaces: BTreeMap::from([(HOST, Space::default())]),
+            links: BTreeMap::new(),
             paths: BTreeMap::new(),
             ours: BTreeSet::new(),
             elements: None,
@@ -89,34 +85,23 @@ impl Kernel {
         if !self.paths.contains_key(&path) {
             let id = SpaceId(self.next_space);
             self.next_space += 1;
-            self.spaces.insert(id, Space::default());
             self.paths.insert(path, id);
         }
     }
 
-    /// Returns the host ends elsewhere that went with it, as a veth goes with its peer.
+    /// Returns the host ends that went with it, as a veth goes with its peer.
     pub fn remove_namespace(&mut self, path: &Path) -> Vec<IfName> {
         self.ours.remove(path);
         let Some(id) = self.paths.remove(path) else { return Vec::new() };
-        self.spaces.remove(&id);
         let mut gone = Vec::new();
-        for space in self.spaces.values_mut() {
-            space.links.retain(|name, link| {
-                let orphan = matches!(link, Link::Port(port) if port.space == id);
-                if orphan && matches!(link, Link::Port(port) if !port.doomed) {
-                    gone.push(name.clone());
-                }
-                !orphan
-            });
-        }
+        self.links.retain(|name, link| {
+            let orphan = matches!(link, Link::Port(port) if port.space == id);
+            if orphan && matches!(link, Link::Port(port) if !port.doomed) {
+                gone.push(name.clone());
+            }
+            !orphan
+        });
         gone
-    }
-
-    pub fn space_of_home(&self, home: &Home) -> Result<SpaceId, HostError> {
-        match home {
-            Home::Host => Ok(HOST),
-            Home::Apart(path) => self.space_at(path),
-        }
     }
 
     pub fn space_of_target(&self, target: &Target) -> Result<SpaceId, HostError> {
@@ -130,52 +115,37 @@ impl Kernel {
         self.paths.get(path).copied().ok_or_else(|| HostError::NoSuchNamespace { path: path.to_owned() })
     }
 
-    pub fn links_in(&mut self, home: &Home) -> Result<&mut BTreeMap<IfName, Link>, HostError> {
-        let id = self.space_of_home(home)?;
-        Ok(&mut self.spaces.entry(id).or_default().links)
-    }
-
-    pub fn find(&self, home: &Home, name: &IfName) -> Option<&Link> {
-        let id = self.space_of_home(home).ok()?;
-        self.spaces.get(&id)?.links.get(name)
-    }
-
-    pub fn bridge(&self, home: &Home, name: &IfName) -> Result<&Bridge, HostError> {
-        match self.find(home, name) {
+    pub fn bridge(&self, name: &IfName) -> Result<&Bridge, HostError> {
+        match self.links.get(name) {
             Some(Link::Bridge(bridge)) => Ok(bridge),
             _ => Err(HostError::NoSuchLink { name: name.clone() }),
         }
     }
 
-    pub fn port(&self, home: &Home, name: &IfName) -> Result<&PluggedPort, HostError> {
-        match self.find(home, name) {
+    pub fn port(&self, name: &IfName) -> Result<&PluggedPort, HostError> {
+        match self.links.get(name) {
             Some(Link::Port(port)) => Ok(port),
             _ => Err(HostError::NoSuchLink { name: name.clone() }),
         }
     }
 
     pub fn interfaces_in(&self, space: SpaceId) -> Vec<IfName> {
-        let here = self.spaces.get(&space).into_iter().flat_map(|space| space.links.keys().cloned());
-        let far_ends =
-            self.spaces.values().flat_map(|space| space.links.values()).filter_map(|link| match link {
-                Link::Port(port) if port.space == space => Some(port.port.interface.clone()),
-                _ => None,
-            });
+        let here = self.links.keys().filter(|_| space == HOST).cloned();
+        let far_ends = self.links.values().filter_map(|link| match link {
+            Link::Port(port) if port.space == space => Some(port.port.interface.clone()),
+            _ => None,
+        });
         let mut names: BTreeSet<IfName> = here.chain(far_ends).collect();
         names.extend("lo".parse());
         names.into_iter().collect()
     }
 
     pub fn host_bridges(&self) -> impl Iterator<Item = &IfName> {
-        self.spaces[&HOST]
-            .links
-            .iter()
-            .filter(|(_, link)| matches!(link, Link::Bridge(_)))
-            .map(|(name, _)| name)
+        self.links.iter().filter(|(_, link)| matches!(link, Link::Bridge(_))).map(|(name, _)| name)
     }
 
     pub fn all_addresses(&self) -> Vec<(IfName, IfAddr)> {
-        let gateways = self.spaces[&HOST].links.iter().flat_map(|(name, link)| match link {
+        let gateways = self.links.iter().flat_map(|(name, link)| match link {
             Link::Bridge(bridge) => {
                 bridge.switch.gateways.iter().map(|gateway| (name.clone(), *gateway)).collect()
             }
@@ -187,73 +157,57 @@ impl Kernel {
     /// Returns what went: the link, and for a bridge nothing more, since its ports stay without one.
     pub fn delete_link(&mut self, name: &IfName) -> Vec<(IfName, Link)> {
         let mut gone = Vec::new();
-        for space in self.spaces.values_mut() {
-            if let Some(link) = space.links.remove(name) {
-                gone.push((name.clone(), link));
-                space.release_ports_of(name);
-            }
+        if let Some(link) = self.links.remove(name) {
+            gone.push((name.clone(), link));
+            self.release_ports_of(name);
         }
         gone
     }
 
     pub fn lose_bridge(&mut self, name: &IfName) -> bool {
-        let mut found = false;
-        for space in self.spaces.values_mut() {
-            if let Some(Link::Port(port)) = space.links.get_mut(name) {
-                port.bridge = None;
-                found = true;
-            }
-        }
-        found
+        let Some(Link::Port(port)) = self.links.get_mut(name) else { return false };
+        port.bridge = None;
+        true
     }
 
-    pub fn observe_everything(&self, apart: &[PathBuf]) -> Observed {
+    pub fn observe_everything(&self) -> Observed {
         let mut observed = Observed {
             namespaces: self.ours.clone(),
             rules: self.elements.clone(),
             forwarding: self.forwarding,
             ..Observed::default()
         };
-        let homes = std::iter::once(Home::Host).chain(apart.iter().cloned().map(Home::Apart));
-        for home in homes {
-            let Ok(id) = self.space_of_home(&home) else { continue };
-            for (name, link) in self.spaces.get(&id).into_iter().flat_map(|space| &space.links) {
-                match link {
-                    Link::Bridge(bridge) => {
-                        observed.switches.insert(name.clone(), bridge.observe(&home));
-                    }
-                    Link::Port(port) => {
-                        observed.ports.insert(name.clone(), port.observe(&home));
-                    }
+        for (name, link) in &self.links {
+            match link {
+                Link::Bridge(bridge) => {
+                    observed.switches.insert(name.clone(), bridge.observe());
+                }
+                Link::Port(port) => {
+                    observed.ports.insert(name.clone(), port.observe());
                 }
             }
         }
         observed
     }
 
-    pub fn observe_switch(&self, name: &IfName, home: &Home) -> Observed {
+    pub fn observe_switch(&self, name: &IfName) -> Observed {
         let mut observed = Observed { forwarding: self.forwarding, ..Observed::default() };
-        if let Home::Apart(path) = home
-            && self.ours.contains(path)
-        {
-            observed.namespaces.insert(path.clone());
-        }
-        if let Some(Link::Bridge(bridge)) = self.find(home, name) {
-            observed.switches.insert(name.clone(), bridge.observe(home));
+        if let Some(Link::Bridge(bridge)) = self.links.get(name) {
+            observed.switches.insert(name.clone(), bridge.observe());
         }
         observed
     }
 
-    pub fn observe_port(&self, name: &IfName, home: &Home) -> Observed {
+    pub fn observe_port(&self, name: &IfName) -> Observed {
         let mut observed = Observed::default();
-        if let Some(Link::Port(port)) = self.find(home, name) {
-            observed.ports.insert(name.clone(), port.observe(home));
+        if let Some(Link::Port(port)) = self.links.get(name) {
+            observed.ports.insert(name.clone(), port.observe());
         }
         observed
     }
 }
 
-impl Space {
+impl Kernel {
     pub fn release_ports_of(&mut self, switch: &IfName) {
         for link in self.links.values_mut() {
             if let Link::Port(port) = link
@@ -266,23 +220,22 @@ impl Space {
 }
 
 impl Bridge {
-    fn observe(&self, home: &Home) -> ObservedSwitch {
+    fn observe(&self) -> ObservedSwitch {
         ObservedSwitch {
-            home: home.clone(),
             up: self.up,
             mac: self.switch.mac,
             mtu: self.switch.mtu,
             gateways: self.switch.gateways.clone(),
             segments: (1..=self.switch.extra_segments).collect(),
             loopback: self.switch.loopback,
+            answers: self.switch.hosted,
         }
     }
 }
 
 impl PluggedPort {
-    fn observe(&self, home: &Home) -> ObservedPort {
+    fn observe(&self) -> ObservedPort {
         ObservedPort {
-            home: home.clone(),
             bridge: self.bridge.clone(),
             up: self.up,
             forwards: !self.doomed && self.bridge.is_some(),

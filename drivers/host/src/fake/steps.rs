@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hns_net::{Family, IfName};
-use hns_planner::{Element, Home, Port, Step, Switch};
+use hns_planner::{Element, Port, Step, Switch};
 
 use super::kernel::{Bridge, HOST, Kernel, Link, PluggedPort, is_segment_of};
 use crate::{HostError, KernelError};
@@ -22,46 +22,40 @@ impl Kernel {
                 self.ours.insert(spec.path.clone());
             }
             Step::RemoveNamespace(spec) => return Ok(self.remove_namespace(&spec.path)),
-            Step::MakeSwitch(switch) => self.make_switch(switch)?,
-            Step::RemoveSwitch { name, home } => self.remove_switch(name, home)?,
+            Step::MakeSwitch(switch) => self.make_switch(switch),
+            Step::RemoveSwitch { name } => self.remove_switch(name),
             Step::PlugPort(port) => self.plug(port)?,
             Step::ReplugPort(port) => self.replug(port)?,
-            Step::FilterPort { name, .. } => return Err(HostError::NotTheHosts { name: name.clone() }),
-            Step::OpenPort { name, home, .. } => self.open(name, home)?,
-            Step::UnplugPort { name, home } => self.doom(name, home),
+            Step::FilterPort { name } => return Err(HostError::NotTheHosts { name: name.clone() }),
+            Step::OpenPort { name, .. } => self.open(name)?,
+            Step::UnplugPort { name } => self.doom(name),
             Step::AddElements(elements) => self.add_elements(elements)?,
             Step::RemoveElements(elements) => self.remove_elements(elements),
         }
         Ok(Vec::new())
     }
 
-    pub fn reap(&mut self, home: &Home) -> usize {
-        let Ok(links) = self.links_in(home) else { return 0 };
+    pub fn reap(&mut self) -> usize {
+        let links = &mut self.links;
         let before = links.len();
         links.retain(|_, link| !matches!(link, Link::Port(port) if port.doomed));
         before - links.len()
     }
 
-    fn make_switch(&mut self, switch: &Switch) -> Result<(), HostError> {
+    fn make_switch(&mut self, switch: &Switch) {
         let bridge = Bridge { switch: switch.clone(), up: true };
-        self.links_in(&switch.home)?.insert(switch.name.clone(), Link::Bridge(bridge));
-        Ok(())
+        self.links.insert(switch.name.clone(), Link::Bridge(bridge));
     }
 
-    /// A switch whose namespace is gone is gone already.
-    fn remove_switch(&mut self, name: &IfName, home: &Home) -> Result<(), HostError> {
-        let Ok(id) = self.space_of_home(home) else { return Ok(()) };
-        if let Some(space) = self.spaces.get_mut(&id) {
-            space.links.remove(name);
-            space.release_ports_of(name);
-        }
-        Ok(())
+    fn remove_switch(&mut self, name: &IfName) {
+        self.links.remove(name);
+        self.release_ports_of(name);
     }
 
     fn plug(&mut self, port: &Port) -> Result<(), HostError> {
         let space = self.space_of_target(&port.target)?;
         self.segment(port)?;
-        match self.find(&port.home, &port.name) {
+        match self.links.get(&port.name) {
             Some(Link::Port(old)) if old.doomed => {}
             Some(Link::Port(old)) if old.space == space && old.port.interface == port.interface => {}
             Some(_) => return Err(HostError::LinkTaken { name: port.name.clone() }),
@@ -80,13 +74,13 @@ impl Kernel {
             up: !port.filtered,
             doomed: false,
         };
-        self.links_in(&port.home)?.insert(port.name.clone(), Link::Port(link));
+        self.links.insert(port.name.clone(), Link::Port(link));
         Ok(())
     }
 
     fn replug(&mut self, port: &Port) -> Result<(), HostError> {
         self.segment(port)?;
-        match self.links_in(&port.home)?.get_mut(&port.name) {
+        match self.links.get_mut(&port.name) {
             Some(Link::Port(link)) => {
                 link.bridge = Some(port.bridge.clone());
                 link.up = !port.filtered;
@@ -97,8 +91,8 @@ impl Kernel {
         }
     }
 
-    fn open(&mut self, name: &IfName, home: &Home) -> Result<(), HostError> {
-        match self.links_in(home)?.get_mut(name) {
+    fn open(&mut self, name: &IfName) -> Result<(), HostError> {
+        match self.links.get_mut(name) {
             Some(Link::Port(link)) => {
                 link.up = true;
                 Ok(())
@@ -107,10 +101,8 @@ impl Kernel {
         }
     }
 
-    fn doom(&mut self, name: &IfName, home: &Home) {
-        if let Ok(links) = self.links_in(home)
-            && let Some(Link::Port(port)) = links.get_mut(name)
-        {
+    fn doom(&mut self, name: &IfName) {
+        if let Some(Link::Port(port)) = self.links.get_mut(name) {
             port.doomed = true;
         }
     }
@@ -126,7 +118,7 @@ impl Kernel {
             None => (port.bridge.clone(), 0_u16),
         };
         debug_assert!(is_segment_of(&port.bridge, &switch));
-        let bridge = self.bridge(&port.home, &switch)?;
+        let bridge = self.bridge(&switch)?;
         if segment > bridge.switch.extra_segments {
             return Err(missing());
         }

@@ -28,13 +28,15 @@ pub(crate) enum Set {
     QuietAddress(Family),
     QuietPorts,
     Guarded,
+    Seats,
+    Prefixes(Family),
     /// No [`Element`] is in it: it follows from the rules of others (`input_drops.rs`).
     HostDrops(Family),
 }
 
 impl Set {
     /// Those that hold elements.
-    pub(crate) const ALL: [Self; 23] = {
+    pub(crate) const ALL: [Self; 26] = {
         use Family::{V4, V6};
         [
             Self::Switches,
@@ -60,6 +62,9 @@ impl Set {
             Self::QuietAddress(V6),
             Self::QuietPorts,
             Self::Guarded,
+            Self::Seats,
+            Self::Prefixes(V4),
+            Self::Prefixes(V6),
         ]
     };
 
@@ -89,6 +94,9 @@ impl Set {
             Self::QuietAddress(V6) => "quiet6",
             Self::QuietPorts => "quiet_ports",
             Self::Guarded => "guarded",
+            Self::Seats => "seats",
+            Self::Prefixes(V4) => "prefixes4",
+            Self::Prefixes(V6) => "prefixes6",
             Self::HostDrops(V4) => "host_drops4",
             Self::HostDrops(V6) => "host_drops6",
         }
@@ -183,7 +191,11 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
         Element::Inside { switch, prefix } => {
             let start = key().link(switch).address(prefix.network());
             let end = key().link(switch).address(prefix.last());
-            vec![Member::new(Set::Inside(prefix.family()), start).to(end)]
+            let whole = |address| key().field(&[nfproto(prefix.family())]).address(address);
+            vec![
+                Member::new(Set::Inside(prefix.family()), start).to(end),
+                Member::new(Set::Prefixes(prefix.family()), whole(prefix.network())).to(whole(prefix.last())),
+            ]
         }
         Element::Publish { at, transport, port, to, to_port } => {
             let family = Family::of(*to);
@@ -218,6 +230,16 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
         }
         Element::QuietPort(name) => one(Set::QuietPorts, key().link(name)),
         Element::GuardedPort(name) => one(Set::Guarded, key().link(name)),
+        Element::HostSeat(name) => one(Set::Seats, key().link(name)),
+    }
+}
+
+/// The family as netfilter numbers it. It stands before the prefixes because only a key of several fields can be a
+/// range that is told by its two ends.
+const fn nfproto(family: Family) -> u8 {
+    match family {
+        Family::V4 => super::wire::family::IPV4,
+        Family::V6 => super::wire::family::IPV6,
     }
 }
 
@@ -232,6 +254,7 @@ pub(crate) fn host_drop(source: Cidr, transport: Transport, (first, last): (u16,
 pub(crate) fn elements(members: &[Member]) -> Option<BTreeSet<Element>> {
     let mut found = BTreeSet::new();
     let mut paired = BTreeSet::new();
+    let mut prefixes = BTreeSet::new();
     for member in members {
         if member.set == Set::Same {
             let mut fields = Fields(&member.key);
@@ -239,12 +262,21 @@ pub(crate) fn elements(members: &[Member]) -> Option<BTreeSet<Element>> {
             if one != other || !paired.insert(Element::Switch(one)) {
                 return None;
             }
+        } else if let Set::Prefixes(family) = member.set {
+            let mut ends = [Fields(&member.key), Fields(member.key_end.as_deref()?)];
+            let [first, last] = ends.each_mut().map(|end| end.field(1).and_then(|_| end.address(family)));
+            prefixes.insert(prefix(first?, last?)?);
         } else {
             found.insert(element(member)?);
         }
     }
     let switches = found.iter().filter(|element| matches!(element, Element::Switch(_)));
-    if switches.eq(paired.iter()) { Some(found) } else { None }
+    let inside = found.iter().filter_map(|element| match element {
+        Element::Inside { prefix, .. } => Some(*prefix),
+        _ => None,
+    });
+    let whole = switches.eq(paired.iter()) && inside.collect::<BTreeSet<Cidr>>() == prefixes;
+    whole.then_some(found)
 }
 
 /// The element of a member of any set but `same`.
@@ -253,7 +285,7 @@ fn element(member: &Member) -> Option<Element> {
     let mut end = Fields(member.key_end.as_deref().unwrap_or(&member.key));
     let mut data = Fields(member.data.as_deref().unwrap_or_default());
     Some(match member.set {
-        Set::Same | Set::HostDrops(_) => return None,
+        Set::Same | Set::Prefixes(_) | Set::HostDrops(_) => return None,
         Set::Switches => Element::Switch(start.link()?),
         Set::Internal => Element::Internal(start.link()?),
         Set::Masquerade(Family::V4) => Element::Masquerade4(start.link()?),
@@ -297,6 +329,7 @@ fn element(member: &Member) -> Option<Element> {
         Set::QuietAddress(family) => Element::QuietAddress(start.address(family)?),
         Set::QuietPorts => Element::QuietPort(start.link()?),
         Set::Guarded => Element::GuardedPort(start.link()?),
+        Set::Seats => Element::HostSeat(start.link()?),
     })
 }
 

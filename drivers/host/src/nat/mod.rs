@@ -1,9 +1,8 @@
-//! WinNAT and the firewall around it: one nftables table, `inet hns`.
+//! WinNAT and the firewall around it: the nftables table `inet hns`, and `bridge hns` for what is bridged.
 //!
-//! `table.nft` is the table as text, loaded once; [`element`] says in which of its sets each
+//! `table.nft` and `bridge.nft` are the tables as text, loaded once and together; [`element`] says in which of their sets each
 //! [`Element`](hns_planner::Element) lives and how it looks on the wire; [`batch`] changes and reads the sets
-//! over netlink. A second table, `bridge hns` (`bridge.nft`), comes with the first guarded port or quiet
-//! endpoint.
+//! over netlink.
 
 pub(crate) mod batch;
 pub(crate) mod element;

@@ -42,9 +42,11 @@ impl Table {
         }
     }
 
-    /// The transaction that puts the table in place of whatever has its name. An empty chain carries a
-    /// digest of the text, so that the table of another version of this program is not taken for ours.
-    pub(crate) fn render(self) -> String {
+    const ALL: [Self; 2] = [Self::Main, Self::Bridge];
+
+    /// An empty chain carries a digest of the text, so that the table of another version of this program is not taken
+    /// for ours.
+    fn render(self) -> String {
         let text = self.text();
         let family = wire::family::name(self.family());
         format!(
@@ -76,6 +78,11 @@ impl Table {
         }
         rules
     }
+}
+
+/// The transaction that puts our tables in place of whatever has their names.
+pub(crate) fn render() -> String {
+    Table::ALL.map(Table::render).concat()
 }
 
 /// FNV-1a: short, and the same in every build, which std's hashers do not promise.
@@ -119,34 +126,8 @@ pub(crate) fn nft_version() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Removes a table of ours. Fine if there is none.
-pub(crate) fn remove(netlink: &mut Netlink, table: Table) -> Result<(), HostError> {
-    let mut batch = Batch::new();
-    batch::begin(&mut batch);
-    let subject = Subject::new("remove", describe(table));
-    batch.message(wire::message(wire::DELETE_TABLE), NLM_F_ACK, subject, |writer| {
-        wire::header(writer, table.family(), 0);
-        writer.text(wire::ANY_TABLE, NAME);
-    });
-    batch::end(&mut batch);
-    match netlink.execute(&batch) {
-        Err(error) if is_missing(&error) => Ok(()),
-        result => result,
-    }
-}
-
 fn describe(table: Table) -> String {
     format!("table {} {NAME}", wire::family::name(table.family()))
-}
-
-pub(crate) fn exists(netlink: &mut Netlink, table: Table) -> Result<bool, HostError> {
-    let mut question = Batch::new();
-    let subject = Subject::new("look at", describe(table));
-    question.message(wire::message(wire::GET_TABLE), NLM_F_ACK, subject, |writer| {
-        wire::header(writer, table.family(), 0);
-        writer.text(wire::ANY_TABLE, NAME);
-    });
-    found(netlink.ask(&question, |_, _| ()))
 }
 
 fn found(answer: Result<(), HostError>) -> Result<bool, HostError> {
@@ -158,7 +139,7 @@ fn found(answer: Result<(), HostError>) -> Result<bool, HostError> {
 }
 
 /// Whether the table is there with the text of this program and all its rules.
-pub(crate) fn is_whole(netlink: &mut Netlink, table: Table) -> Result<bool, HostError> {
+fn is_whole(netlink: &mut Netlink, table: Table) -> Result<bool, HostError> {
     let mut question = Batch::new();
     let subject = Subject::new("look at", describe(table));
     question.message(wire::message(wire::GET_CHAIN), NLM_F_ACK, subject, |writer| {
@@ -212,20 +193,19 @@ fn sets(netlink: &mut Netlink, table: Table) -> Result<BTreeSet<String>, HostErr
     Ok(names.into_iter().collect())
 }
 
-/// All elements, or nothing when a table is missing or not whole.
+/// All elements, or nothing when one of the tables is missing or not whole: they stand or fall together.
 pub(crate) fn observe(netlink: &mut Netlink) -> Result<Option<BTreeSet<Element>>, HostError> {
-    let bridge = exists(netlink, Table::Bridge)?;
-    if !is_whole(netlink, Table::Main)? || bridge && !is_whole(netlink, Table::Bridge)? {
-        return Ok(None);
+    for table in Table::ALL {
+        if !is_whole(netlink, table)? {
+            return Ok(None);
+        }
     }
     let mut members = Vec::new();
     for set in Set::ALL {
-        if set.table_family() == Table::Main.family() || bridge {
-            match batch::list(netlink, set) {
-                // Removed since we looked.
-                Err(error) if is_missing(&error) => return Ok(None),
-                list => members.extend(list?),
-            }
+        match batch::list(netlink, set) {
+            // Removed since we looked.
+            Err(error) if is_missing(&error) => return Ok(None),
+            list => members.extend(list?),
         }
     }
     Ok(element::elements(&members))
@@ -238,8 +218,8 @@ mod tests {
     #[test]
     fn the_rules_of_each_chain_are_counted_from_the_text() {
         let rules = Table::Main.rules();
-        assert_eq!(rules["guard"], 4);
-        assert_eq!(rules["forward"], 2);
+        assert_eq!(rules["loopback"], 4);
+        assert_eq!(rules["forward"], 4);
         assert_eq!(rules["postrouting"], 7);
         assert_eq!(Table::Bridge.rules()["guard"], 2);
         assert_eq!(Table::Bridge.rules()["forward"], 2);
@@ -255,9 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn replacing_a_table_is_one_transaction() {
-        let text = Table::Main.render();
+    fn replacing_the_tables_is_one_transaction() {
+        let text = render();
         assert!(text.starts_with("table inet hns\ndelete table inet hns\n"));
         assert!(text.contains("\nadd chain inet hns text_"));
+        assert!(text.contains("\ntable bridge hns\ndelete table bridge hns\n"));
     }
 }

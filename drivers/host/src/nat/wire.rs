@@ -10,8 +10,6 @@ pub(crate) const fn message(kind: u16) -> u16 {
     SUBSYSTEM << 8 | kind
 }
 
-pub(crate) const GET_TABLE: u16 = 1;
-pub(crate) const DELETE_TABLE: u16 = 2;
 pub(crate) const NEW_CHAIN: u16 = 3;
 pub(crate) const GET_CHAIN: u16 = 4;
 pub(crate) const NEW_RULE: u16 = 6;

@@ -14,7 +14,7 @@ use std::{fs, process, thread};
 
 use hns_host::{FakeHost, Host, RealHost};
 use hns_net::{IfAddr, IfName, Mtu};
-use hns_planner::{Home, NamespaceSpec, Port, Route, Step, Switch, Target};
+use hns_planner::{NamespaceSpec, Port, Route, Step, Switch, Target};
 use hns_testbed::needs;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -175,12 +175,12 @@ pub const SWITCH: &str = "hns0a1b2c3d";
 pub fn switch() -> Switch {
     Switch {
         name: name(SWITCH),
-        home: Home::Host,
         mac: "00-15-5D-00-00-01".parse().unwrap(),
         mtu: Mtu::ETHERNET,
         alias: "hns network nat".into(),
         gateways: [address("172.16.0.1/16"), address("fd00:16::1/64")].into(),
         extra_segments: 0,
+        hosted: true,
         loopback: true,
     }
 }
@@ -190,7 +190,6 @@ pub fn port(n: u8, target: &Path) -> Port {
     Port {
         name: name(&format!("hnv0a1b2c3d4e{n:02x}")),
         bridge: name(SWITCH),
-        home: Home::Host,
         target: Target::Path(target.to_owned()),
         interface: name("eth0"),
         mac: format!("00-15-5D-00-01-{n:02X}").parse().unwrap(),
@@ -211,8 +210,8 @@ pub fn filtered(port: Port) -> Port {
 
 /// Opens a filtered port.
 pub fn open(port: &Port) -> Step {
-    let Port { name, home, target, interface, .. } = port.clone();
-    Step::OpenPort { name, home, target, interface }
+    let Port { name, target, interface, .. } = port.clone();
+    Step::OpenPort { name, target, interface }
 }
 
 /// A port whose vNIC waits for an engine.
