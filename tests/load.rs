@@ -28,17 +28,17 @@ fn network(api: &mut Api, prefixes: &[&str]) -> String {
     api.post("/v2/networks", &document).unwrap().id()
 }
 
+/// The sets whose elements are a network's own.
+const OF_NETWORKS: [&str; 8] =
+    ["switches", "masquerade4", "masquerade6", "same", "inside4", "inside6", "prefixes4", "prefixes6"];
+
 /// The elements of our sets that are an endpoint's: all that a host without endpoints does not have.
 fn elements(host: &Host) -> Vec<String> {
     let table = host.sh("nft -j list table inet hns");
     let table: Value = serde_json::from_str(&table).unwrap();
     let sets = table["nftables"].as_array().unwrap().iter();
     sets.flat_map(|object| [&object["set"], &object["map"]])
-        .filter(|set| {
-            set["elem"].is_array()
-                && !["switches", "masquerade4", "masquerade6", "same", "inside4", "inside6"]
-                    .contains(&set["name"].as_str().unwrap())
-        })
+        .filter(|set| set["elem"].is_array() && !OF_NETWORKS.contains(&set["name"].as_str().unwrap()))
         .map(|set| format!("{}: {}", set["name"], set["elem"]))
         .collect()
 }
