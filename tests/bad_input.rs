@@ -71,7 +71,7 @@ impl World {
     /// What the kernel shows, line by line: links, addresses, routes, rules, namespaces.
     fn kernel(&self) -> BTreeSet<String> {
         // Without what the kernel itself changes when a link has come up.
-        self.host.sh("(ip -o link; ip -o address; ip route show table all; ip -6 route show table all; nft list ruleset
+        self.host.sh("(ip -o link; ip -o address; ip route show table all; ip -6 route show table all; nft -s list ruleset
             ls /run/netns; ip -n given -o address; ip -n free -o address) | sed -e 's/<[A-Z_,0-9-]*>//; s/ state [A-Z]*//; s/ linkdown//'")
             .lines()
             .map(str::to_owned)

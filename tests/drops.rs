@@ -6,12 +6,6 @@ use hns_testbed::{Process, eventually, needs, program, tcp};
 use hns_tests::story_support::{Container, Scene, text};
 use serde_json::{Value, json};
 
-/// A host whose ports have programs.
-#[track_caller]
-fn filtered() -> Scene {
-    Scene::with(|_| {}, |hnsd| hnsd.arg("--datapath").arg("on"))
-}
-
 /// Two containers of one network, one of which speaks for an address that is not its own.
 struct Street {
     scene: Scene,
@@ -24,7 +18,7 @@ const EVIL: &str = "10.7.0.99";
 impl Street {
     #[track_caller]
     fn new() -> Self {
-        let scene = filtered();
+        let scene = Scene::new();
         scene.network("blue", 7, &[]);
         let (victim, evil) = (scene.container("blue", "victim", &[]), scene.container("blue", "evil", &[]));
         let mac = text(&victim.document, "MacAddress").replace('-', ":");
@@ -152,7 +146,7 @@ fn dropped_packets_are_shown_as_they_are_dropped() {
 #[test]
 fn connections_are_shown_where_a_port_knows_them() {
     needs!(root, "nft");
-    let scene = filtered();
+    let scene = Scene::new();
     let network = scene.network("blue", 7, &[]);
     let server = scene.container("blue", "server", &[]);
     let netns = scene.host.add_netns("guarded");
@@ -192,18 +186,11 @@ fn connections_are_shown_where_a_port_knows_them() {
 }
 
 #[test]
-fn a_host_whose_ports_have_no_programs_says_so() {
+fn an_endpoint_that_is_not_there_is_named() {
     needs!(root, "nft");
-    let scene = Scene::with(|_| {}, |hnsd| hnsd.arg("--datapath").arg("off"));
-    scene.network("blue", 7, &[]);
-    scene.container("blue", "web", &[]);
-    for words in [["drops"].as_slice(), &["drops", "--follow"], &["flows", "web"]] {
-        let refused = scene.hnsd.try_hnsctl(words).expect_failure();
-        assert!(refused.contains("this host has no datapath") && refused.contains("hint: "), "{refused}");
-    }
+    let scene = Scene::new();
     let unknown = scene.hnsd.try_hnsctl(&["drops", "nobody"]).expect_failure();
     assert!(unknown.contains(r#"there is no endpoint "nobody""#), "{unknown}");
-    assert_eq!(text(&datapath(&scene), "Level"), "Warn");
 }
 
 #[test]

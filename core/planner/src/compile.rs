@@ -1,12 +1,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
 use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
 
 use crate::desired::{Desired, NamespaceSpec, Port, Route, Switch, Target};
+use crate::policy::port_policy;
 use crate::rules::Element;
 
 /// Where on this host our namespaces are held.
@@ -84,6 +86,9 @@ fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
     desired.rules.extend(endpoint_elements(endpoint, network));
     if port.target == Target::Host {
         desired.rules.insert(Element::HostSeat(port.interface.clone()));
+    }
+    if let Some(policy) = port_policy(endpoint, network, world) {
+        desired.policies.insert(port.name.clone(), Arc::new(policy));
     }
     desired.ports.insert(port.name.clone(), port);
 }
@@ -206,7 +211,6 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<
         addresses,
         routes,
         target,
-        filtered: false,
     })
 }
 

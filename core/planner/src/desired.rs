@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hns_net::{Cidr, IfAddr, IfName, Mac, Mtu};
+use hns_vfp::Port as Policy;
 
 use crate::rules::Element;
 
@@ -12,21 +14,11 @@ pub struct Desired {
     pub namespaces: BTreeMap<PathBuf, NamespaceSpec>,
     pub switches: BTreeMap<IfName, Switch>,
     pub ports: BTreeMap<IfName, Port>,
+    /// What each port's filter holds its endpoint to.
+    pub policies: BTreeMap<IfName, Arc<Policy>>,
     /// The elements of our table's sets and maps.
     pub rules: BTreeSet<Element>,
     pub forwarding: Forwarding,
-}
-
-impl Desired {
-    /// As asked for on a host that has the datapath: every port is filtered and guarded.
-    #[must_use]
-    pub fn filtered(mut self) -> Self {
-        for port in self.ports.values_mut() {
-            port.filtered = true;
-            self.rules.insert(Element::GuardedPort(port.name.clone()));
-        }
-        self
-    }
 }
 
 /// Which families the host must forward for us. Turning one off again is never ours to do: others may
@@ -96,9 +88,6 @@ pub struct Port {
     pub mtu: Mtu,
     pub addresses: Vec<IfAddr>,
     pub routes: Vec<Route>,
-    /// Whether the datapath filters it. Such a port carries no frame before it has its filter, and is guarded:
-    /// see [`Element::GuardedPort`].
-    pub filtered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,3 +1,7 @@
+use std::sync::Arc;
+
+use hns_net::IfName;
+
 use crate::desired::{Desired, Forwarding, Port, Switch};
 use crate::observed::{Observed, ObservedPort, ObservedSwitch};
 use crate::rules::Element;
@@ -32,6 +36,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         steps.push(Step::Forward(lacking));
     }
     if observed.rules.is_none() {
+        filter_before_the_table(desired, observed, &mut steps);
         steps.push(Step::LoadTable);
     }
     for (path, spec) in &desired.namespaces {
@@ -46,44 +51,49 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     }
     let missing = match &observed.rules {
         Some(shown) => desired.rules.difference(shown).cloned().collect(),
-        None => desired.rules.clone(),
+        None => desired.rules.iter().cloned().collect(),
     };
-    let (late, first) =
-        missing.into_iter().partition(|element| is_guard_of_open_port(element, desired, observed));
-    add_elements(first, &mut steps);
-    for (name, port) in &desired.ports {
-        add_port(port, observed.ports.get(name), &mut steps);
+    add_elements(missing, &mut steps);
+    for port in desired.ports.values() {
+        add_port(port, desired, observed, &mut steps);
     }
-    add_elements(late, &mut steps);
     Plan { steps }
 }
 
-fn add_port(port: &Port, shown: Option<&ObservedPort>, steps: &mut Vec<Step>) {
+fn add_port(port: &Port, desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
+    let shown = observed.ports.get(&port.name);
     let right = shown.is_some_and(|shown| port_is_right(port, shown));
     match shown {
         None => steps.push(Step::PlugPort(port.clone())),
         Some(_) if !right => steps.push(Step::ReplugPort(port.clone())),
         Some(_) => {}
     }
-    if !port.filtered {
-        return;
-    }
-    let name = port.name.clone();
-    if !right || shown.is_some_and(|shown| !shown.filter) {
-        steps.push(Step::FilterPort { name: name.clone() });
+    let is_filtered_already = right && observed.rules.is_none();
+    if !is_filtered_already {
+        steps.extend(filter(&port.name, desired, observed));
     }
     if !right {
-        let (target, interface) = (port.target.clone(), port.interface.clone());
+        let (name, target, interface) = (port.name.clone(), port.target.clone(), port.interface.clone());
         steps.push(Step::OpenPort { name, target, interface });
     }
 }
 
-/// A port that has carried frames without a filter so far, as under a daemon that had none, is guarded once it has
-/// one. Guarded before, it would be cut off until its turn comes.
-fn is_guard_of_open_port(element: &Element, desired: &Desired, observed: &Observed) -> bool {
-    let Element::GuardedPort(name) = element else { return false };
-    let both = desired.ports.get(name).zip(observed.ports.get(name));
-    both.is_some_and(|(port, shown)| port_is_right(port, shown) && !shown.filter)
+/// What holds a port to its policy, unless it is held to it already.
+fn filter(name: &IfName, desired: &Desired, observed: &Observed) -> Option<Step> {
+    let policy = desired.policies.get(name)?;
+    let before = observed.ports.get(name).and_then(|_| observed.policies.get(name));
+    let step = Step::FilterPort { name: name.clone(), policy: Arc::clone(policy), before: before.cloned() };
+    (before != Some(policy)).then_some(step)
+}
+
+/// The table drops what comes from a port of ours without having passed its filter. Ports that carry frames, as those of an
+/// older daemon without filters do, get theirs first, or they would be cut off until their turn comes.
+fn filter_before_the_table(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
+    for (name, port) in &desired.ports {
+        if observed.ports.get(name).is_some_and(|shown| port_is_right(port, shown)) {
+            steps.extend(filter(name, desired, observed));
+        }
+    }
 }
 
 fn clear(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {

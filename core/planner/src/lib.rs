@@ -19,6 +19,7 @@ mod compile;
 mod desired;
 mod diff;
 mod observed;
+mod policy;
 mod rules;
 mod step;
 
@@ -28,5 +29,6 @@ pub use compile::{
 pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
 pub use diff::{Plan, plan};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};
+pub use policy::port_policy;
 pub use rules::Element;
 pub use step::{Announcement, Step};

@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hns_net::{IfAddr, IfName, Mac, Mtu};
+use hns_vfp::Port as Policy;
 
-use crate::desired::Forwarding;
+use crate::desired::{Desired, Forwarding, Port};
 use crate::rules::Element;
 
 /// What the host shows of ours.
@@ -13,6 +15,9 @@ pub struct Observed {
     pub namespaces: BTreeSet<PathBuf>,
     pub switches: BTreeMap<IfName, ObservedSwitch>,
     pub ports: BTreeMap<IfName, ObservedPort>,
+    /// What the filters at these ports hold them to. A port without a filter, or with one that could not be programmed, is
+    /// not among them. The host cannot tell: whoever asks the datapath as well fills it in.
+    pub policies: BTreeMap<IfName, Arc<Policy>>,
     /// The elements of our table; absent when the table is missing or not whole.
     pub rules: Option<BTreeSet<Element>>,
     pub forwarding: Forwarding,
@@ -38,6 +43,18 @@ pub struct ObservedPort {
     pub up: bool,
     /// Whether the bridge forwards for this port (false once it was unplugged and waits for the reaper).
     pub forwards: bool,
-    /// Whether the datapath filters it. The host cannot tell: whoever asks the datapath as well fills it in.
-    pub filter: bool,
+}
+
+impl Observed {
+    /// A host that shows what is asked for, but for the filters of its ports.
+    #[must_use]
+    pub fn in_line_with(desired: &Desired) -> Self {
+        let shown =
+            |port: &Port| ObservedPort { bridge: Some(port.bridge.clone()), up: true, forwards: true };
+        Self {
+            ports: desired.ports.iter().map(|(name, port)| (name.clone(), shown(port))).collect(),
+            rules: Some(desired.rules.clone()),
+            ..Self::default()
+        }
+    }
 }

@@ -51,7 +51,4 @@ pub enum Element {
     /// and its port (for what is bridged).
     QuietAddress(IpAddr),
     QuietPort(IfName),
-    /// A port whose frames come in only if its filter has let them pass, as their mark says. While it has none
-    /// nothing comes in.
-    GuardedPort(IfName),
 }

@@ -1,6 +1,8 @@
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hns_net::{IfName, Mac};
+use hns_vfp::Port as Policy;
 
 use crate::desired::{Forwarding, NamespaceSpec, Port, Switch, Target};
 use crate::rules::Element;
@@ -20,17 +22,18 @@ pub enum Step {
     RemoveSwitch {
         name: IfName,
     },
-    /// Make the veth with its far end already in the target, address it, plug it in. The host end of a filtered port
-    /// stays down.
+    /// Make the veth with its far end already in the target, address it, plug it in. The host end stays down.
     PlugPort(Port),
-    /// Bring an existing host end in line: plugged into its bridge, up, forwarding. That of a filtered port is down
-    /// afterwards, whatever it was.
+    /// Bring an existing host end in line: plugged into its bridge, forwarding. It is down afterwards, whatever it was.
     ReplugPort(Port),
-    /// Give the port its filter, as its policies have it. It is the datapath that does this.
+    /// Give the port its filter, or another policy. It is the datapath that does this.
     FilterPort {
         name: IfName,
+        policy: Arc<Policy>,
+        /// What the filter held the port to before; absent: it had none.
+        before: Option<Arc<Policy>>,
     },
-    /// Raise the host end of a filtered port. From here on it carries frames, and its far end, `interface` in
+    /// Raise the host end of a port that has its filter. From here on it carries frames, and its far end, `interface` in
     /// `target`, has a carrier.
     OpenPort {
         name: IfName,
@@ -47,6 +50,25 @@ pub enum Step {
 }
 
 impl Step {
+    /// The port that this step is about, if it is about one.
+    #[must_use]
+    pub const fn port(&self) -> Option<&IfName> {
+        match self {
+            Self::PlugPort(port) | Self::ReplugPort(port) => Some(&port.name),
+            Self::FilterPort { name, .. } | Self::OpenPort { name, .. } | Self::UnplugPort { name } => {
+                Some(name)
+            }
+            Self::Forward(_)
+            | Self::LoadTable
+            | Self::MakeNamespace(_)
+            | Self::RemoveNamespace(_)
+            | Self::MakeSwitch(_)
+            | Self::RemoveSwitch { .. }
+            | Self::AddElements(_)
+            | Self::RemoveElements(_) => None,
+        }
+    }
+
     /// The step that takes this one back, if anything is left to take back.
     #[must_use]
     pub fn undo(&self) -> Option<Self> {
@@ -56,12 +78,16 @@ impl Step {
             Self::PlugPort(port) => Some(Self::UnplugPort { name: port.name.clone() }),
             Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
             Self::RemoveElements(elements) => Some(Self::AddElements(elements.clone())),
+            Self::FilterPort { name, policy, before } => before.clone().map(|before| Self::FilterPort {
+                name: name.clone(),
+                policy: before,
+                before: Some(Arc::clone(policy)),
+            }),
             Self::Forward(_)
             | Self::LoadTable
             | Self::RemoveNamespace(_)
             | Self::RemoveSwitch { .. }
             | Self::ReplugPort(_)
-            | Self::FilterPort { .. }
             | Self::OpenPort { .. }
             | Self::UnplugPort { .. } => None,
         }

@@ -1,14 +1,17 @@
-//! What every plan must do: lead to what is asked for, and let no filtered port carry a frame before its filter.
+//! What every plan must do: lead to what is asked for, and let no port carry a frame before its filter.
 
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use hns_net::{IfName, Mac, Mtu};
+use hns_net::{Guid, IfName, Mac, Mtu};
 use hns_planner::{
     Desired, Element, Forwarding, NamespaceSpec, Observed, ObservedPort, ObservedSwitch, Port, Step, Switch,
     Target, plan,
 };
+use hns_vfp::Port as Policy;
+use hns_vfp::model::{Acl, Guards};
 use proptest::prelude::*;
 
 const PORTS: u8 = 5;
@@ -47,7 +50,6 @@ fn port(n: u8) -> Port {
         mtu: Mtu::ETHERNET,
         addresses: Vec::new(),
         routes: Vec::new(),
-        filtered: false,
     }
 }
 
@@ -55,7 +57,6 @@ fn any_element() -> impl Strategy<Value = Element> {
     prop_oneof![
         (0..3_u8).prop_map(|n| Element::Switch(name(&format!("hns0000000{n}")))),
         (0..PORTS).prop_map(|n| Element::QuietPort(port(n).name)),
-        (0..PORTS).prop_map(|n| Element::GuardedPort(port(n).name)),
     ]
 }
 
@@ -67,38 +68,40 @@ prop_compose! {
     fn any_desired()(
         ports in prop::collection::btree_set(0..PORTS, 0..5),
         switches in prop::collection::btree_set(0..2_u8, 0..3),
-        mut rules in any_elements(),
-        filtered in any::<bool>(),
+        rules in any_elements(),
+        quiet in any::<bool>(),
         v4 in any::<bool>(),
     ) -> Desired {
-        rules.retain(|element| !matches!(element, Element::GuardedPort(_)));
         let switches: BTreeMap<_, _> = switches.into_iter().map(switch).map(|it| (it.name.clone(), it)).collect();
         let here = |port: &Port| switches.contains_key(&port.bridge);
-        let ports = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
+        let ports: BTreeMap<_, _> = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
+        let policies = ports.iter().map(|(name, port)| (name.clone(), policy(port, quiet))).collect();
         let namespaces = if switches.len() == 2 { [(namespace().path, namespace())].into() } else { [].into() };
-        let desired = Desired { namespaces, switches, ports, rules, forwarding: Forwarding { v4, v6: false } };
-        if filtered { desired.filtered() } else { desired }
+        Desired { namespaces, switches, ports, policies, rules, forwarding: Forwarding { v4, v6: false } }
     }
 }
 
 prop_compose! {
     fn any_shown_port()(
-        n in 0..PORTS, plugged in any::<bool>(), up in any::<bool>(), forwards in any::<bool>(), filter in any::<bool>(),
+        n in 0..PORTS, plugged in any::<bool>(), up in any::<bool>(), forwards in any::<bool>(),
     ) -> (IfName, ObservedPort) {
         let Port { name, bridge, .. } = port(n);
-        (name, ObservedPort { bridge: plugged.then_some(bridge), up, forwards: forwards && plugged, filter })
+        (name, ObservedPort { bridge: plugged.then_some(bridge), up, forwards: forwards && plugged })
     }
 }
 
 prop_compose! {
     fn any_observed()(
         ports in prop::collection::vec(any_shown_port(), 0..6),
+        filtered in prop::collection::btree_map(0..PORTS, any::<bool>(), 0..5),
         switches in prop::collection::btree_map(0..2_u8, any::<bool>(), 0..3),
         rules in prop::option::of(any_elements()),
         v4 in any::<bool>(),
     ) -> Observed {
         let shown = |(n, up): (u8, bool)| (switch(n).name, ObservedSwitch { up, ..observed_switch(&switch(n)) });
+        let held = |(n, quiet): (u8, bool)| (port(n).name, policy(&port(n), quiet));
         Observed {
+            policies: filtered.into_iter().map(held).collect(),
             namespaces: [namespace().path].into(),
             switches: switches.into_iter().map(shown).collect(),
             ports: ports.into_iter().collect(),
@@ -140,15 +143,22 @@ fn perform(step: &Step, host: &mut Observed) {
         }
         Step::PlugPort(port) => {
             assert!(host.switches.contains_key(&port.bridge) && !host.ports.contains_key(&port.name));
-            host.ports.insert(port.name.clone(), plugged(port, false));
+            // A new link, whatever an older one of this name was held to.
+            host.policies.remove(&port.name);
+            host.ports.insert(port.name.clone(), plugged(port));
         }
         Step::ReplugPort(port) => {
-            let shown = host.ports.get_mut(&port.name).unwrap();
-            *shown = plugged(port, shown.filter);
+            *host.ports.get_mut(&port.name).unwrap() = plugged(port);
         }
-        Step::FilterPort { name } => host.ports.get_mut(name).unwrap().filter = true,
+        Step::FilterPort { name, policy, before } => {
+            assert!(host.ports.contains_key(name));
+            assert_eq!(host.policies.insert(name.clone(), Arc::clone(policy)), *before);
+        }
         Step::OpenPort { name, .. } => host.ports.get_mut(name).unwrap().up = true,
-        Step::UnplugPort { name } => drop(host.ports.remove(name).unwrap()),
+        Step::UnplugPort { name } => {
+            host.policies.remove(name);
+            drop(host.ports.remove(name).unwrap());
+        }
         Step::AddElements(elements) => host.rules.as_mut().unwrap().extend(elements.iter().cloned()),
         Step::RemoveElements(elements) => {
             host.rules.as_mut().unwrap().retain(|element| !elements.contains(element));
@@ -156,12 +166,24 @@ fn perform(step: &Step, host: &mut Observed) {
     }
 }
 
-fn plugged(port: &Port, filter: bool) -> ObservedPort {
-    ObservedPort { bridge: Some(port.bridge.clone()), up: !port.filtered, forwards: true, filter }
+fn plugged(port: &Port) -> ObservedPort {
+    ObservedPort { bridge: Some(port.bridge.clone()), up: false, forwards: true }
 }
 
-fn is_guarded(host: &Observed, port: &IfName) -> bool {
-    host.rules.as_ref().is_some_and(|rules| rules.contains(&Element::GuardedPort(port.clone())))
+/// What the port is held to.
+fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
+    Arc::new(Policy {
+        endpoint: Guid::ZERO,
+        network: Guid::ZERO,
+        mac: port.mac,
+        addresses: Vec::new(),
+        guards: Guards::ALL,
+        blocked: false,
+        quiet,
+        plain_redirect: false,
+        acl: [Acl::open(), Acl::open()],
+        meters: [None; 2],
+    })
 }
 
 proptest! {
@@ -176,41 +198,41 @@ proptest! {
         prop_assert!(host.ports.keys().eq(desired.ports.keys()));
         prop_assert!(host.ports.values().all(is_open));
         prop_assert_eq!(host.rules.as_ref(), Some(&desired.rules));
-        for port in desired.ports.values().filter(|port| port.filtered) {
-            prop_assert!(host.ports[&port.name].filter && is_guarded(&host, &port.name));
+        for (name, policy) in &desired.policies {
+            prop_assert_eq!(host.policies.get(name), Some(policy));
         }
     }
 
     #[test]
-    fn no_filtered_port_opens_before_it_is_guarded_and_filtered(desired in any_desired(), mut host in any_observed()) {
+    fn no_port_opens_before_it_has_its_filter(desired in any_desired(), mut host in any_observed()) {
         let was_open: BTreeSet<IfName> =
             host.ports.iter().filter(|(_, port)| is_open(port)).map(|(name, _)| name.clone()).collect();
         for step in plan(&desired, &host).steps {
             perform(&step, &mut host);
-            for port in desired.ports.values().filter(|port| port.filtered && !was_open.contains(&port.name)) {
-                let open = host.ports.get(&port.name).is_some_and(is_open);
-                let closed_off = || host.ports[&port.name].filter && is_guarded(&host, &port.name);
-                prop_assert!(!open || closed_off(), "{} after {:?}", port.name, step);
+            for (name, policy) in desired.policies.iter().filter(|(name, _)| !was_open.contains(*name)) {
+                let open = host.ports.get(name).is_some_and(is_open);
+                prop_assert!(!open || host.policies.get(name) == Some(policy), "{name} after {step:?}");
             }
         }
     }
 
+    /// As those of an older daemon without filters are, whose table drops nothing for lack of one.
     #[test]
     fn a_port_that_was_open_without_a_filter_is_not_cut_off_until_it_has_one(
         desired in any_desired(), mut host in any_observed(),
     ) {
-        host.rules = Some(BTreeSet::new());
+        host.rules = None;
         let reached: Vec<IfName> = desired.ports.values()
-            .filter(|port| host.ports.get(&port.name).is_some_and(is_open)
+            .filter(|port| host.ports.get(&port.name).is_some_and(|shown|
+                is_open(shown) && shown.bridge.as_ref() == Some(&port.bridge))
                 && host.switches.contains_key(&port.bridge))
             .map(|port| port.name.clone())
             .collect();
         for step in plan(&desired, &host).steps {
             perform(&step, &mut host);
             for name in &reached {
-                let port = &host.ports[name];
-                prop_assert!(is_open(port), "{name} after {step:?}");
-                prop_assert!(port.filter || !is_guarded(&host, name), "{name} after {step:?}");
+                prop_assert!(is_open(&host.ports[name]), "{name} after {step:?}");
+                prop_assert!(host.rules.is_none() || host.policies.contains_key(name), "{name} after {step:?}");
             }
         }
     }
@@ -225,14 +247,6 @@ proptest! {
         host.namespaces.insert(namespace().path);
         prop_assert_eq!(host, blank);
     }
-}
-
-#[test]
-fn a_port_is_filtered_on_whichever_switch_it_is() {
-    let ports = [port(0), port(PORTS - 1)].map(|it| (it.name.clone(), it)).into();
-    let filtered = Desired { ports, ..Desired::default() }.filtered();
-    assert!(filtered.ports.values().all(|port| port.filtered));
-    assert_eq!(filtered.rules, [port(0), port(PORTS - 1)].map(|it| Element::GuardedPort(it.name)).into());
 }
 
 #[test]
@@ -251,12 +265,22 @@ fn a_switch_that_answers_without_a_port_of_the_hosts_is_made_silent() {
 
 #[test]
 fn a_filter_that_is_gone_comes_back_and_nothing_else_is_touched() {
-    let ports = [port(0), port(1)].map(|it| (it.name.clone(), it)).into();
+    let ports: BTreeMap<_, _> = [port(0), port(1)].map(|it| (it.name.clone(), it)).into();
+    let policies = ports.iter().map(|(name, port)| (name.clone(), policy(port, false))).collect();
     let switches = [(switch(0).name, switch(0))].into();
-    let desired = Desired { ports, switches, ..Desired::default() }.filtered();
+    let desired = Desired { ports, policies, switches, ..Desired::default() };
     let mut host = Observed { rules: Some(BTreeSet::new()), ..Observed::default() };
     plan(&desired, &host).steps.iter().for_each(|step| perform(step, &mut host));
-    host.ports.get_mut(&port(1).name).unwrap().filter = false;
-    let back = Step::FilterPort { name: port(1).name };
+    let name = port(1).name;
+    host.policies.remove(&name);
+    let back = Step::FilterPort { name, policy: policy(&port(1), false), before: None };
     assert_eq!(plan(&desired, &host).steps, [back]);
+}
+
+#[test]
+fn a_changed_policy_is_taken_back_to_what_it_was() {
+    let (name, [old, new]) = (port(1).name, [false, true].map(|quiet| policy(&port(1), quiet)));
+    let change =
+        Step::FilterPort { name: name.clone(), policy: Arc::clone(&new), before: Some(Arc::clone(&old)) };
+    assert_eq!(change.undo(), Some(Step::FilterPort { name, policy: old, before: Some(new) }));
 }

@@ -109,20 +109,30 @@ fn qdisc_of(message: &[u8]) -> Qdisc {
     if blocks == (Some(BLOCK_OUT), Some(BLOCK_IN)) { Qdisc::Ours } else { Qdisc::Foreign }
 }
 
+/// What hooks programs to this link; absent: there is no such link.
+fn look(netlink: &mut Netlink, ifindex: u32, name: &IfName) -> Result<Option<Qdisc>, DatapathError> {
+    let about = tcmsg(ifindex, 0, TC_H_CLSACT, 0);
+    // Without the flag the kernel tells the answer to those who listen to changes, but not to who asked.
+    let question =
+        Request::new("look at the filters of", format!("link {name}"), RTM_GETQDISC, NLM_F_ECHO).raw(&about);
+    match netlink.ask(&question)? {
+        Ok(messages) => Ok(Some(messages.first().map_or(Qdisc::None, |message| qdisc_of(message)))),
+        Err(refusal) if refusal.errno == libc::ENOENT => Ok(Some(Qdisc::None)),
+        Err(refusal) if refusal.errno == libc::ENODEV => Ok(None),
+        Err(refusal) => Err(question.refused(refusal)),
+    }
+}
+
+/// Whether a link is joined to both blocks.
+pub(crate) fn is_joined(netlink: &mut Netlink, ifindex: u32, name: &IfName) -> Result<bool, DatapathError> {
+    Ok(look(netlink, ifindex, name)? == Some(Qdisc::Ours))
+}
+
 /// Joins a link to both blocks, unless it is. What another program hooked to it goes: the host end of a port is ours.
 pub(crate) fn join(netlink: &mut Netlink, ifindex: u32, name: &IfName) -> Result<(), DatapathError> {
     let object = || format!("link {name}");
-    let about = tcmsg(ifindex, 0, TC_H_CLSACT, 0);
-    // Without the flag the kernel tells the answer to those who listen to changes, but not to who asked.
-    let question = Request::new("look at the filters of", object(), RTM_GETQDISC, NLM_F_ECHO).raw(&about);
-    let found = match netlink.ask(&question)? {
-        Ok(messages) => messages.first().map_or(Qdisc::None, |message| qdisc_of(message)),
-        Err(refusal) if refusal.errno == libc::ENOENT => Qdisc::None,
-        Err(refusal) if refusal.errno == libc::ENODEV => {
-            return Err(DatapathError::NoSuchLink { name: name.clone() });
-        }
-        Err(refusal) => return Err(question.refused(refusal)),
-    };
+    let found = look(netlink, ifindex, name)?;
+    let Some(found) = found else { return Err(DatapathError::NoSuchLink { name: name.clone() }) };
     match found {
         Qdisc::Ours => return Ok(()),
         Qdisc::None => {}

@@ -17,8 +17,8 @@ use crate::{
 /// use hns_datapath::{Datapath, FakeDatapath};
 ///
 /// let datapath = FakeDatapath::new().fail_on_call(1);
-/// assert!(datapath.attached().is_ok());
-/// assert!(datapath.attached().is_err());
+/// assert!(datapath.held().is_ok());
+/// assert!(datapath.held().is_err());
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct FakeDatapath {
@@ -49,6 +49,10 @@ impl State {
             self.links_made += 1;
             self.links_made
         })
+    }
+
+    fn held(&self, name: &IfName) -> Option<Port> {
+        self.board.ports.get(self.links.get(name)?).cloned()
     }
 
     fn forget(&mut self, name: &IfName) {
@@ -101,8 +105,7 @@ impl FakeDatapath {
     /// What was set for this port.
     #[must_use]
     pub fn port(&self, name: &IfName) -> Option<Port> {
-        let state = self.state();
-        state.board.ports.get(state.links.get(name)?).cloned()
+        self.state().held(name)
     }
 
     /// Another program deletes the link: its port is gone, and cannot be set before the link is made again.
@@ -160,13 +163,13 @@ impl FakeDatapath {
 }
 
 impl Datapath for FakeDatapath {
-    fn set_port(&self, name: &IfName, port: &Port) -> Result<(), DatapathError> {
+    fn set_port(&self, name: &IfName, port: &Arc<Port>) -> Result<(), DatapathError> {
         let mut state = self.call()?;
         if state.lost.contains(name) {
             return Err(DatapathError::NoSuchLink { name: name.clone() });
         }
         let index = state.index(name);
-        state.board.ports.insert(index, port.clone());
+        state.board.ports.insert(index, Port::clone(port));
         state.attached.insert(name.clone());
         Ok(())
     }
@@ -176,8 +179,15 @@ impl Datapath for FakeDatapath {
         Ok(())
     }
 
-    fn attached(&self) -> Result<BTreeSet<IfName>, DatapathError> {
-        Ok(self.call()?.attached.clone())
+    fn held(&self) -> Result<BTreeMap<IfName, Arc<Port>>, DatapathError> {
+        let state = self.call()?;
+        let held = |name: &IfName| Some((name.clone(), Arc::new(state.held(name)?)));
+        Ok(state.attached.iter().filter_map(held).collect())
+    }
+
+    fn held_at(&self, name: &IfName) -> Result<Option<Arc<Port>>, DatapathError> {
+        let state = self.call()?;
+        Ok(state.held(name).filter(|_| state.attached.contains(name)).map(Arc::new))
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {

@@ -47,7 +47,8 @@ mod report;
 mod stream;
 pub mod test_run;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hns_net::{Guid, IfName};
 use hns_vfp::model::Port;
@@ -68,14 +69,17 @@ pub trait Datapath: Send + Sync + 'static {
     /// Makes a port obey `port` and nothing else: programs its policy, then joins its link to our filters if it
     /// is not. Idempotent; repairs what other programs have taken off. A link that was never set, or whose policy cannot be
     /// programmed, lets nothing pass once it is joined.
-    fn set_port(&self, name: &IfName, port: &Port) -> Result<(), DatapathError>;
+    fn set_port(&self, name: &IfName, port: &Arc<Port>) -> Result<(), DatapathError>;
 
     /// Forgets a port; fine when there is none. While its link is still there nothing passes it.
     fn remove_port(&self, name: &IfName) -> Result<(), DatapathError>;
 
-    /// The ports that were set and whose links are joined to our filters: what was set and is missing here should be set
-    /// again.
-    fn attached(&self) -> Result<BTreeSet<IfName>, DatapathError>;
+    /// What each port is held to whose link is joined to our filters: what was set and is missing here, or otherwise, should
+    /// be set again.
+    fn held(&self) -> Result<BTreeMap<IfName, Arc<Port>>, DatapathError>;
+
+    /// The same of one port.
+    fn held_at(&self, name: &IfName) -> Result<Option<Arc<Port>>, DatapathError>;
 
     /// Puts the programs of this daemon in the place of those that an older one left running, with one message a direction;
     /// traffic flows on. To be called once after the start, when every port was set: until then the older

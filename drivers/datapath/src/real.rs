@@ -58,6 +58,8 @@ struct Shared {
 struct Policy {
     tables: Tables,
     links: BTreeMap<IfName, u32>,
+    /// What was programmed, by name. A port whose policy could not be is not among them.
+    held: BTreeMap<IfName, Arc<Port>>,
     /// Endpoints by the number of their port.
     endpoints: BTreeMap<u32, Guid>,
     /// Of all port numbers so far.
@@ -99,6 +101,7 @@ impl RealDatapath {
         let policy = Policy {
             tables: Tables::resume(&earlier),
             links: BTreeMap::new(),
+            held: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             highest: 0,
             gone: BTreeMap::new(),
@@ -298,10 +301,11 @@ impl Policy {
 }
 
 impl Datapath for RealDatapath {
-    fn set_port(&self, name: &IfName, port: &Port) -> Result<(), DatapathError> {
+    fn set_port(&self, name: &IfName, port: &Arc<Port>) -> Result<(), DatapathError> {
         let found = blocks::index(&mut lock(&self.attachment).netlink, name)?;
         let programmed = {
             let mut policy = self.policy();
+            policy.held.remove(name);
             // The link may have been made again, with another number.
             let old = policy.links.get(name).copied().filter(|old| Some(*old) != found);
             if let Some(old) = old {
@@ -314,7 +318,11 @@ impl Datapath for RealDatapath {
             policy.program(self.loaded(), ifindex, port).map(|()| ifindex).map_err(|error| (ifindex, error))
         };
         match programmed {
-            Ok(ifindex) => self.join(name, ifindex),
+            Ok(ifindex) => {
+                self.join(name, ifindex)?;
+                self.policy().held.insert(name.clone(), Arc::clone(port));
+                Ok(())
+            }
             // What cannot be programmed is closed, which takes our filter.
             Err((ifindex, error)) => self.join(name, ifindex).and(Err(error)),
         }
@@ -322,19 +330,39 @@ impl Datapath for RealDatapath {
 
     fn remove_port(&self, name: &IfName) -> Result<(), DatapathError> {
         let mut policy = self.policy();
+        policy.held.remove(name);
         let Some(ifindex) = policy.links.remove(name) else { return Ok(()) };
         let writes = policy.forget(ifindex);
         maps::carry_out(self.loaded(), &writes)
     }
 
-    fn attached(&self) -> Result<BTreeSet<IfName>, DatapathError> {
-        let links = self.policy().links.clone();
+    fn held(&self) -> Result<BTreeMap<IfName, Arc<Port>>, DatapathError> {
+        let (links, held) = {
+            let policy = self.policy();
+            (policy.links.clone(), policy.held.clone())
+        };
         let mut attachment = lock(&self.attachment);
         if !self.has_filters(&mut attachment)? {
-            return Ok(BTreeSet::new());
+            return Ok(BTreeMap::new());
         }
         let joined = blocks::joined(&mut attachment.netlink)?;
-        Ok(links.into_iter().filter(|(_, ifindex)| joined.contains(ifindex)).map(|(name, _)| name).collect())
+        Ok(held
+            .into_iter()
+            .filter(|(name, _)| links.get(name).is_some_and(|ifindex| joined.contains(ifindex)))
+            .collect())
+    }
+
+    fn held_at(&self, name: &IfName) -> Result<Option<Arc<Port>>, DatapathError> {
+        let (ifindex, held) = {
+            let policy = self.policy();
+            (policy.links.get(name).copied(), policy.held.get(name).cloned())
+        };
+        let Some(ifindex) = ifindex else { return Ok(None) };
+        let mut attachment = lock(&self.attachment);
+        let stands = self.has_filters(&mut attachment)?
+            && blocks::index(&mut attachment.netlink, name)? == Some(ifindex)
+            && blocks::is_joined(&mut attachment.netlink, ifindex, name)?;
+        Ok(held.filter(|_| stands))
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {

@@ -14,6 +14,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use hns_abi::{CB_REASON, CB_TARGET, Direction, Reason};
 use hns_datapath::{Datapath, RealDatapath, test_run};
@@ -228,7 +229,7 @@ impl Bench {
             self.datapath.remove_port(&link(ifindex)).unwrap();
         }
         for (ifindex, port) in &programmed.ports {
-            let set = self.datapath.set_port(&link(*ifindex), port);
+            let set = self.datapath.set_port(&link(*ifindex), &Arc::new(port.clone()));
             set.unwrap_or_else(|error| panic!("board {seed:#x}, link {ifindex}: {}", chain(&error)));
         }
         self.adopting.clear();
@@ -266,7 +267,9 @@ impl Bench {
     /// Gives a port other rules, in the midst of its connections. Whoever gets its first rules takes over what there is, for
     /// longer than a story lasts.
     fn change(&mut self, switch: &mut Switch, ifindex: u32, port: &Port) {
-        self.datapath.set_port(&link(ifindex), port).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        self.datapath
+            .set_port(&link(ifindex), &Arc::new(port.clone()))
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         if port.has_rules() && !switch.board().ports[&ifindex].has_rules() {
             self.adopting.insert(ifindex);
         }

@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::maps::MapInfo;
@@ -16,7 +17,9 @@ use hns_net::Cidr;
 use hns_testbed::{eventually, needs, tcp, udp};
 use hns_vfp::model::{Action, Addresses, Match, Origin, Port, Rule};
 use hns_vfp::tables::Capacity;
-use support::{Containers, address, chain, guid, isolated, link, output, port, run, settings, start};
+use support::{
+    Containers, address, attached, chain, guid, isolated, link, output, port, run, settings, start,
+};
 
 const PLACE: u16 = 7000;
 
@@ -26,7 +29,9 @@ fn at(n: u8) -> SocketAddr {
 
 fn set(datapath: &RealDatapath, ports: &[Port]) {
     for (n, port) in (1..).zip(ports) {
-        datapath.set_port(&link(n), port).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        datapath
+            .set_port(&link(n), &Arc::new(port.clone()))
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
     }
 }
 
@@ -66,7 +71,7 @@ fn traffic_passes_set_ports_and_no_others() {
         set(&datapath, &[port(1), port(2)]);
         assert!(eventually_true(ask));
         let drops = datapath.follow_drops().unwrap();
-        datapath.set_port(&link(1), &blocked(1)).unwrap();
+        datapath.set_port(&link(1), &Arc::new(blocked(1))).unwrap();
         assert!(!ask());
         let counts = datapath.drops().unwrap();
         let ours = |count: &&DropCount| count.endpoint == Some(guid(1)) && count.reason == Reason::Blocked;
@@ -84,7 +89,7 @@ fn traffic_passes_set_ports_and_no_others() {
         assert!(counts.iter().all(|count| count.endpoint != Some(guid(1))), "{counts:?}");
         assert!(counts.iter().any(|count| count.reason == Reason::Blocked), "{counts:?}");
         assert!(counts.iter().any(|count| count.reason == Reason::UnknownPort), "{counts:?}");
-        datapath.set_port(&link(1), &port(1)).unwrap();
+        datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
         assert!(eventually_true(ask));
     });
 }
@@ -133,12 +138,12 @@ fn what_others_do_to_filters_is_seen_and_repaired() {
         run(&["tc", "qdisc", "add", "dev", "hnv1", "clsact"]);
         let datapath = start(folder);
         set(&datapath, &[port(1), port(2)]);
-        assert_eq!(datapath.attached().unwrap(), [link(1), link(2)].into(), "another's qdisc is replaced");
+        assert_eq!(attached(&datapath), [link(1), link(2)].into(), "another's qdisc is replaced");
         for block in [BLOCK_OUT, BLOCK_IN] {
             run(&["tc", "filter", "delete", "block", &block.to_string()]);
-            assert_eq!(datapath.attached().unwrap(), [].into());
+            assert_eq!(attached(&datapath), [].into());
             set(&datapath, &[port(1), port(2)]);
-            assert_eq!(datapath.attached().unwrap(), [link(1), link(2)].into());
+            assert_eq!(attached(&datapath), [link(1), link(2)].into());
         }
         let _echo = udp::Echo::serve(&containers.netns(2), at(2));
         assert!(eventually_true(|| udp::ask(&containers.netns(1), at(2)).is_ok()));
@@ -232,7 +237,7 @@ fn a_program_runs_on_a_packet_of_a_test() {
         let outcome = test_run::run(&datapath, Direction::Out, &frame, ifindex).unwrap();
         assert_eq!(outcome.retval, test_run::DROP);
         assert_eq!(outcome.cb[hns_abi::CB_REASON], u32::from(Reason::UnknownPort.number()));
-        datapath.set_port(&link(1), &port(1)).unwrap();
+        datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
         let outcome = test_run::run(&datapath, Direction::Out, &frame, ifindex).unwrap();
         assert_eq!((outcome.retval, outcome.mark), (test_run::PASS, hns_abi::MARK_PASSED), "{outcome:?}");
         assert_eq!(outcome.packet, frame);

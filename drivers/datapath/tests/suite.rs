@@ -3,16 +3,18 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use hns_datapath::{Collected, DatapathError, FlowFilter, Next};
-use support::{guid, link, on_both, port};
+use hns_vfp::Port;
+use support::{attached, guid, link, on_both, port};
 
 #[test]
 fn an_untouched_datapath_shows_nothing() {
     on_both(|world| {
-        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+        assert_eq!(attached(&*world.datapath), BTreeSet::new());
         assert_eq!(world.datapath.drops().unwrap(), []);
         assert_eq!(world.datapath.flows(&FlowFilter::default()).unwrap(), []);
         assert_eq!(world.datapath.rule_counters(guid(1)).unwrap(), []);
@@ -25,17 +27,32 @@ fn a_port_is_attached_until_it_is_removed() {
     on_both(|world| {
         world.make_link(&link(1));
         world.make_link(&link(2));
-        world.datapath.set_port(&link(1), &port(1)).unwrap();
-        world.datapath.set_port(&link(1), &port(1)).unwrap();
-        assert_eq!(world.datapath.attached().unwrap(), [link(1)].into());
-        world.datapath.set_port(&link(2), &port(2)).unwrap();
-        assert_eq!(world.datapath.attached().unwrap(), [link(1), link(2)].into());
+        world.datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
+        world.datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
+        assert_eq!(attached(&*world.datapath), [link(1)].into());
+        world.datapath.set_port(&link(2), &Arc::new(port(2))).unwrap();
+        assert_eq!(attached(&*world.datapath), [link(1), link(2)].into());
 
         world.datapath.remove_port(&link(1)).unwrap();
         world.datapath.remove_port(&link(1)).unwrap();
-        assert_eq!(world.datapath.attached().unwrap(), [link(2)].into());
-        world.datapath.set_port(&link(1), &port(3)).unwrap();
-        assert_eq!(world.datapath.attached().unwrap(), [link(1), link(2)].into());
+        assert_eq!(attached(&*world.datapath), [link(2)].into());
+        world.datapath.set_port(&link(1), &Arc::new(port(3))).unwrap();
+        assert_eq!(attached(&*world.datapath), [link(1), link(2)].into());
+    });
+}
+
+#[test]
+fn a_port_is_held_to_what_was_set_last() {
+    on_both(|world| {
+        world.make_link(&link(1));
+        assert_eq!(world.datapath.held_at(&link(1)).unwrap(), None);
+        for last in [port(1), Port { quiet: true, ..port(1) }] {
+            world.datapath.set_port(&link(1), &Arc::new(last.clone())).unwrap();
+            assert_eq!(world.datapath.held_at(&link(1)).unwrap().as_deref(), Some(&last));
+            assert_eq!(world.datapath.held().unwrap().into_values().collect::<Vec<_>>(), [Arc::new(last)]);
+        }
+        world.detach(&link(1));
+        assert_eq!(world.datapath.held_at(&link(1)).unwrap(), None);
     });
 }
 
@@ -44,12 +61,12 @@ fn a_port_takes_a_link() {
     on_both(|world| {
         world.make_link(&link(1));
         world.delete_link(&link(1));
-        let outcome = world.datapath.set_port(&link(1), &port(1));
+        let outcome = world.datapath.set_port(&link(1), &Arc::new(port(1)));
         assert!(
             matches!(&outcome, Err(DatapathError::NoSuchLink { name }) if *name == link(1)),
             "{outcome:?}"
         );
-        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+        assert_eq!(attached(&*world.datapath), BTreeSet::new());
     });
 }
 
@@ -57,13 +74,13 @@ fn a_port_takes_a_link() {
 fn a_link_that_is_made_again_must_be_set_again() {
     on_both(|world| {
         world.make_link(&link(1));
-        world.datapath.set_port(&link(1), &port(1)).unwrap();
+        world.datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
         world.delete_link(&link(1));
-        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+        assert_eq!(attached(&*world.datapath), BTreeSet::new());
         world.make_link(&link(1));
-        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
-        world.datapath.set_port(&link(1), &port(1)).unwrap();
-        assert_eq!(world.datapath.attached().unwrap(), [link(1)].into());
+        assert_eq!(attached(&*world.datapath), BTreeSet::new());
+        world.datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
+        assert_eq!(attached(&*world.datapath), [link(1)].into());
         world.delete_link(&link(1));
         world.datapath.remove_port(&link(1)).unwrap();
     });
@@ -74,16 +91,16 @@ fn what_others_take_off_a_link_is_repaired() {
     on_both(|world| {
         for n in [1, 2] {
             world.make_link(&link(n));
-            world.datapath.set_port(&link(n), &port(n)).unwrap();
+            world.datapath.set_port(&link(n), &Arc::new(port(n))).unwrap();
         }
         world.detach(&link(1));
-        assert_eq!(world.datapath.attached().unwrap(), [link(2)].into());
+        assert_eq!(attached(&*world.datapath), [link(2)].into());
         world.detach(&link(2));
-        assert_eq!(world.datapath.attached().unwrap(), BTreeSet::new());
+        assert_eq!(attached(&*world.datapath), BTreeSet::new());
         for n in [1, 2] {
-            world.datapath.set_port(&link(n), &port(n)).unwrap();
+            world.datapath.set_port(&link(n), &Arc::new(port(n))).unwrap();
         }
-        assert_eq!(world.datapath.attached().unwrap(), [link(1), link(2)].into());
+        assert_eq!(attached(&*world.datapath), [link(1), link(2)].into());
     });
 }
 
@@ -92,9 +109,9 @@ fn programs_are_renewed_at_any_time() {
     on_both(|world| {
         world.datapath.upgrade().unwrap();
         world.make_link(&link(1));
-        world.datapath.set_port(&link(1), &port(1)).unwrap();
+        world.datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
         world.datapath.upgrade().unwrap();
-        assert_eq!(world.datapath.attached().unwrap(), [link(1)].into());
+        assert_eq!(attached(&*world.datapath), [link(1)].into());
     });
 }
 
@@ -108,14 +125,14 @@ fn many_threads_set_and_remove_at_once() {
             for n in 1..=8 {
                 scope.spawn(move || {
                     for _ in 0..5 {
-                        world.datapath.set_port(&link(n), &port(n)).unwrap();
+                        world.datapath.set_port(&link(n), &Arc::new(port(n))).unwrap();
                         world.datapath.remove_port(&link(n)).unwrap();
                     }
-                    world.datapath.set_port(&link(n), &port(n)).unwrap();
+                    world.datapath.set_port(&link(n), &Arc::new(port(n))).unwrap();
                 });
             }
         });
-        assert_eq!(world.datapath.attached().unwrap(), (1..=8).map(link).collect());
+        assert_eq!(attached(&*world.datapath), (1..=8).map(link).collect());
     });
 }
 

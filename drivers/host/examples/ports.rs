@@ -1,4 +1,4 @@
-//! How long a port takes: `cargo run --release --example ports -- [COUNT] [PRESENT] [filtered]`, as root.
+//! How long a port takes: `cargo run --release --example ports -- [COUNT] [PRESENT]`, as root.
 //!
 //! Works in namespaces of its own. PRESENT ports are there before the measured COUNT. The filter itself is the
 //! datapath's and not part of what is measured.
@@ -25,12 +25,11 @@ fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let count = arguments.next().map_or(Ok(300), |text| text.parse())?;
     let present = arguments.next().map_or(Ok(0), |text| text.parse())?;
-    let filtered = arguments.next().is_some_and(|word| word == "filtered");
     let folder = std::env::temp_dir().join(format!("hns-ports-{}", std::process::id()));
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
     let host = RealHost::new(folder.clone())?;
-    let outcome = measure(&host, &folder, present, count, filtered);
+    let outcome = measure(&host, &folder, present, count);
     for n in 0..present + count {
         host.execute(&Step::RemoveNamespace(NamespaceSpec { path: folder.join(format!("c{n}")) }))?;
     }
@@ -38,7 +37,7 @@ fn main() -> Outcome<()> {
     outcome
 }
 
-fn measure(host: &RealHost, folder: &Path, present: u16, count: u16, filtered: bool) -> Outcome<()> {
+fn measure(host: &RealHost, folder: &Path, present: u16, count: u16) -> Outcome<()> {
     let switch = switch((present + count) / PORTS_PER_SEGMENT)?;
     host.execute(&Step::LoadTable)?;
     host.execute(&Step::MakeSwitch(switch.clone()))?;
@@ -47,17 +46,15 @@ fn measure(host: &RealHost, folder: &Path, present: u16, count: u16, filtered: b
     for n in 0..present + count {
         let path = folder.join(format!("c{n}"));
         host.execute(&Step::MakeNamespace(NamespaceSpec { path: path.clone() }))?;
-        let port = Port { filtered, ..port(n, path)? };
+        let port = port(n, path)?;
         if n == present {
             times = Times::default();
         }
         let add = Step::AddElements(elements(&port)?);
         times.add.time(|| host.execute(&add))?;
         times.plug.time(|| host.execute(&Step::PlugPort(port.clone())))?;
-        if filtered {
-            let Port { name, target, interface, .. } = port.clone();
-            times.open.time(|| host.execute(&Step::OpenPort { name, target, interface }))?;
-        }
+        let Port { name, target, interface, .. } = port.clone();
+        times.open.time(|| host.execute(&Step::OpenPort { name, target, interface }))?;
         // Rarely: what it floods keeps the host busy for a while.
         if n >= present && n % 20 == 0 {
             let announcement = announcement(&port);
@@ -69,7 +66,7 @@ fn measure(host: &RealHost, folder: &Path, present: u16, count: u16, filtered: b
     let everything = Scope::Everything;
     times.observe.time(|| host.observe(&everything))?;
     for n in present..present + count {
-        let port = Port { filtered, ..port(n, folder.join(format!("c{n}")))? };
+        let port = port(n, folder.join(format!("c{n}")))?;
         let name = port.name.clone();
         times.port.time(|| host.observe(&Scope::Port(name.clone())))?;
         let remove = Step::RemoveElements(elements(&port)?);
@@ -174,7 +171,6 @@ fn port(n: u16, path: PathBuf) -> Outcome<Port> {
         mtu: Mtu::ETHERNET,
         addresses: vec![format!("10.1.{high}.{low}/8").parse()?],
         routes: vec![Route { destination: "0.0.0.0/0".parse()?, via: Some("10.0.0.1".parse()?), metric: 0 }],
-        filtered: false,
     })
 }
 
@@ -190,10 +186,8 @@ fn elements(port: &Port) -> Outcome<Vec<Element>> {
     let address = port.addresses[0].address();
     let number = u16::from_str_radix(&port.name.as_str()[3..], 16)?;
     let transport = Transport::Tcp;
-    let guard = port.filtered.then(|| Element::GuardedPort(port.name.clone()));
-    let mapping = [
+    Ok(vec![
         Element::Publish { at: None, transport, port: 10_000 + number, to: address, to_port: 80 },
         Element::Open { address, transport, ports: PortRange::single(80)? },
-    ];
-    Ok(guard.into_iter().chain(mapping).collect())
+    ])
 }

@@ -161,7 +161,6 @@ impl Snapshot {
             up: port.up,
             forwards: port.group == OURS && port.bridge.is_some() && !switched_off,
             bridge,
-            filter: false,
         }
     }
 }

@@ -96,9 +96,8 @@ impl RealHost {
     fn plug(&self, port: &Port) -> Result<(), HostError> {
         let opened = path_of_target(&port.target).map(Namespace::open).transpose()?;
         let target = opened.as_ref().unwrap_or(&self.home);
-        let style = self.style();
-        self.route.with(|near| match veth::create(near, target, port, style, &self.numbers) {
-            Err(error) if error.is_errno(libc::EEXIST) => self.plug_over(port, target, near, style),
+        self.route.with(|near| match veth::create(near, target, port, &self.numbers) {
+            Err(error) if error.is_errno(libc::EEXIST) => self.plug_over(port, target, near),
             result => result,
         })?;
         let configured = self.set_up(port, target);
@@ -107,16 +106,11 @@ impl RealHost {
             let _ = self.unplug(&port.name);
             return configured;
         }
-        if port.filtered {
-            return Ok(());
-        }
-        self.route.with(|near| {
-            link::settle(near, &port.name);
-            Ok(())
-        })
+        Ok(())
     }
 
-    /// Opens a port that was plugged in and has its filter by now.
+    /// Opens a port that was plugged in and has its filter by now. Only now do the links settle: asked for while the near end
+    /// is down, the kernel would wait for a grace period and find nothing.
     fn open(&self, name: &IfName, target: &Target, interface: &IfName) -> Result<(), HostError> {
         let style = self.style();
         self.route.with(|near| {
@@ -149,26 +143,18 @@ impl RealHost {
     }
 
     fn configure(&self, port: &Port, target: &Namespace, far: &mut Netlink) -> Result<(), HostError> {
-        let configured = match veth::configure(far, port, self.ipv6) {
+        match veth::configure(far, port, self.ipv6) {
             // The target's default is that interfaces have no IPv6.
             Err(error) if error.is_errno(libc::EACCES) => {
                 target.within(&self.home, || sysctl::enable_ipv6(&port.interface))?;
                 veth::configure(far, port, self.ipv6)
             }
             result => result,
-        };
-        link::settle(far, &port.interface);
-        configured
+        }
     }
 
     /// Plugs in where one of the two names is taken already.
-    fn plug_over(
-        &self,
-        port: &Port,
-        target: &Namespace,
-        near: &mut Netlink,
-        style: Style,
-    ) -> Result<(), HostError> {
+    fn plug_over(&self, port: &Port, target: &Namespace, near: &mut Netlink) -> Result<(), HostError> {
         let Some(existing) = link::find(near, &port.name)? else {
             return Err(HostError::InterfaceTaken {
                 interface: port.interface.clone(),
@@ -178,11 +164,11 @@ impl RealHost {
         if existing.group == group::REAP {
             // The reaper has not come yet; the name is needed now.
             veth::delete(near, &port.name)?;
-            return veth::create(near, target, port, style, &self.numbers);
+            return veth::create(near, target, port, &self.numbers);
         }
         let far = &mut target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
         if veth::is_same(near, far, port)? {
-            return veth::replug(near, port, style);
+            return veth::replug(near, port);
         }
         Err(HostError::LinkTaken { name: port.name.clone() })
     }
@@ -288,15 +274,8 @@ impl Host for RealHost {
             Step::MakeSwitch(switch) => self.route.with(|netlink| bridge::make(netlink, switch, self.ipv6)),
             Step::RemoveSwitch { name } => self.remove_switch(name),
             Step::PlugPort(port) => self.plug(port),
-            Step::ReplugPort(port) => {
-                let style = self.style();
-                self.route.with(|netlink| {
-                    veth::replug(netlink, port, style)?;
-                    link::settle(netlink, &port.name);
-                    Ok(())
-                })
-            }
-            Step::FilterPort { name } => Err(HostError::NotTheHosts { name: name.clone() }),
+            Step::ReplugPort(port) => self.route.with(|netlink| veth::replug(netlink, port)),
+            Step::FilterPort { name, .. } => Err(HostError::NotTheHosts { name: name.clone() }),
             Step::OpenPort { name, target, interface } => self.open(name, target, interface),
             Step::UnplugPort { name } => self.unplug(name),
             Step::AddElements(elements) => self.add_elements(elements),

@@ -30,7 +30,6 @@ pub(crate) fn create(
     home: &mut Netlink,
     target: &impl AsFd,
     port: &Port,
-    style: Style,
     numbers: &Numbers,
 ) -> Result<(), HostError> {
     let bridge = link::index(home, &port.bridge)?;
@@ -43,8 +42,7 @@ pub(crate) fn create(
         NLM_F_CREATE | NLM_F_EXCL,
         Subject::new("make", format!("port {}", port.name)),
     );
-    home.execute(&batch)?;
-    if port.filtered { Ok(()) } else { open(home, &port.name, style) }
+    home.execute(&batch)
 }
 
 /// Raises the host end.
@@ -153,24 +151,17 @@ pub(crate) fn is_same(home: &mut Netlink, target: &mut Netlink, port: &Port) -> 
     Ok(near.peer == Some(far.index) && far.peer == Some(near.index) && far.mac == Some(port.mac))
 }
 
-/// Brings an existing host end in line: in its bridge, in use, up and forwarding, or down until it has its filter.
-pub(crate) fn replug(home: &mut Netlink, port: &Port, style: Style) -> Result<(), HostError> {
+/// Brings an existing host end in line: in its bridge, in use, and down until it is opened.
+pub(crate) fn replug(home: &mut Netlink, port: &Port) -> Result<(), HostError> {
     let bridge = link::index(home, &port.bridge)?;
     let mut message = named(&port.name);
     message.attributes.push(LinkAttribute::Group(group::OURS));
     message.attributes.push(LinkAttribute::Controller(bridge));
     let mut batch = Batch::new();
-    if port.filtered {
-        // A port that joins its bridge while it is up forwards at once. As it goes up its state begins anew.
-        let subject = |operation| Subject::new(operation, format!("port {}", port.name));
-        batch.route(RouteNetlinkMessage::SetLink(link::lower(named(&port.name))), 0, subject("lower"));
-        batch.route(RouteNetlinkMessage::SetLink(message), 0, subject("plug in"));
-        return home.execute(&batch).map_err(|error| missing(error, &port.name));
-    }
-    raise_host_end(&mut batch, &port.name, style, message)?;
-    // While the far end is down the bridge allows no state but its own, which it sets with the carrier.
-    let subject = Subject::new("open", format!("port {}", port.name)).fine_if(&[libc::ENETDOWN]);
-    set_port(&mut batch, &port.name, vec![port_state(BridgePortState::Forwarding)], subject);
+    // A port that joins its bridge while it is up forwards at once. As it goes up its state begins anew.
+    let subject = |operation| Subject::new(operation, format!("port {}", port.name));
+    batch.route(RouteNetlinkMessage::SetLink(link::lower(named(&port.name))), 0, subject("lower"));
+    batch.route(RouteNetlinkMessage::SetLink(message), 0, subject("plug in"));
     home.execute(&batch).map_err(|error| missing(error, &port.name))
 }
 
@@ -184,8 +175,9 @@ pub(crate) fn unplug(home: &mut Netlink, name: &IfName) -> Result<bool, HostErro
     let mut batch = Batch::new();
     // The state stops the port at once; its MAC may turn up at another port before the reaper comes.
     let settings = vec![port_state(BridgePortState::Disabled), InfoBridgePort::Flush];
-    // ENODEV: it is gone. EINVAL, EOPNOTSUPP: it is in no bridge any more.
-    let stopped = subject("stop").fine_if(&[libc::ENODEV, libc::EINVAL, libc::EOPNOTSUPP]);
+    // ENODEV: it is gone. EINVAL, EOPNOTSUPP: it is in no bridge any more. ENETDOWN: it was never opened.
+    const FINE: [i32; 4] = [libc::ENODEV, libc::EINVAL, libc::EOPNOTSUPP, libc::ENETDOWN];
+    let stopped = subject("stop").fine_if(&FINE);
     set_port(&mut batch, name, settings, stopped);
     let mut message = named(name);
     message.attributes.push(LinkAttribute::Group(group::REAP));

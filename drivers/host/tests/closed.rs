@@ -78,7 +78,7 @@ fn on_private(world: &World, n: u8) -> Port {
         routes: vec![route("0.0.0.0/0", "10.9.0.1"), route("::/0", "fd00:9::1")],
         ..port(n, &world.container(&format!("p{n}")))
     };
-    world.host.execute(&Step::PlugPort(plugged.clone())).unwrap();
+    world.plug(&plugged);
     plugged
 }
 
@@ -161,7 +161,7 @@ fn a_further_segment_is_no_way_to_the_host_or_out() {
         world.host.execute(&Step::MakeSwitch(switch.clone())).unwrap();
         let mut far = port(1, &world.container("far"));
         far.bridge = Switch::segment_name(&switch.name, 1).unwrap();
-        world.host.execute(&Step::PlugPort(far.clone())).unwrap();
+        world.plug(&far);
         support::wait_until("the gateway answers over the trunk", || pings(path(&far), "172.16.0.1"));
         assert!(!pings(path(&far), "198.51.100.2"), "an Internal network");
         // The bridge it is plugged into has a MAC, too, and here all that it may have to forward what is sent there.
@@ -229,7 +229,7 @@ fn a_container_without_ipv6_takes_nothing_from_a_rogue_router() {
             let mut port = port(n, &container);
             port.addresses.truncate(1);
             port.routes.truncate(1);
-            world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+            world.plug(&port);
             port
         });
         // Its owner wants it so; he shows that the advertisement is one.
@@ -286,14 +286,14 @@ fn an_address_of_a_container_comes_from_its_own_switch_only() {
             "for i in hns0a1b2c3d hns00000002; do sysctl -qw net.ipv4.conf.$i.rp_filter=0; done",
         ]);
         let victim = port(1, &world.container("victim"));
-        world.host.execute(&Step::PlugPort(victim.clone())).unwrap();
+        world.plug(&victim);
         let neighbour = Port {
             bridge: other.name,
             addresses: vec![address("10.2.0.9/24"), address("fd00:2::9/64")],
             routes: vec![route("0.0.0.0/0", "10.2.0.1"), route("::/0", "fd00:2::1")],
             ..port(2, &world.container("neighbour"))
         };
-        world.host.execute(&Step::PlugPort(neighbour.clone())).unwrap();
+        world.plug(&neighbour);
         // Whether the host itself sees a datagram that says it comes from there.
         run(&[
             "nft",
@@ -371,7 +371,7 @@ fn a_namespace_in_which_an_earlier_daemon_kept_a_switch_goes_with_its_ports() {
         world.host.execute(&Step::RemoveNamespace(NamespaceSpec { path: old })).unwrap();
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
         // At once: the name of its far end is free.
-        world.host.execute(&Step::PlugPort(port)).unwrap();
+        world.plug(&port);
         assert_eq!(world.host.observe(&Scope::Everything).unwrap().namespaces, [].into());
     });
 }

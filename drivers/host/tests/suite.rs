@@ -6,10 +6,10 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use hns_host::{Host, HostError, HostEvent, Next, PortHolder, Scope};
+use hns_host::{Host, HostError, PortHolder, Scope};
 use hns_net::{PortRange, Transport};
 use hns_planner::{Element, Forwarding, NamespaceSpec, ObservedPort, ObservedSwitch, Step, Switch, Target};
-use support::{World, address, filtered, handed, name, on_both, on_real, open, port, switch};
+use support::{World, address, elements, handed, name, on_both, on_real, open, policy, port, switch};
 
 fn everything(host: &dyn Host) -> hns_planner::Observed {
     host.observe(&Scope::Everything).unwrap()
@@ -34,7 +34,7 @@ fn shown(switch: &Switch) -> ObservedSwitch {
 }
 
 fn plugged(port: &hns_planner::Port) -> ObservedPort {
-    ObservedPort { bridge: Some(port.bridge.clone()), up: true, forwards: true, filter: false }
+    ObservedPort { bridge: Some(port.bridge.clone()), up: true, forwards: true }
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_switch_grows_and_shrinks_by_segments() {
         let container = world.container("a");
         let mut port = port(1, &container);
         port.bridge = Switch::segment_name(&switch.name, 1).unwrap();
-        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        world.plug(&port);
         assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
         do_twice(&*world.host, Step::UnplugPort { name: port.name });
         do_twice(&*world.host, Step::RemoveSwitch { name: switch.name });
@@ -95,6 +95,7 @@ fn a_port_is_plugged_unplugged_and_reaped() {
         let container = world.container("a");
         let port = port(1, &container);
         do_twice(&*world.host, Step::PlugPort(port.clone()));
+        do_twice(&*world.host, open(&port));
         let scope = Scope::Port(port.name.clone());
         let observed = world.host.observe(&scope).unwrap();
         assert_eq!(observed.ports, [(port.name.clone(), plugged(&port))].into());
@@ -119,12 +120,12 @@ fn down(port: &hns_planner::Port) -> ObservedPort {
 }
 
 #[test]
-fn a_filtered_port_is_down_until_it_is_opened() {
+fn a_port_is_down_until_it_is_opened() {
     on_both(|world| {
         let host = &*world.host;
         host.execute(&Step::MakeSwitch(switch())).unwrap();
         let container = world.container("a");
-        let port = filtered(port(1, &container));
+        let port = port(1, &container);
         let shown = || everything(host).ports[&port.name].clone();
         let missing = host.execute(&open(&port)).unwrap_err();
         assert!(matches!(missing, HostError::NoSuchLink { .. }), "{missing:?}");
@@ -132,7 +133,7 @@ fn a_filtered_port_is_down_until_it_is_opened() {
         do_twice(host, Step::PlugPort(port.clone()));
         assert_eq!(shown(), down(&port));
         assert_eq!(host.interfaces_in(&port.target).unwrap(), [name("eth0"), name("lo")]);
-        let filter = Step::FilterPort { name: port.name.clone() };
+        let filter = Step::FilterPort { name: port.name.clone(), policy: policy(&port), before: None };
         let refused = host.execute(&filter).unwrap_err();
         assert!(matches!(refused, HostError::NotTheHosts { .. }), "{refused:?}");
         do_twice(host, open(&port));
@@ -157,12 +158,26 @@ fn a_filtered_port_is_down_until_it_is_opened() {
     });
 }
 
+/// As when its filter could not be made.
+#[test]
+fn a_port_that_was_never_opened_is_unplugged_as_well() {
+    on_both(|world| {
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let port = port(1, &world.container("a"));
+        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        do_twice(&*world.host, Step::UnplugPort { name: port.name });
+        assert!(world.host.reap().unwrap() >= 1);
+        assert_eq!(everything(&*world.host).ports, [].into());
+    });
+}
+
 #[test]
 fn a_vnic_that_an_engine_moves_waits_in_the_hosts_own_namespace() {
     on_both(|world| {
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
         let port = handed();
         do_twice(&*world.host, Step::PlugPort(port.clone()));
+        do_twice(&*world.host, open(&port));
         assert!(world.host.interfaces_in(&Target::Host).unwrap().contains(&port.interface));
         assert_eq!(everything(&*world.host).ports, [(port.name.clone(), plugged(&port))].into());
         do_twice(&*world.host, Step::UnplugPort { name: port.name.clone() });
@@ -179,7 +194,7 @@ fn a_port_is_plugged_again_before_the_reaper_came() {
         world.host.execute(&Step::PlugPort(port(1, &first))).unwrap();
         world.host.execute(&Step::UnplugPort { name: port(1, &first).name }).unwrap();
         let again = port(1, &second);
-        world.host.execute(&Step::PlugPort(again.clone())).unwrap();
+        world.plug(&again);
         world.host.reap().unwrap();
         assert_eq!(everything(&*world.host).ports, [(again.name.clone(), plugged(&again))].into());
         assert_eq!(world.host.interfaces_in(&again.target).unwrap(), [name("eth0"), name("lo")]);
@@ -201,6 +216,7 @@ fn many_threads_plug_and_unplug_at_once() {
                         let port = port(*n, container);
                         let address = port.addresses[0].address();
                         host.execute(&Step::PlugPort(port.clone())).unwrap();
+                        host.execute(&open(&port)).unwrap();
                         host.execute(&Step::AddElements(vec![Element::QuietAddress(address)])).unwrap();
                         if n % 3 == 0 {
                             host.execute(&Step::RemoveElements(vec![Element::QuietAddress(address)]))
@@ -259,14 +275,16 @@ fn a_port_that_lost_its_bridge_is_brought_back() {
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
         let container = world.container("a");
         let port = port(1, &container);
-        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        world.plug(&port);
         world.unplug(&port.name);
         assert_eq!(everything(&*world.host).ports[&port.name].bridge, None);
         do_twice(&*world.host, Step::ReplugPort(port.clone()));
+        do_twice(&*world.host, open(&port));
         assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
 
         world.host.execute(&Step::UnplugPort { name: port.name.clone() }).unwrap();
         do_twice(&*world.host, Step::ReplugPort(port.clone()));
+        do_twice(&*world.host, open(&port));
         world.host.reap().unwrap();
         assert_eq!(everything(&*world.host).ports[&port.name], plugged(&port));
     });
@@ -300,7 +318,7 @@ fn a_switch_without_a_port_of_the_hosts_is_shown_as_it_was_asked_for() {
             Switch { gateways: [].into(), loopback: false, hosted: false, extra_segments: 1, ..switch() };
         do_twice(&*world.host, Step::MakeSwitch(private.clone()));
         let port = port(1, &world.container("a"));
-        do_twice(&*world.host, Step::PlugPort(port.clone()));
+        world.plug(&port);
         let shown = [(private.name.clone(), shown(&private))].into();
         assert_eq!(everything(&*world.host).switches, shown);
         assert_eq!(world.host.observe(&Scope::Switch(private.name.clone())).unwrap().switches, shown);
@@ -327,41 +345,6 @@ fn a_switch_that_began_to_answer_is_seen_and_made_silent() {
         world.host.execute(&Step::MakeSwitch(private.clone())).unwrap();
         assert!(!everything(&*world.host).switches[&private.name].answers);
     });
-}
-
-fn elements() -> Vec<Element> {
-    let switch = name(support::SWITCH);
-    let at = |text: &str| text.parse().unwrap();
-    let range = |text: &str| text.parse::<PortRange>().unwrap();
-    let mut all = vec![
-        Element::Switch(switch.clone()),
-        Element::Internal(name("hns00000001")),
-        Element::HostSeat(name("router0")),
-        Element::Masquerade4(switch.clone()),
-        Element::Masquerade6(switch.clone()),
-        Element::Routed4(name("hns00000002")),
-        Element::Routed6(name("hns00000002")),
-        Element::Inside { switch: switch.clone(), prefix: "172.16.0.0/16".parse().unwrap() },
-        Element::Inside { switch: switch.clone(), prefix: "10.0.0.4/31".parse().unwrap() },
-        Element::Inside { switch: switch.clone(), prefix: "10.0.0.9/32".parse().unwrap() },
-        Element::Inside { switch, prefix: "fd00:16::/64".parse().unwrap() },
-        Element::QuietPort(name("hnv0a1b2c3d4e01")),
-        Element::GuardedPort(name("hnv0a1b2c3d4e01")),
-        Element::GuardedPort(name("hnv0a1b2c3d4e02")),
-    ];
-    for (to, here) in [("172.16.0.2", "127.0.0.1"), ("fd00:16::2", "::1")] {
-        all.push(Element::QuietAddress(at(to)));
-        for transport in Transport::ALL {
-            for (place, ports) in [(None, "8000-8010"), (Some(at(here)), "9000-9001")] {
-                let port = range(ports).end() + 50;
-                all.push(Element::Publish { at: place, transport, port, to: at(to), to_port: 80 });
-                all.push(Element::PublishRange { at: place, transport, ports: range(ports), to: at(to) });
-                all.push(Element::Open { address: at(to), transport, ports: range(ports) });
-            }
-            all.push(Element::Open { address: at(to), transport, ports: range("80") });
-        }
-    }
-    all
 }
 
 #[test]
@@ -467,87 +450,6 @@ fn the_hosts_addresses_are_told_and_its_own_switches_are_no_routes() {
         let addresses = world.host.addresses().unwrap();
         assert!(addresses.contains(&(switch().name, address("172.16.0.1/16"))), "{addresses:?}");
         assert_eq!(world.host.routes().unwrap(), []);
-    });
-}
-
-#[test]
-fn a_container_that_ends_takes_its_port_along() {
-    on_both(|world| {
-        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
-        let container = world.container("a");
-        let port = port(1, &container);
-        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
-        let watch = world.host.watch().unwrap();
-        world.remove_container(&container);
-        assert!(tells(&watch, &HostEvent::PortGone(port.name.clone())));
-        eventually!(everything(&*world.host).ports.is_empty());
-    });
-}
-
-/// Whether the watch tells this event within five seconds, whatever else it tells.
-fn tells(watch: &hns_host::Watch, wanted: &HostEvent) -> bool {
-    let limit = std::time::Duration::from_secs(5);
-    loop {
-        match watch.next_within(limit) {
-            Next::Event(event) if event == *wanted => return true,
-            Next::Event(_) => {}
-            Next::Nothing | Next::End => return false,
-        }
-    }
-}
-
-#[test]
-fn drift_is_told() {
-    on_both(|world| {
-        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
-        world.host.execute(&Step::LoadTable).unwrap();
-        let (first, second) = (world.container("a"), world.container("b"));
-        let (one, two) = (port(1, &first), port(2, &second));
-        world.host.execute(&Step::PlugPort(one.clone())).unwrap();
-        world.host.execute(&Step::PlugPort(two.clone())).unwrap();
-        let watch = world.host.watch().unwrap();
-        world.unplug(&one.name);
-        assert!(tells(&watch, &HostEvent::PortChanged(one.name)));
-        world.delete_link(&two.name);
-        assert!(tells(&watch, &HostEvent::PortGone(two.name)));
-        world.flush_rules();
-        assert!(tells(&watch, &HostEvent::RulesChanged));
-        world.delete_link(&switch().name);
-        assert!(tells(&watch, &HostEvent::SwitchGone(switch().name)));
-    });
-}
-
-#[test]
-fn our_own_doing_is_no_drift() {
-    on_both(|world| {
-        let watch = world.host.watch().unwrap();
-        world.host.execute(&Step::LoadTable).unwrap();
-        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
-        let container = world.container("a");
-        let port = port(1, &container);
-        world.host.execute(&Step::PlugPort(port.clone())).unwrap();
-        let other = world.container("b");
-        let guarded = filtered(support::port(2, &other));
-        world.host.execute(&Step::PlugPort(guarded.clone())).unwrap();
-        world.host.execute(&open(&guarded)).unwrap();
-        world.host.execute(&Step::UnplugPort { name: guarded.name }).unwrap();
-        world.host.execute(&Step::AddElements(elements())).unwrap();
-        world.host.execute(&Step::RemoveElements(elements())).unwrap();
-        world.host.execute(&Step::UnplugPort { name: port.name }).unwrap();
-        world.host.reap().unwrap();
-        world.host.execute(&Step::RemoveSwitch { name: switch().name }).unwrap();
-        world.host.execute(&Step::LoadTable).unwrap();
-        let quiet = std::time::Duration::from_millis(300);
-        assert_eq!(watch.next_within(quiet), Next::Nothing);
-    });
-}
-
-#[test]
-fn a_watch_ends_when_it_is_stopped() {
-    on_both(|world| {
-        let watch = world.host.watch().unwrap();
-        watch.stopper().stop();
-        assert_eq!(watch.next_event(), None);
     });
 }
 

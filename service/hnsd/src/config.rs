@@ -56,9 +56,6 @@ struct Values {
     /// What to do about net.bridge.bridge-nf-call-*: off unless another engine needs it, keep, or off [default: auto]
     #[arg(long, env = "HNS_BRIDGE_NETFILTER", value_name = "CHOICE")]
     bridge_netfilter: Option<BridgeNetfilterChoice>,
-    /// Whether ports are guarded, in eBPF: where the kernel lets us, it must be possible, or not [default: off]
-    #[arg(long, env = "HNS_DATAPATH", value_name = "CHOICE")]
-    datapath: Option<DatapathChoice>,
     /// Where the policies of ports outlive a restart: a folder of a bpffs, mounted when it is none [default: /sys/fs/bpf/hns]
     #[arg(long, env = "HNS_BPF_DIR", value_name = "DIR")]
     bpf_dir: Option<PathBuf>,
@@ -71,18 +68,6 @@ struct Values {
     /// Docker's own socket, by which networks appear on both sides [default: /run/docker.sock]
     #[arg(long, env = "HNS_DOCKER_SOCKET", value_name = "PATH")]
     docker_socket: Option<PathBuf>,
-}
-
-/// Whether there is a policy engine on the switch ports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum DatapathChoice {
-    /// Yes; on a kernel without eBPF the daemon goes on without.
-    Auto,
-    On,
-    /// Until the datapath honours every policy, whoever wants it asks for it.
-    #[default]
-    Off,
 }
 
 /// Whether Docker is served.
@@ -126,7 +111,6 @@ pub(crate) struct Config {
     default_network: bool,
     default_prefixes: Vec<Cidr>,
     bridge_netfilter: BridgeNetfilterChoice,
-    pub datapath: DatapathChoice,
     pub bpf_dir: PathBuf,
     pub docker: DockerChoice,
     pub docker_plugins: PathBuf,
@@ -160,7 +144,6 @@ impl Config {
             default_network: said.default_network.or(file.default_network).unwrap_or(true),
             default_prefixes: prefixes.iter().map(parse).collect::<anyhow::Result<_>>()?,
             bridge_netfilter: said.bridge_netfilter.or(file.bridge_netfilter).unwrap_or_default(),
-            datapath: said.datapath.or(file.datapath).unwrap_or_default(),
             bpf_dir: said.bpf_dir.or(file.bpf_dir).unwrap_or_else(|| "/sys/fs/bpf/hns".into()),
             docker: said.docker.or(file.docker).unwrap_or_default(),
             docker_plugins: said

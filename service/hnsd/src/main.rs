@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use hns_datapath::{Datapath, RealDatapath};
+use hns_datapath::RealDatapath;
 use hns_docker::Front;
 use hns_host::RealHost;
 use hns_reconciler::{Engine, EngineSettings, HostThreads};
@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Arguments, Config, DatapathChoice};
+use crate::config::{Arguments, Config};
 
 /// Threads on which requests change the host. The kernel serialises most of it; a few hide its waits.
 const HOST_THREADS: usize = 4;
@@ -116,29 +116,10 @@ fn start_engine(config: &Config, store: SqliteStore) -> anyhow::Result<Arc<Engin
         bridge_netfilter: config.bridge_netfilter(),
         boot_id: boot_id()?,
     };
-    let datapath = open_datapath(config)?;
-    Engine::start(Arc::new(host), datapath, Arc::new(store), settings)
+    let filters = hns_datapath::Settings { pins: config.bpf_dir.clone() };
+    let datapath = RealDatapath::start(&filters).context("no switch port can be filtered")?;
+    Engine::start(Arc::new(host), Arc::new(datapath), Arc::new(store), settings)
         .context("cannot bring the host in line")
-}
-
-/// Nothing when the ports are to have no policies, or on a host that cannot give them any.
-fn open_datapath(config: &Config) -> anyhow::Result<Option<Arc<dyn Datapath>>> {
-    if config.datapath == DatapathChoice::Off {
-        return Ok(None);
-    }
-    let settings = hns_datapath::Settings { pins: config.bpf_dir.clone() };
-    match RealDatapath::start(&settings) {
-        Ok(datapath) => Ok(Some(Arc::new(datapath))),
-        Err(error) if config.datapath == DatapathChoice::Auto => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(
-                error,
-                "no datapath: ports have no policies, and endpoints that ask for some are refused"
-            );
-            Ok(None)
-        }
-        Err(error) => Err(error).context("cannot start the datapath"),
-    }
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {

@@ -1,5 +1,4 @@
 use hns_host::{Finding, Level};
-use hns_planner::Home;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -24,30 +23,17 @@ impl Engine {
     /// Whether the ports that can have programs have them.
     fn diagnose_datapath(&self) -> Result<Vec<Finding>, EngineError> {
         let check = "datapath";
-        let Some(datapath) = &self.datapath else {
-            return Ok(vec![Finding {
-                check,
-                level: Level::Warn,
-                detail: "ports have no programs: nobody checks what a container says of itself".to_owned(),
-                hint: Some(
-                    "they take Linux 5.15 or newer, and hnsd --datapath on; its log says why it has none"
-                        .to_owned(),
-                ),
-            }]);
-        };
         // Before the datapath is asked: a port that comes meanwhile is not missed, it is not known here.
         let ports: Vec<_> = {
             let world = self.world();
-            let home =
-                |network| world.network(network).is_ok_and(|network| self.layout.home(network) == Home::Host);
-            let attached = world.endpoints().filter(|endpoint| home(endpoint.network()));
-            attached
+            world
+                .endpoints()
                 .filter_map(|endpoint| Some((endpoint.id(), endpoint.attachment()?.port.clone())))
                 .collect()
         };
         let operation = || "cannot see which ports have their filter".to_owned();
-        let filtered = datapath.attached().map_err(EngineError::datapath(operation))?;
-        let closed: Vec<_> = ports.iter().filter(|(_, port)| !filtered.contains(port)).collect();
+        let filtered = self.datapath.held().map_err(EngineError::datapath(operation))?;
+        let closed: Vec<_> = ports.iter().filter(|(_, port)| !filtered.contains_key(port)).collect();
         if closed.is_empty() {
             let detail = format!("{} ports, each with its programs", ports.len());
             return Ok(vec![Finding { check, level: Level::Ok, detail, hint: None }]);

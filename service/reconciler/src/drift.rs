@@ -83,16 +83,12 @@ impl Drift {
 
     fn add(&mut self, event: HostEvent, engine: &Engine) {
         match event {
-            HostEvent::PortGone(name) | HostEvent::PortChanged(name) => {
+            HostEvent::PortGone(name) | HostEvent::PortChanged(name) | HostEvent::FilterChanged(name) => {
                 self.ports.insert(name);
             }
-            HostEvent::FilterChanged(name) if engine.datapath.is_some() => {
-                self.ports.insert(name);
-            }
-            HostEvent::FiltersChanged if engine.datapath.is_some() => {
+            HostEvent::FiltersChanged => {
                 self.everything = Some("another program changed our filters");
             }
-            HostEvent::FilterChanged(_) | HostEvent::FiltersChanged => {}
             HostEvent::SwitchGone(name) if engine.has_switch(&name) => {
                 self.everything = Some("a switch is gone");
             }

@@ -3,7 +3,7 @@ use std::sync::PoisonError;
 use hns_hcn::{self as hcn, NotificationType};
 use hns_model::{Attachment, Endpoint, ModelError, Network, World};
 use hns_net::{Guid, IfAddr};
-use hns_planner::{Announcement, Step, plan, switch_name, switch_of};
+use hns_planner::{Announcement, Step, compile_endpoint, plan, switch_name, switch_of};
 use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, blank_slate, fresh_id};
@@ -82,12 +82,11 @@ impl Engine {
     }
 
     fn plug_reserved(&self, id: Guid) -> Result<hcn::Endpoint, EngineError> {
-        self.check_policy(id)?;
         let (desired, announcement, network) = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
             let network = world.network(endpoint.network())?;
-            let desired = self.desired_endpoint(endpoint, &world);
+            let desired = compile_endpoint(endpoint, &world);
             (desired, announcement(endpoint, network), network.id())
         };
         let done = self.execute(plan(&desired, &blank_slate()).steps)?;
@@ -214,7 +213,7 @@ impl Engine {
         let mut ports = Vec::new();
         for endpoint in endpoints {
             let Some(attachment) = endpoint.attachment() else { continue };
-            elements.extend(self.desired_endpoint(endpoint, world).rules);
+            elements.extend(compile_endpoint(endpoint, world).rules);
             ports.push(Step::UnplugPort { name: attachment.port.clone() });
         }
         let mut steps = Vec::new();

@@ -38,8 +38,7 @@ pub enum DefaultNetwork {
 /// The objects of this host and all that is done with them. See the crate's documentation.
 pub struct Engine {
     pub(crate) host: Arc<dyn Host>,
-    /// Absent where the kernel gives us no eBPF, or where it is not wanted.
-    pub(crate) datapath: Option<Arc<dyn Datapath>>,
+    pub(crate) datapath: Arc<dyn Datapath>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: EngineSettings,
     pub(crate) layout: Layout,
@@ -63,7 +62,7 @@ const COMMITS_PER_CHECKPOINT: u64 = 128;
 impl Engine {
     pub(crate) fn new(
         host: Arc<dyn Host>,
-        datapath: Option<Arc<dyn Datapath>>,
+        datapath: Arc<dyn Datapath>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Self, EngineError> {

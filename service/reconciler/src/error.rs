@@ -2,7 +2,6 @@ use hns_datapath::DatapathError;
 use hns_hcn::{DocumentError, ErrorCode};
 use hns_host::HostError;
 use hns_model::ModelError;
-use hns_net::Guid;
 use hns_store::StoreError;
 
 /// Why a request was not performed. Nothing of it stays behind.
@@ -16,10 +15,6 @@ pub enum EngineError {
     Host { operation: String, source: HostError },
     #[error("{operation}")]
     Datapath { operation: String, source: DatapathError },
-    #[error("this host has no datapath: ports have no policies")]
-    NoDatapath,
-    #[error("endpoint {endpoint} has policies for its port, and no datapath reaches it")]
-    PolicyNeedsDatapath { endpoint: Guid },
     #[error("cannot {operation} the record of {object}")]
     Store { operation: &'static str, object: String, source: StoreError },
     #[error("the record {key} cannot be read: {problem}")]
@@ -52,7 +47,6 @@ impl EngineError {
             Self::Host { .. } | Self::Datapath { .. } | Self::Store { .. } | Self::Record { .. } => {
                 ErrorCode::FAIL
             }
-            Self::NoDatapath | Self::PolicyNeedsDatapath { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::Stopping => ErrorCode::MANAGER_STOPPED,
         }
     }
@@ -66,9 +60,6 @@ impl EngineError {
             }
             Self::Host { source: HostError::NoIpv6, .. } => Some("leave the IPv6 subnets out"),
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
-            Self::NoDatapath | Self::PolicyNeedsDatapath { .. } => {
-                Some("start hnsd with --datapath on; on Private networks ports have no policies")
-            }
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
             _ => None,
         }
@@ -86,11 +77,7 @@ impl EngineError {
                     | HostError::NoIpv6
             ),
             Self::Datapath { .. } | Self::Store { .. } | Self::Record { .. } => true,
-            Self::Model(_)
-            | Self::Document { .. }
-            | Self::NoDatapath
-            | Self::PolicyNeedsDatapath { .. }
-            | Self::Stopping => false,
+            Self::Model(_) | Self::Document { .. } | Self::Stopping => false,
         }
     }
 }

@@ -17,16 +17,23 @@ impl Engine {
     pub(crate) fn execute(&self, steps: Vec<Step>) -> Result<Done<'_>, EngineError> {
         let mut done = Done { engine: self, steps: Vec::with_capacity(steps.len()), kept: false };
         for step in steps {
-            self.execute_one(&step)?;
+            self.execute_one(&step).inspect_err(|_| self.look_after(&step))?;
             done.steps.push(step);
         }
         Ok(done)
     }
 
+    /// A filter that could not be changed lets nothing pass. What it is to be held to now is for the repair to see to.
+    fn look_after(&self, failed: &Step) {
+        if matches!(failed, Step::FilterPort { before: Some(_), .. }) {
+            self.background.repair_everything();
+        }
+    }
+
     /// Performs one step; says in its error what was to be done.
     pub(crate) fn execute_one(&self, step: &Step) -> Result<(), EngineError> {
-        if let Step::FilterPort { name } = step {
-            return self.filter_port(name);
+        if let Step::FilterPort { name, policy, .. } = step {
+            return self.filter_port(name, policy);
         }
         match self.host.execute(step) {
             // The interface of an endpoint that left this namespace a moment ago may still wait for the
@@ -79,7 +86,7 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::RemoveSwitch { name } => format!("cannot remove the switch {name}"),
         Step::PlugPort(port) => format!("cannot plug the port {} into {}", port.name, port.bridge),
         Step::ReplugPort(port) => format!("cannot put the port {} back into {}", port.name, port.bridge),
-        Step::FilterPort { name } => format!("cannot set the filter of the port {name}"),
+        Step::FilterPort { name, .. } => format!("cannot set the filter of the port {name}"),
         Step::OpenPort { name, .. } => format!("cannot open the port {name}"),
         Step::UnplugPort { name } => format!("cannot unplug the port {name}"),
         Step::AddElements(elements) => format!("cannot add {} elements to the table", elements.len()),

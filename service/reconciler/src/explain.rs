@@ -1,8 +1,6 @@
 //! Answers to "what happened to this packet": what the datapath counted and remembers.
 
-use std::sync::Arc;
-
-use hns_datapath::{Datapath, DropCount, DropStream, Flow, FlowFilter, RuleCount};
+use hns_datapath::{DropCount, DropStream, Flow, FlowFilter, RuleCount};
 use hns_net::Guid;
 
 use crate::engine::Engine;
@@ -11,13 +9,13 @@ use crate::error::EngineError;
 impl Engine {
     /// What was dropped since the datapath began, by endpoint, direction and reason.
     pub fn drops(&self) -> Result<Vec<DropCount>, EngineError> {
-        self.asked()?.drops().map_err(EngineError::datapath(|| "cannot read what was dropped".to_owned()))
+        self.datapath.drops().map_err(EngineError::datapath(|| "cannot read what was dropped".to_owned()))
     }
 
     /// Samples of what is dropped from now on.
     pub fn follow_drops(&self) -> Result<DropStream, EngineError> {
         let operation = || "cannot follow what is dropped".to_owned();
-        self.asked()?.follow_drops().map_err(EngineError::datapath(operation))
+        self.datapath.follow_drops().map_err(EngineError::datapath(operation))
     }
 
     /// The connections that ports track.
@@ -25,7 +23,7 @@ impl Engine {
         if let Some(endpoint) = filter.endpoint {
             self.settled_endpoint(endpoint)?;
         }
-        self.asked()?
+        self.datapath
             .flows(filter)
             .map_err(EngineError::datapath(|| "cannot read the connections".to_owned()))
     }
@@ -34,11 +32,6 @@ impl Engine {
     pub fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, EngineError> {
         self.settled_endpoint(endpoint)?;
         let operation = || format!("cannot read the counters of endpoint {endpoint}");
-        self.asked()?.rule_counters(endpoint).map_err(EngineError::datapath(operation))
-    }
-
-    /// The datapath, for who asks about it.
-    pub(crate) fn asked(&self) -> Result<&Arc<dyn Datapath>, EngineError> {
-        self.datapath.as_ref().ok_or(EngineError::NoDatapath)
+        self.datapath.rule_counters(endpoint).map_err(EngineError::datapath(operation))
     }
 }

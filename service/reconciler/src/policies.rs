@@ -1,9 +1,8 @@
 use hns_hcn::{self as hcn, EndpointResource, ErrorCode, ModifyRequest, Policy, RequestType};
 use hns_model::ModelError;
 use hns_net::Guid;
-use hns_planner::{Element, Step};
+use hns_planner::{Desired, Element, Observed, compile_endpoint, plan};
 use hns_store::{Durability, Txn};
-use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use crate::engine::Engine;
@@ -44,34 +43,22 @@ impl Engine {
         request: RequestType,
         policies: &[Policy],
     ) -> Result<hcn::Endpoint, EngineError> {
-        let before = self.elements_of(id)?;
+        let before = self.observed_endpoint(id)?;
         let change = self.world().change_policies(id, request, policies)?;
-        match self.apply_policies(id, &before) {
-            Ok(document) => Ok(document),
-            Err(error) => {
-                self.world().revert_policies(change);
-                self.filter_again(id);
-                Err(error)
-            }
-        }
+        self.apply_policies(id, &before).inspect_err(|_| self.world().revert_policies(change))
     }
 
-    fn apply_policies(&self, id: Guid, before: &BTreeSet<Element>) -> Result<hcn::Endpoint, EngineError> {
-        let after = self.elements_of(id)?;
-        if after.difference(before).next().is_some() {
+    /// Performs what leads from before the change to what the endpoint asks for now.
+    fn apply_policies(&self, id: Guid, before: &Observed) -> Result<hcn::Endpoint, EngineError> {
+        let desired = {
+            let world = self.world();
+            compile_endpoint(world.endpoint(id)?, &world)
+        };
+        let (gone, come) = difference(&desired, before);
+        if !come.is_empty() {
             self.check_host_ports(id)?;
         }
-        let gone: Vec<Element> = before.difference(&after).cloned().collect();
-        let come: Vec<Element> = after.difference(before).cloned().collect();
-        let mut steps = Vec::new();
-        if !gone.is_empty() {
-            steps.push(Step::RemoveElements(gone.clone()));
-        }
-        if !come.is_empty() {
-            steps.push(Step::AddElements(come.clone()));
-        }
-        steps.extend(self.filter_step(id)?);
-        let done = self.execute(steps)?;
+        let done = self.execute(plan(&desired, before).steps)?;
         let endpoint = self.world().endpoint(id)?.clone();
         let record = records::endpoint(&endpoint);
         self.commit(
@@ -85,9 +72,24 @@ impl Engine {
         Ok(endpoint.document())
     }
 
-    fn elements_of(&self, id: Guid) -> Result<BTreeSet<Element>, EngineError> {
-        let world = self.world();
-        let endpoint = world.endpoint(id)?;
-        Ok(self.desired_endpoint(endpoint, &world).rules)
+    /// The host as it shows this endpoint, if that is in line: its port and elements are those that it asks for. Its policy is
+    /// asked of the datapath, so that one that is not in line is put right by the way.
+    fn observed_endpoint(&self, id: Guid) -> Result<Observed, EngineError> {
+        let desired = {
+            let world = self.world();
+            compile_endpoint(world.endpoint(id)?, &world)
+        };
+        let mut observed = Observed::in_line_with(&desired);
+        for name in desired.ports.keys() {
+            self.observe_policy(name, &mut observed)?;
+        }
+        Ok(observed)
     }
+}
+
+/// The elements that go, and those that come.
+fn difference(desired: &Desired, before: &Observed) -> (Vec<Element>, Vec<Element>) {
+    let shown = before.rules.clone().unwrap_or_default();
+    let gone = shown.difference(&desired.rules).cloned().collect();
+    (gone, desired.rules.difference(&shown).cloned().collect())
 }

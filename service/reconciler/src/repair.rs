@@ -1,13 +1,14 @@
 //! Bringing the host in line with what the store asks for: everything at start, and what an event touches
 //! while running.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use hns_host::{HostError, Scope};
 use hns_model::Attachment;
 use hns_net::{Guid, IfName};
-use hns_planner::{Step, Target, compile, plan};
+use hns_planner::{Step, Target, compile, compile_endpoint, plan};
 
 use crate::endpoints::announcement;
 use crate::engine::{Engine, blank_slate};
@@ -30,19 +31,25 @@ impl Engine {
     pub(crate) fn repair_everything(&self) -> Result<Repaired, EngineError> {
         let _alone = self.locks.close();
         self.drop_lost_namespaces();
-        let desired = self.filtered(compile(&self.world()));
+        let desired = compile(&self.world());
         let operation = || "cannot see what the host shows".to_owned();
         let mut observed = self.host.observe(&Scope::Everything).map_err(EngineError::host(operation))?;
-        self.observe_filters(&mut observed)?;
+        self.observe_policies(&mut observed)?;
         let steps = plan(&desired, &observed).steps;
         let mut repaired = Repaired { steps: steps.len(), ..Repaired::default() };
         let had_table = observed.rules.is_some();
+        // Ports of which a step failed: the later ones would open what has no filter, or hide that it has trouble.
+        let mut troubled: BTreeSet<IfName> = BTreeSet::new();
         for step in steps {
-            if let Some(port) = is_handed(&step) {
+            if step.port().is_some_and(|port| troubled.contains(port)) {
+                repaired.failed += 1;
+            } else if let Some(port) = is_handed(&step) {
                 self.lose_handed_port(port);
+                troubled.insert(port.clone());
             } else if let Err(error) = self.execute_one(&step) {
                 repaired.failed += 1;
                 self.mark_trouble(&step, &error);
+                troubled.extend(step.port().cloned());
             } else if let Some(port) = opened_by(&step) {
                 self.clear_trouble(port);
                 self.announce_again(port);
@@ -124,7 +131,7 @@ impl Engine {
         let (desired, endpoint) = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
-            (self.desired_endpoint(endpoint, &world), endpoint.clone())
+            (compile_endpoint(endpoint, &world), endpoint.clone())
         };
         let namespace = endpoint.attachment().and_then(Attachment::namespace);
         if namespace.is_some_and(|namespace| self.is_lost(namespace)) {
@@ -136,7 +143,7 @@ impl Engine {
         let shown = self.host.observe(&scope).map_err(EngineError::host(operation))?;
         let rules = Some(desired.rules.clone());
         let mut observed = hns_planner::Observed { ports: shown.ports, rules, ..blank_slate() };
-        self.observe_filters(&mut observed)?;
+        self.observe_policy(name, &mut observed)?;
         for step in plan(&desired, &observed).steps {
             if is_handed(&step).is_some() {
                 return self.lose_handed(&endpoint);
@@ -164,9 +171,7 @@ impl Engine {
 
     fn mark_trouble(&self, step: &Step, error: &EngineError) {
         tracing::error!(error = error as &dyn std::error::Error, "the host could not be repaired");
-        if let Step::PlugPort(port) | Step::ReplugPort(port) = step
-            && let Some((id, _)) = self.endpoint_of(&port.name)
-        {
+        if let Some((id, _)) = step.port().and_then(|port| self.endpoint_of(port)) {
             let _ = self.world().set_trouble(id, Some(chain(error)));
         }
     }
@@ -242,8 +247,7 @@ pub(crate) fn is_gone(error: &HostError) -> bool {
 /// The port that carries frames again after this step.
 fn opened_by(step: &Step) -> Option<&IfName> {
     match step {
-        Step::PlugPort(port) | Step::ReplugPort(port) if !port.filtered => Some(&port.name),
-        Step::FilterPort { name } | Step::OpenPort { name, .. } => Some(name),
+        Step::FilterPort { name, .. } | Step::OpenPort { name, .. } => Some(name),
         _ => None,
     }
 }

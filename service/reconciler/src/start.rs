@@ -19,7 +19,7 @@ impl Engine {
     /// watch. Traffic that flows goes on flowing: what is right is not touched (LIFE-1).
     pub fn start(
         host: Arc<dyn Host>,
-        datapath: Option<Arc<dyn Datapath>>,
+        datapath: Arc<dyn Datapath>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Arc<Self>, EngineError> {

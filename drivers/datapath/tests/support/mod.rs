@@ -1,6 +1,7 @@
 //! Worlds to test in: a fake datapath, or the kernel's in namespaces of its own.
 #![allow(dead_code, clippy::unwrap_used, reason = "test code, of which every test file uses its own part")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, process, thread};
@@ -48,6 +49,11 @@ impl World {
             None => run(&["tc", "qdisc", "delete", "dev", name.as_str(), "clsact"]),
         }
     }
+}
+
+/// The ports that are held to something.
+pub fn attached(datapath: &dyn Datapath) -> BTreeSet<IfName> {
+    datapath.held().unwrap().into_keys().collect()
 }
 
 /// Runs the test on a fake datapath, and on the kernel's where we may.

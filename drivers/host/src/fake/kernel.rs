@@ -239,7 +239,6 @@ impl PluggedPort {
             bridge: self.bridge.clone(),
             up: self.up,
             forwards: !self.doomed && self.bridge.is_some(),
-            filter: false,
         }
     }
 }

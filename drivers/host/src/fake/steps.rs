@@ -26,7 +26,7 @@ impl Kernel {
             Step::RemoveSwitch { name } => self.remove_switch(name),
             Step::PlugPort(port) => self.plug(port)?,
             Step::ReplugPort(port) => self.replug(port)?,
-            Step::FilterPort { name } => return Err(HostError::NotTheHosts { name: name.clone() }),
+            Step::FilterPort { name, .. } => return Err(HostError::NotTheHosts { name: name.clone() }),
             Step::OpenPort { name, .. } => self.open(name)?,
             Step::UnplugPort { name } => self.doom(name),
             Step::AddElements(elements) => self.add_elements(elements)?,
@@ -71,7 +71,7 @@ impl Kernel {
             port: port.clone(),
             space,
             bridge: Some(port.bridge.clone()),
-            up: !port.filtered,
+            up: false,
             doomed: false,
         };
         self.links.insert(port.name.clone(), Link::Port(link));
@@ -83,7 +83,7 @@ impl Kernel {
         match self.links.get_mut(&port.name) {
             Some(Link::Port(link)) => {
                 link.bridge = Some(port.bridge.clone());
-                link.up = !port.filtered;
+                link.up = false;
                 link.doomed = false;
                 Ok(())
             }

@@ -27,7 +27,6 @@ pub(crate) enum Set {
     OpenRange(Family),
     QuietAddress(Family),
     QuietPorts,
-    Guarded,
     Seats,
     Prefixes(Family),
     /// No [`Element`] is in it: it follows from the rules of others (`input_drops.rs`).
@@ -36,7 +35,7 @@ pub(crate) enum Set {
 
 impl Set {
     /// Those that hold elements.
-    pub(crate) const ALL: [Self; 26] = {
+    pub(crate) const ALL: [Self; 25] = {
         use Family::{V4, V6};
         [
             Self::Switches,
@@ -61,7 +60,6 @@ impl Set {
             Self::QuietAddress(V4),
             Self::QuietAddress(V6),
             Self::QuietPorts,
-            Self::Guarded,
             Self::Seats,
             Self::Prefixes(V4),
             Self::Prefixes(V6),
@@ -93,7 +91,6 @@ impl Set {
             Self::QuietAddress(V4) => "quiet4",
             Self::QuietAddress(V6) => "quiet6",
             Self::QuietPorts => "quiet_ports",
-            Self::Guarded => "guarded",
             Self::Seats => "seats",
             Self::Prefixes(V4) => "prefixes4",
             Self::Prefixes(V6) => "prefixes6",
@@ -105,7 +102,7 @@ impl Set {
     /// The family of the table it is in.
     pub(crate) const fn table_family(self) -> u8 {
         match self {
-            Self::QuietPorts | Self::Guarded => family::BRIDGE,
+            Self::QuietPorts => family::BRIDGE,
             _ => family::INET,
         }
     }
@@ -229,7 +226,6 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
             one(Set::QuietAddress(Family::of(*address)), key().address(*address))
         }
         Element::QuietPort(name) => one(Set::QuietPorts, key().link(name)),
-        Element::GuardedPort(name) => one(Set::Guarded, key().link(name)),
         Element::HostSeat(name) => one(Set::Seats, key().link(name)),
     }
 }
@@ -328,7 +324,6 @@ fn element(member: &Member) -> Option<Element> {
         }
         Set::QuietAddress(family) => Element::QuietAddress(start.address(family)?),
         Set::QuietPorts => Element::QuietPort(start.link()?),
-        Set::Guarded => Element::GuardedPort(start.link()?),
         Set::Seats => Element::HostSeat(start.link()?),
     })
 }

@@ -35,7 +35,6 @@ fn any_element() -> impl Strategy<Value = Element> {
             any_name().prop_map(Element::Routed4),
             any_name().prop_map(Element::Routed6),
             any_name().prop_map(Element::QuietPort),
-            any_name().prop_map(Element::GuardedPort),
             any_name().prop_map(Element::HostSeat),
             address().prop_map(Element::QuietAddress),
             (any_name(), address(), 0..=family.bits()).prop_map(|(switch, address, length)| {
@@ -81,7 +80,6 @@ fn samples() -> Vec<Element> {
         Element::Routed4(switch.clone()),
         Element::Routed6(switch.clone()),
         Element::QuietPort(name("hnv0a1b2c3d4e5f")),
-        Element::GuardedPort(name("hnv0a1b2c3d4e5f")),
         Element::HostSeat(name("router0")),
     ];
     for prefix in ["172.16.0.0/16", "10.0.0.4/31", "10.0.0.9/32", "0.0.0.0/0", "fd00::/64", "fd00::1/128"] {

@@ -9,13 +9,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, process, thread};
 
 use hns_host::{FakeHost, Host, RealHost};
-use hns_net::{IfAddr, IfName, Mtu};
-use hns_planner::{NamespaceSpec, Port, Route, Step, Switch, Target};
+use hns_net::{Guid, IfAddr, IfName, Mtu, PortRange, Transport};
+use hns_planner::{Element, NamespaceSpec, Port, Route, Step, Switch, Target};
 use hns_testbed::needs;
+use hns_vfp::model::{Acl, Guards};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -82,6 +84,16 @@ impl World {
                 self.host.execute(&Step::RemoveNamespace(NamespaceSpec { path: path.to_owned() })).unwrap();
             }
         }
+    }
+
+    /// Plugs a port in and opens it, with a filter that lets everything pass.
+    #[track_caller]
+    pub fn plug(&self, port: &Port) {
+        self.host.execute(&Step::PlugPort(port.clone())).unwrap();
+        if self.is_real() {
+            pass(port, PASSED);
+        }
+        self.host.execute(&open(port)).unwrap();
     }
 
     /// Another program deletes a link.
@@ -199,19 +211,44 @@ pub fn port(n: u8, target: &Path) -> Port {
             address(&format!("fd00:16::{}/64", u16::from(n) + 1)),
         ],
         routes: vec![route("0.0.0.0/0", "172.16.0.1"), route("::/0", "fd00:16::1")],
-        filtered: false,
     }
 }
 
-/// The same port on a host that has the datapath.
-pub fn filtered(port: Port) -> Port {
-    Port { filtered: true, ..port }
-}
-
-/// Opens a filtered port.
 pub fn open(port: &Port) -> Step {
     let Port { name, target, interface, .. } = port.clone();
     Step::OpenPort { name, target, interface }
+}
+
+/// What the filter sets in the mark of what it lets pass.
+pub const PASSED: u32 = 0x2000_0000;
+
+/// Marks everything that comes from this port, as its filter would. It runs where that does: before the bridge sees the frame.
+pub fn pass(port: &Port, mark: u32) {
+    run(&[
+        "nft",
+        &format!(
+            "add table netdev filter; \
+         add chain netdev filter {0} {{ type filter hook ingress device {0} priority 0; }}; \
+         add rule netdev filter {0} meta mark set {mark:#x}",
+            port.name
+        ),
+    ]);
+}
+
+/// A policy that asks nothing.
+pub fn policy(port: &Port) -> Arc<hns_vfp::Port> {
+    Arc::new(hns_vfp::Port {
+        endpoint: Guid::ZERO,
+        network: Guid::ZERO,
+        mac: port.mac,
+        addresses: Vec::new(),
+        guards: Guards::NONE,
+        blocked: false,
+        quiet: false,
+        plain_redirect: false,
+        acl: [Acl::open(), Acl::open()],
+        meters: [None; 2],
+    })
 }
 
 /// A port whose vNIC waits for an engine.
@@ -222,4 +259,37 @@ pub fn handed() -> Port {
 
 pub fn route(destination: &str, via: &str) -> Route {
     Route { destination: destination.parse().unwrap(), via: Some(via.parse().unwrap()), metric: 0 }
+}
+
+pub fn elements() -> Vec<Element> {
+    let switch = name(SWITCH);
+    let at = |text: &str| text.parse().unwrap();
+    let range = |text: &str| text.parse::<PortRange>().unwrap();
+    let mut all = vec![
+        Element::Switch(switch.clone()),
+        Element::Internal(name("hns00000001")),
+        Element::HostSeat(name("router0")),
+        Element::Masquerade4(switch.clone()),
+        Element::Masquerade6(switch.clone()),
+        Element::Routed4(name("hns00000002")),
+        Element::Routed6(name("hns00000002")),
+        Element::Inside { switch: switch.clone(), prefix: "172.16.0.0/16".parse().unwrap() },
+        Element::Inside { switch: switch.clone(), prefix: "10.0.0.4/31".parse().unwrap() },
+        Element::Inside { switch: switch.clone(), prefix: "10.0.0.9/32".parse().unwrap() },
+        Element::Inside { switch, prefix: "fd00:16::/64".parse().unwrap() },
+        Element::QuietPort(name("hnv0a1b2c3d4e01")),
+    ];
+    for (to, here) in [("172.16.0.2", "127.0.0.1"), ("fd00:16::2", "::1")] {
+        all.push(Element::QuietAddress(at(to)));
+        for transport in Transport::ALL {
+            for (place, ports) in [(None, "8000-8010"), (Some(at(here)), "9000-9001")] {
+                let port = range(ports).end() + 50;
+                all.push(Element::Publish { at: place, transport, port, to: at(to), to_port: 80 });
+                all.push(Element::PublishRange { at: place, transport, ports: range(ports), to: at(to) });
+                all.push(Element::Open { address: at(to), transport, ports: range(ports) });
+            }
+            all.push(Element::Open { address: at(to), transport, ports: range("80") });
+        }
+    }
+    all
 }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hns_datapath::FakeDatapath;
 use hns_docker::{Front, Sockets};
 use hns_host::{BridgeNetfilter, FakeHost};
 use hns_model::{Endpoint, Network};
@@ -53,7 +54,8 @@ impl Rig {
             bridge_netfilter: BridgeNetfilter::Auto,
             boot_id: "boot".to_owned(),
         };
-        let engine = Engine::start(Arc::new(host.clone()), None, store, settings).unwrap();
+        let engine =
+            Engine::start(Arc::new(host.clone()), Arc::new(FakeDatapath::new()), store, settings).unwrap();
         let runtime = Runtime::new().unwrap();
         let folder = TempDir::new().unwrap();
         let (ready, engine_ready) = watch::channel(None);

@@ -1,0 +1,58 @@
+//! From what documents ask of an endpoint's port to the policy of its filter.
+
+use hns_hcn::{EndpointFlags, PortParams, RuleAction};
+use hns_model::{Attachment, Endpoint, NamespaceOrigin, Network, World};
+use hns_net::IfAddr;
+use hns_vfp::Port;
+use hns_vfp::model::{Acl, Guards, Verdict, both};
+
+/// What the filter of an attached endpoint's port holds it to. An endpoint that waits for an address has no MAC address, and
+/// no port.
+#[must_use]
+pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Option<Port> {
+    let said = said(endpoint, network);
+    Some(Port {
+        endpoint: endpoint.id(),
+        network: network.id(),
+        mac: endpoint.mac()?,
+        addresses: endpoint.addresses().map(IfAddr::address).collect(),
+        guards: guards(&said),
+        blocked: false,
+        quiet: endpoint.has_flag(EndpointFlags::DISABLE_ICC),
+        plain_redirect: is_host_seat(endpoint, world),
+        acl: both(fallback(said.acl_default_in), fallback(said.acl_default_out)),
+        meters: [None, None],
+    })
+}
+
+/// Whether its vNIC is in the host's own namespace, where there is no short way into.
+fn is_host_seat(endpoint: &Endpoint, world: &World) -> bool {
+    let namespace = endpoint.attachment().and_then(Attachment::namespace);
+    let namespace = namespace.and_then(|id| world.namespace(id).ok());
+    namespace.is_some_and(|namespace| namespace.origin() == NamespaceOrigin::Host)
+}
+
+/// What the endpoint says of its port, and where it is silent its network.
+fn said(endpoint: &Endpoint, network: &Network) -> PortParams {
+    let (own, all) = (&endpoint.document().params.port, &network.document().params.port);
+    PortParams {
+        acl_default_in: own.acl_default_in.or(all.acl_default_in),
+        acl_default_out: own.acl_default_out.or(all.acl_default_out),
+        spoof_guard: own.spoof_guard.or(all.spoof_guard),
+        ra_guard: own.ra_guard.or(all.ra_guard),
+        dhcp_guard: own.dhcp_guard.or(all.dhcp_guard),
+    }
+}
+
+fn guards(said: &PortParams) -> Guards {
+    Guards {
+        spoofing: said.spoof_guard.unwrap_or(true),
+        router_advertisements: said.ra_guard.unwrap_or(true),
+        dhcp_servers: said.dhcp_guard.unwrap_or(true),
+    }
+}
+
+fn fallback(said: Option<RuleAction>) -> Acl {
+    let fallback = if said == Some(RuleAction::Block) { Verdict::Block } else { Verdict::Allow };
+    Acl { fallback, ..Acl::open() }
+}
