@@ -4,6 +4,7 @@
 //!   endpoints ─ for each population (0, 500, 5,000 of our endpoints present)
 //!                 for each round: every Contender creates an endpoint, then every one deletes it
 //!   engines   ─ the front doors against the engines' own drivers: Docker, CNI, netavark; 0 and 200 endpoints present
+//!   datapath  ─ connections, requests and packets between two containers against a bare veth pair and a bridge
 //!   crash     ─ kill -9 at random points of random operations; what is left behind, what is lost
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 mod cni;
 mod contender;
+mod datapath;
 mod docker;
 mod endpoints;
 mod engines;
@@ -39,6 +41,8 @@ enum What {
     Endpoints(endpoints::Arguments),
     /// The front doors against the engines' own drivers: Docker, CNI plugins, netavark
     Engines(engines::Arguments),
+    /// Connections, latency and packets between two containers, against a bare veth pair and the kernel's bridge
+    Datapath(datapath::Arguments),
     /// Kill the daemon at random points of random operations, and look for what is lost or left over
     Crash {
         /// How often it is killed
@@ -56,6 +60,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.what {
         What::Endpoints(arguments) => endpoints::run(&arguments),
         What::Engines(arguments) => engines::run(&arguments),
+        What::Datapath(arguments) => datapath::run(&arguments),
         What::Crash { rounds, seed } => crash(rounds, seed),
     }
 }

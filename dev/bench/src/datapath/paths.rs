@@ -1,0 +1,93 @@
+//! What lies between a client and a server: one way a function.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, ensure};
+use hns_testbed::{Api, Hnsd, Host, Lab, Netns};
+use serde_json::{Value, json};
+
+use crate::ours::{self, Programs};
+
+/// A client and a server with something between them.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// What joins the two lives in it, and ends with it.
+    pub _host: Host,
+    pub client: Netns,
+    pub server: Netns,
+    /// The server's.
+    pub address: Ipv4Addr,
+}
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
+
+/// Two namespaces joined by one veth pair: the limit of everything else.
+pub fn bare(lab: &Lab) -> Line {
+    let host = lab.island("bare");
+    let (client, server) = (host.add_netns("client"), host.add_netns("server"));
+    host.sh("ip link add eth0 netns client type veth peer name eth0 netns server
+         ip -n client addr add 10.1.0.2/24 dev eth0; ip -n client link set eth0 up
+         ip -n server addr add 10.1.0.3/24 dev eth0; ip -n server link set eth0 up");
+    Line { _host: host, client, server, address: SERVER }
+}
+
+/// Two containers on a bridge whose frames pass no IP rules, as on a kernel without `br_netfilter`.
+pub fn bridge(lab: &Lab) -> Line {
+    let host = lab.island("bridge");
+    let (client, server) = (host.add_netns("client"), host.add_netns("server"));
+    host.sh("for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done
+         ip link add br0 type bridge; ip link set br0 up
+         plug() {
+             ip link add $1 master br0 type veth peer name eth0 netns $1
+             ip link set $1 up; ip -n $1 addr add $2/24 dev eth0; ip -n $1 link set eth0 up; }
+         plug client 10.1.0.2; plug server 10.1.0.3");
+    Line { _host: host, client, server, address: SERVER }
+}
+
+/// A daemon with a NAT network.
+pub struct Ours {
+    host: Host,
+    api: Api,
+    network: String,
+    // The daemon ends before its host.
+    _hnsd: Hnsd,
+}
+
+impl Ours {
+    pub fn start(lab: &Lab) -> anyhow::Result<Self> {
+        let host = lab.island("ours");
+        let hnsd = ours::hnsd(&host, Programs::On);
+        let mut api = hnsd.api();
+        let network = ours::network(&mut api, "bench", "10.2.0.0/16")?;
+        Ok(Self { host, api, network, _hnsd: hnsd })
+    }
+
+    /// From one endpoint to another.
+    pub fn open(&mut self) -> anyhow::Result<Line> {
+        self.line("open", &json!({}))
+    }
+
+    /// The client's port lets nothing in but what belongs to its own connections.
+    pub fn stateful(&mut self) -> anyhow::Result<Line> {
+        self.line("stateful", &json!({"AclDefaultIn": "Block"}))
+    }
+
+    fn line(&mut self, name: &str, of_the_client: &Value) -> anyhow::Result<Line> {
+        let (client, _) = self.endpoint(&format!("{name}-client"), of_the_client)?;
+        let (server, address) = self.endpoint(&format!("{name}-server"), &json!({}))?;
+        Ok(Line { _host: self.host.clone(), client, server, address })
+    }
+
+    /// Makes an endpoint in a namespace of its own.
+    fn endpoint(&mut self, name: &str, parameters: &Value) -> anyhow::Result<(Netns, Ipv4Addr)> {
+        let netns = self.host.add_netns(name);
+        let namespace = ours::register(&mut self.api, &format!("/run/netns/{name}"))?;
+        let document =
+            json!({"Name": name, "HostComputeNamespace": namespace, "AdditionalParams": parameters});
+        let answer = self.api.post(&format!("/v2/networks/{}/endpoints", self.network), &document)?;
+        ensure!((200..300).contains(&answer.status), "endpoint {name}: {} {}", answer.status, answer.text);
+        let address = answer.body["IpConfigurations"][0]["IpAddress"].as_str().unwrap_or_default().parse();
+        let address = address.with_context(|| format!("the address of endpoint {name}: {}", answer.text))?;
+        Ok((netns, address))
+    }
+}
