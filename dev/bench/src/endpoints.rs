@@ -3,6 +3,7 @@
 use anyhow::Context;
 use hns_testbed::{Api, Hnsd, Host, Lab};
 
+use crate::at_once::AtOnce;
 use crate::cni::Cni;
 use crate::contender::{Runner, make_namespaces};
 use crate::kernel::Kernel;
@@ -33,12 +34,26 @@ pub struct Arguments {
     /// Without CNI and netavark
     #[arg(long)]
     no_peers: bool,
+    /// Only many clients at once
+    #[arg(long)]
+    at_once: bool,
     /// Only the empty host and this many endpoints
     #[arg(long, value_name = "ENDPOINTS")]
     only: Option<usize>,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    if !arguments.at_once {
+        report.stages = one_by_one(arguments)?;
+    }
+    report.at_once = Some(AtOnce::measure(&Lab::new())?);
+    report.print(arguments.json);
+    Ok(())
+}
+
+/// One client's endpoints, with more and more of ours present.
+fn one_by_one(arguments: &Arguments) -> anyhow::Result<Vec<Stage>> {
     let lab = Lab::new();
     let host = lab.host("ours");
     let hnsd = Hnsd::start(&host);
@@ -50,16 +65,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 
     let mut population = Population { api, networks: vec![network], present: 0 };
-    let mut report = Report::default();
+    let mut stages = Vec::new();
     let wanted = arguments.only.map_or(POPULATIONS.to_vec(), |only| vec![0, only]);
     for present in wanted {
         population.grow(&host, present)?;
         measure(&mut runners, arguments)?;
         let rows = runners.iter_mut().map(Row::take).collect();
-        report.stages.push(Stage { present, resident_kib: hnsd.resident_kib(), rows });
+        stages.push(Stage { present, resident_kib: hnsd.resident_kib(), rows });
     }
-    report.print(arguments.json);
-    Ok(())
+    Ok(stages)
 }
 
 /// In each round everyone takes a turn: the machine's speed drifts, and so it drifts for all alike. A batch of rounds

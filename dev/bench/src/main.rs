@@ -3,6 +3,7 @@
 //! ```text
 //!   endpoints ─ for each population (0, 500, 5,000 of our endpoints present)
 //!                 for each round: every Contender creates an endpoint, then every one deletes it
+//!                 then 8 clients at once create 2,000, with and without our programs at the ports
 //!   engines   ─ the front doors against the engines' own drivers: Docker, CNI, netavark; 0 and 200 endpoints present
 //!   datapath  ─ connections, requests and packets between two containers against a bare veth pair and a bridge
 //!   crash     ─ kill -9 at random points of random operations; what is left behind, what is lost
@@ -12,6 +13,7 @@
 //! operation itself is between the clock's two readings. To add a contender, implement [`contender::Contender`] in a
 //! file of its own and name it in `endpoints.rs`, or with its peer in `engines.rs`.
 
+mod at_once;
 mod cni;
 mod contender;
 mod datapath;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::at_once::AtOnce;
 use crate::contender::Runner;
 use crate::samples::Samples;
 
@@ -11,6 +12,7 @@ use crate::samples::Samples;
 #[derive(Debug, Default)]
 pub struct Report {
     pub stages: Vec<Stage>,
+    pub at_once: Option<AtOnce>,
 }
 
 /// With so many of our endpoints present.
@@ -45,10 +47,51 @@ impl Row {
 }
 
 /// What design and requirements promise.
-struct Promise {
+#[derive(Debug)]
+pub struct Promise {
     what: String,
     measured: f64,
-    at_most: f64,
+    limit: Limit,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Promise {
+    pub fn at_most(what: &str, measured: f64, limit: f64) -> Self {
+        Self { what: what.to_owned(), measured, limit: Limit::AtMost(limit) }
+    }
+
+    pub fn at_least(what: &str, measured: f64, limit: f64) -> Self {
+        Self { what: what.to_owned(), measured, limit: Limit::AtLeast(limit) }
+    }
+
+    fn kept(&self) -> bool {
+        match self.limit {
+            Limit::AtMost(limit) => self.measured <= limit,
+            Limit::AtLeast(limit) => self.measured >= limit,
+        }
+    }
+
+    fn text(&self) -> String {
+        let verdict = if self.kept() { "kept  " } else { "MISSED" };
+        let limit = match self.limit {
+            Limit::AtMost(limit) => format!("at most {limit}"),
+            Limit::AtLeast(limit) => format!("at least {limit}"),
+        };
+        format!("{verdict}  {}: {:.2} ({limit})\n", self.what, self.measured)
+    }
+
+    fn json(&self) -> Value {
+        let (key, limit) = match self.limit {
+            Limit::AtMost(limit) => ("at_most", limit),
+            Limit::AtLeast(limit) => ("at_least", limit),
+        };
+        json!({"what": self.what, "measured": self.measured, key: limit, "kept": self.kept()})
+    }
 }
 
 impl Report {
@@ -97,22 +140,23 @@ impl Report {
                 );
             }
         }
+        text += &self.at_once.as_ref().map(AtOnce::text).unwrap_or_default();
         text += "\n";
         for promise in self.promises() {
-            let verdict = if promise.measured <= promise.at_most { "kept  " } else { "MISSED" };
-            text += &format!(
-                "{verdict}  {}: {:.2} (at most {})\n",
-                promise.what, promise.measured, promise.at_most
-            );
+            text += &promise.text();
         }
         text
     }
 
-    /// Each promise as a number that must not be exceeded.
     fn promises(&self) -> Vec<Promise> {
+        let mut promises = self.promises_one_by_one();
+        promises.extend(self.at_once.iter().flat_map(AtOnce::promises));
+        promises
+    }
+
+    fn promises_one_by_one(&self) -> Vec<Promise> {
         let (Some(first), Some(last)) = (self.stages.first(), self.stages.last()) else { return Vec::new() };
-        let promise =
-            |what: &str, measured: f64, at_most: f64| Promise { what: what.to_owned(), measured, at_most };
+        let promise = Promise::at_most;
         let ours = &first.rows[0];
         let mut promises = vec![
             promise("create p50 on the empty host, ms", milliseconds(ours.creates.p50()), 1.5),
@@ -145,11 +189,10 @@ impl Report {
             let rows: Vec<Value> = stage.rows.iter().map(row).collect();
             json!({"endpoints_present": stage.present, "hnsd_resident_kib": stage.resident_kib, "contenders": rows})
         };
-        let promises = self.promises();
-        let promise = |p: &Promise| json!({"what": p.what, "measured": p.measured, "at_most": p.at_most, "kept": p.measured <= p.at_most});
         json!({
             "stages": self.stages.iter().map(stage).collect::<Vec<_>>(),
-            "promises": promises.iter().map(promise).collect::<Vec<_>>(),
+            "at_once": self.at_once.as_ref().map(AtOnce::json),
+            "promises": self.promises().iter().map(Promise::json).collect::<Vec<_>>(),
         })
     }
 }
@@ -161,11 +204,11 @@ impl Stage {
     }
 }
 
-fn milliseconds(time: Option<Duration>) -> f64 {
+pub fn milliseconds(time: Option<Duration>) -> f64 {
     time.map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
 }
 
-fn shown(time: Option<Duration>) -> String {
+pub fn shown(time: Option<Duration>) -> String {
     time.map_or_else(|| "-".to_owned(), |time| format!("{:.2}", time.as_secs_f64() * 1000.0))
 }
 
