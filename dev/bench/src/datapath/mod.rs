@@ -24,10 +24,10 @@ use table::Table;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// How often every path takes a turn
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// How long each of the three measurements of a turn takes
-    #[arg(long, default_value_t = 200, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    #[arg(long, default_value_t = 50, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(10..=10_000))]
     time: u64,
     /// The processor that client and server share
     #[arg(long, default_value_t = 0)]
