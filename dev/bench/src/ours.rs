@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::ensure;
-use hns_testbed::{Answer, Api, Hnsd, Host};
+use hns_testbed::{Answer, Api};
 use serde_json::{Value, json};
 
 use crate::contender::{Contender, Slot};
@@ -39,27 +39,6 @@ impl Contender for Ours {
         let id = self.endpoints.remove(&slot.number).unwrap_or_default();
         document(self.api.delete(&format!("/v2/endpoints/{id}"))?).map(drop)
     }
-}
-
-/// Whether switch ports have our programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Programs {
-    On,
-    Off,
-}
-
-impl Programs {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::Off => "off",
-        }
-    }
-}
-
-/// Starts a daemon. Nothing else here knows how programs are switched on.
-pub fn hnsd(host: &Host, programs: Programs) -> Hnsd {
-    Hnsd::builder(host).arg("--datapath").arg(programs.name()).start()
 }
 
 /// Registers a namespace that exists.

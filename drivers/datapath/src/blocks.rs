@@ -13,6 +13,7 @@
 //! Numbers are those of `linux/rtnetlink.h` and `linux/pkt_sched.h`; see tc-bpf(8), and tc(8) on blocks.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use hns_abi::Direction;
@@ -20,6 +21,7 @@ use hns_net::IfName;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE};
 
 use crate::DatapathError;
+use crate::error::{KernelError, Missing};
 use crate::netlink::{Attributes, Netlink, Request};
 
 /// The block at the ingress of all host ends: what containers send. (HNS on a telephone's keys is 467.)
@@ -27,15 +29,11 @@ pub const BLOCK_OUT: u32 = 46701;
 /// The block at their egress: what containers receive.
 pub const BLOCK_IN: u32 = 46702;
 
-const RTM_GETLINK: u16 = 18;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
 const RTM_GETQDISC: u16 = 38;
 const RTM_NEWTFILTER: u16 = 44;
 const RTM_GETTFILTER: u16 = 46;
-
-const IFLA_IFNAME: u16 = 3;
-const IFINFO_LEN: usize = 16;
 
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
@@ -79,18 +77,6 @@ fn word(message: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The number of a link.
-pub(crate) fn index(netlink: &mut Netlink, name: &IfName) -> Result<Option<u32>, DatapathError> {
-    let request = Request::new("look up", format!("link {name}"), RTM_GETLINK, 0)
-        .raw(&[0; IFINFO_LEN])
-        .text(IFLA_IFNAME, name.as_str());
-    match netlink.ask(&request)? {
-        Ok(messages) => Ok(messages.first().and_then(|message| word(message, 4))),
-        Err(refusal) if refusal.errno == libc::ENODEV => Ok(None),
-        Err(refusal) => Err(request.refused(refusal)),
-    }
-}
-
 /// What hooks programs to a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Qdisc {
@@ -130,27 +116,43 @@ pub(crate) fn is_joined(netlink: &mut Netlink, ifindex: u32, name: &IfName) -> R
 
 /// Joins a link to both blocks, unless it is. What another program hooked to it goes: the host end of a port is ours.
 pub(crate) fn join(netlink: &mut Netlink, ifindex: u32, name: &IfName) -> Result<(), DatapathError> {
-    let object = || format!("link {name}");
-    let found = look(netlink, ifindex, name)?;
-    let Some(found) = found else { return Err(DatapathError::NoSuchLink { name: name.clone() }) };
-    match found {
-        Qdisc::Ours => return Ok(()),
-        Qdisc::None => {}
-        Qdisc::Foreign => {
+    let no_such_link = || DatapathError::NoSuchLink { name: name.clone() };
+    let request = joining(ifindex, name);
+    match netlink.ask(&request)? {
+        Ok(_) => return Ok(()),
+        Err(refusal) if refusal.errno == libc::ENODEV => return Err(no_such_link()),
+        Err(refusal) if refusal.errno == libc::EEXIST => {}
+        Err(refusal) if refusal.errno == libc::ENOENT => return Err(missing(Missing::Hook, &refusal)),
+        Err(refusal) => return Err(request.refused(refusal)),
+    }
+    match look(netlink, ifindex, name)? {
+        None => return Err(no_such_link()),
+        Some(Qdisc::Ours) => return Ok(()),
+        Some(Qdisc::None) => {}
+        Some(Qdisc::Foreign) => {
             let about = tcmsg(ifindex, CLSACT_HANDLE, TC_H_CLSACT, 0);
-            let request = Request::new("remove another program's filters from", object(), RTM_DELQDISC, 0);
+            let object = format!("link {name}");
+            let request = Request::new("remove another program's filters from", object, RTM_DELQDISC, 0);
             netlink.execute(request.raw(&about), &[libc::ENOENT, libc::EINVAL])?;
         }
     }
-    let request = Request::new("join to our filters", object(), RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL)
+    match netlink.execute(joining(ifindex, name), &[]) {
+        Err(error) if error.is_errno(libc::ENODEV) => Err(no_such_link()),
+        outcome => outcome,
+    }
+}
+
+/// The kernel does not know what it is asked for by name.
+fn missing(missing: Missing, refusal: &KernelError) -> DatapathError {
+    DatapathError::Unavailable { missing, source: io::Error::from_raw_os_error(refusal.errno) }
+}
+
+fn joining(ifindex: u32, name: &IfName) -> Request {
+    Request::new("join to our filters", format!("link {name}"), RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL)
         .raw(&tcmsg(ifindex, CLSACT_HANDLE, TC_H_CLSACT, 0))
         .text(TCA_KIND, "clsact")
         .ne32(TCA_INGRESS_BLOCK, BLOCK_OUT)
-        .ne32(TCA_EGRESS_BLOCK, BLOCK_IN);
-    match netlink.execute(request, &[]) {
-        Err(error) if error.is_errno(libc::ENODEV) => Err(DatapathError::NoSuchLink { name: name.clone() }),
-        outcome => outcome,
-    }
+        .ne32(TCA_EGRESS_BLOCK, BLOCK_IN)
 }
 
 /// The numbers of all links that are joined to both blocks.
@@ -200,6 +202,7 @@ pub(crate) fn install(
     match netlink.ask(&request)? {
         Ok(_) => Ok(true),
         Err(refusal) if refusal.errno == libc::EINVAL && joined(netlink)?.is_empty() => Ok(false),
+        Err(refusal) if refusal.errno == libc::ENOENT => Err(missing(Missing::Classifier, &refusal)),
         Err(refusal) => Err(request.refused(refusal)),
     }
 }

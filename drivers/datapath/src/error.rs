@@ -32,13 +32,17 @@ impl fmt::Display for KernelError {
 
 impl std::error::Error for KernelError {}
 
-/// Why this host gives us no eBPF at all.
+/// Why this host can filter no port at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, are not ours; or the host locks eBPF down.
     Permission,
     /// The kernel has no bpf(2).
     Kernel,
+    /// It has no `clsact`, which hooks programs to a link.
+    Hook,
+    /// It has no classifier that runs a program.
+    Classifier,
 }
 
 impl fmt::Display for Missing {
@@ -47,7 +51,11 @@ impl fmt::Display for Missing {
             Self::Permission => {
                 "it takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and a kernel that is not locked down"
             }
-            Self::Kernel => "the kernel was built without it (CONFIG_BPF_SYSCALL)",
+            Self::Kernel => "the kernel was built without CONFIG_BPF_SYSCALL",
+            Self::Hook => "the kernel has no clsact (CONFIG_NET_SCH_INGRESS, module sch_ingress)",
+            Self::Classifier => {
+                "the kernel has no classifier for programs (CONFIG_NET_CLS_BPF, module cls_bpf)"
+            }
         })
     }
 }
@@ -55,7 +63,7 @@ impl fmt::Display for Missing {
 /// An operation on the datapath that failed, with its object.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
-    #[error("this host lets us use no eBPF: {missing}")]
+    #[error("this host lets us use no eBPF: {missing}; it takes Linux 5.15 or newer")]
     Unavailable { missing: Missing, source: io::Error },
     #[error("cannot load the eBPF object")]
     Load(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -85,7 +93,7 @@ pub enum DatapathError {
 }
 
 impl DatapathError {
-    /// Whether this host will never let us: the daemon can go on without policies.
+    /// Whether this host will never let us.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })

@@ -35,6 +35,7 @@ mod error;
 mod events;
 mod fake;
 mod grace;
+mod link;
 mod load;
 mod maps;
 mod netlink;

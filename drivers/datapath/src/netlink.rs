@@ -4,6 +4,7 @@
 //! for it: an answer that is not there is an error.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NlasIterator,
@@ -178,6 +179,12 @@ impl Netlink {
             });
         }
         Ok((outcome.unwrap_or(Ok(())).map(|()| found), disturbed))
+    }
+}
+
+impl AsRawFd for Netlink {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

@@ -21,7 +21,7 @@ use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    blocks, clock, grace, maps, packet, read,
+    blocks, clock, grace, link, maps, packet, read,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -302,7 +302,7 @@ impl Policy {
 
 impl Datapath for RealDatapath {
     fn set_port(&self, name: &IfName, port: &Arc<Port>) -> Result<(), DatapathError> {
-        let found = blocks::index(&mut lock(&self.attachment).netlink, name)?;
+        let found = link::index(&lock(&self.attachment).netlink, name)?;
         let programmed = {
             let mut policy = self.policy();
             policy.held.remove(name);
@@ -360,7 +360,7 @@ impl Datapath for RealDatapath {
         let Some(ifindex) = ifindex else { return Ok(None) };
         let mut attachment = lock(&self.attachment);
         let stands = self.has_filters(&mut attachment)?
-            && blocks::index(&mut attachment.netlink, name)? == Some(ifindex)
+            && link::index(&attachment.netlink, name)? == Some(ifindex)
             && blocks::is_joined(&mut attachment.netlink, ifindex, name)?;
         Ok(held.filter(|_| stands))
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use hns_testbed::{Api, Hnsd, Host, Lab, Netns};
 use serde_json::{Value, json};
 
-use crate::ours::{self, Programs};
+use crate::ours;
 
 /// A client and a server with something between them.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ pub struct Ours {
 impl Ours {
     pub fn start(lab: &Lab) -> anyhow::Result<Self> {
         let host = lab.island("ours");
-        let hnsd = ours::hnsd(&host, Programs::On);
+        let hnsd = Hnsd::start(&host);
         let mut api = hnsd.api();
         let network = ours::network(&mut api, "bench", "10.2.0.0/16")?;
         Ok(Self { host, api, network, _hnsd: hnsd })
