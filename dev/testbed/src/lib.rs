@@ -46,6 +46,7 @@ mod needs;
 mod netns;
 mod process;
 mod programs;
+pub mod raw;
 pub mod sctp;
 pub mod tcp;
 pub mod udp;
