@@ -12,6 +12,7 @@ mod probes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hns_testbed::raw::{Capture, Injector, Mac};
@@ -316,4 +317,80 @@ fn without_one_guard_the_others_hold() {
         });
     }
     assert_eq!(street.heard(), BTreeMap::new());
+}
+
+#[test]
+fn a_container_gains_nothing_by_changing_its_own_interface() {
+    needs!(root, "nft", "ping");
+    let street = Street::new(&[]);
+    let (evil, _, town) = street.liar("evil", &json!({}));
+    let neighbour = [IpAddr::V4(town.neighbour.v4), town.neighbour.v6.into()];
+    let inside = |script: &str| {
+        let done = evil.netns.command("sh").args(["-ec", script]).output().expect("sh runs");
+        assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let is_silent = |why: &str, counted: &str| {
+        let before = street.drops(&evil).get(counted).copied();
+        for to in neighbour {
+            assert!(!evil.netns.ping(to), "{why} is heard at {to}");
+        }
+        assert!(street.drops(&evil).get(counted).copied() > before, "{why}: {:?}", street.drops(&evil));
+    };
+    let (v4, v6) = (town.own.v4, town.own.v6);
+    inside(
+        "ip addr flush dev eth0 scope global
+         ip addr add 10.7.0.99/24 dev eth0; ip -6 addr add fd00:7::99/64 dev eth0 nodad",
+    );
+    is_silent("an address of its own choice", "spoofed-arp");
+    let own = format!(
+        "ip addr flush dev eth0 scope global
+         ip addr add {v4}/24 dev eth0; ip -6 addr add {v6}/64 dev eth0 nodad"
+    );
+    inside(&own);
+    for to in neighbour {
+        eventually!(evil.netns.ping(to));
+    }
+    inside("ip link set eth0 down; ip link set eth0 address 02:ee:00:00:00:01; ip link set eth0 up");
+    inside(&own);
+    is_silent("a station of its own choice", "spoofed-mac");
+}
+
+#[test]
+fn a_filter_that_is_taken_off_comes_back_and_nothing_passes_meanwhile() {
+    needs!(root, "nft", "ping");
+    let street = Street::new(&[]);
+    let (evil, injector, town) = street.liar("evil", &json!({}));
+    let port = text(&street.scene.get(&format!("/v2/endpoints/{}", evil.id))["Health"]["Extra"], "Port");
+    let lies = probes::lies(&town, 0);
+    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        // Ends the sender when a wait below gives up, too.
+        let _end = OnDrop(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for lie in &lies {
+                    injector.send(&lie.frame).expect("the interface is up");
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        for _ in 0..5 {
+            street.scene.host.sh(&format!("tc qdisc del dev {port} clsact"));
+            let before = sent.load(Ordering::Relaxed);
+            eventually!(street.scene.host.sh(&format!("tc qdisc show dev {port}")).contains("ingress_block"));
+            eventually!(sent.load(Ordering::Relaxed) > before + lies.len() as u64);
+            eventually!(evil.netns.ping(town.neighbour.v4));
+        }
+    });
+    assert_eq!(street.heard(), BTreeMap::new());
+    let guard = street.scene.host.sh("nft list counter bridge hns unfiltered_drops");
+    assert!(!guard.contains("packets 0 "), "the bridge's guard was never asked: {guard}");
+}
+
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -7,7 +7,9 @@ use hns_testbed::raw::{self, ARP, EVERYBODY, ICMPV6, Link, Mac, UDP};
 use crate::probes::{ALL_NODES, NOBODY, Table, Town, links};
 
 pub const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
 pub const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
 pub const DESTINATION: u8 = 60;
 /// A destination options or hop-by-hop header of eight bytes before this one, all padding (RFC 8200 section 4.2).
 pub const fn padding(next: u8) -> [u8; 8] {
@@ -55,6 +57,13 @@ fn arp(table: &mut Table, town: &Town) {
         let theirs = (party.mac, party.v4);
         lie(&format!("of {whose}, true but not its own to say"), to_all, 2, theirs, (EVERYBODY, party.v4));
     }
+    lie(
+        "inverse reply of the gateway",
+        to_neighbour,
+        9,
+        (own.mac, gateway.v4),
+        (neighbour.mac, neighbour.v4),
+    );
     lie("of its own address with nobody's MAC", to_all, 2, (NOBODY, own.v4), (EVERYBODY, own.v4));
     lie(
         "of its own address with the neighbour's MAC",
@@ -161,6 +170,8 @@ fn wrappings(next: u8) -> Vec<(&'static str, u8, Vec<u8>)> {
         ("behind destination options", DESTINATION, padding(next).to_vec()),
         ("behind hop-by-hop options", HOP_BY_HOP, padding(next).to_vec()),
         ("behind both kinds of options", HOP_BY_HOP, [padding(DESTINATION), padding(next)].concat()),
+        ("behind a routing header", ROUTING, vec![next, 0, 0, 0, 0, 0, 0, 0]),
+        ("behind an authentication header", AUTHENTICATION, [&[next, 4][..], &[0; 22]].concat()),
         ("in a first fragment", FRAGMENT, fragment(next, 1).to_vec()),
         ("in an only fragment", FRAGMENT, fragment(next, 0).to_vec()),
         ("behind options in a fragment", FRAGMENT, [fragment(DESTINATION, 1), padding(next)].concat()),
@@ -237,6 +248,13 @@ fn dhcp(table: &mut Table, town: &Town) {
     table.lie("rogue-dhcp", "v4: DHCP offer in a first fragment", |mark| {
         let mut packet = raw::udp((own.v4.into(), 67), (neighbour.v4.into(), 68), mark);
         packet[6] = 0x20;
+        to_neighbour.packet(&packet)
+    });
+    table.lie("rogue-dhcp", "v4: DHCP offer behind options", |mark| {
+        let ends = ((own.v4.into(), 67), (neighbour.v4.into(), 68));
+        let content = [&[1; 4][..], &raw::udp_alone(ends.0, ends.1, mark)].concat();
+        let mut packet = raw::ip(ends.0.0, ends.1.0, UDP, &content);
+        packet[0] = 0x46;
         to_neighbour.packet(&packet)
     });
     let ours = own.link_local();

@@ -57,6 +57,10 @@ fn v6(table: &mut Table, town: &Town) {
     let mut odd = datagram.clone();
     odd[4] = 1;
     lie("a packet longer than its frame", &odd);
+    // Its length would stand in an option (RFC 2675).
+    let mut odd = datagram.clone();
+    odd[4..6].fill(0);
+    lie("a packet of no length", &odd);
     let mut odd = datagram.clone();
     odd[0] = 0x45;
     lie("IPv4 that says it is IPv6", &odd);

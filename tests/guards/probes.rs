@@ -169,6 +169,10 @@ fn sources(table: &mut Table, town: &Town) {
 fn unlikely_sources(table: &mut Table, town: &Town) {
     let [to_neighbour, to_gateway, _, to_nodes] = links(town);
     let (own, neighbour, gateway) = (town.own, town.neighbour, town.gateway);
+    table.lie("spoofed-ip", "v4: a redirect as the gateway", |mark| {
+        let content = [&[5, 1, 0, 0][..], &own.v4.octets(), mark].concat();
+        to_neighbour.packet(&raw::ip(gateway.v4.into(), neighbour.v4.into(), 1, &content))
+    });
     let [a, b, c, _] = own.v4.octets();
     for (name, from) in [
         ("the network's broadcast", Ipv4Addr::new(a, b, c, 255)),
@@ -228,6 +232,9 @@ fn other_protocols(table: &mut Table, town: &Town) {
     lie("LLDP to the neighbour", to_neighbour.frame(0x88cc, &lldp));
     let cdp = [0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0, 2, 180, 0, 0];
     lie("CDP", to([0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc]).frame(22, &cdp));
+    let snap = [0xaa, 0xaa, 3, 0, 0, 0, 8, 6];
+    let hidden = [&snap[..], &raw::arp(2, (own.mac, gateway.v4), (EVERYBODY, gateway.v4))].concat();
+    lie("v4: ARP for the gateway in IEEE 802.3", to_all.frame(36, &hidden));
     lie("LACP", to([0x01, 0x80, 0xc2, 0, 0, 2]).frame(0x8809, &[1, 1, 1, 20]));
     for (name, kind) in [
         ("an experiment", 0x88b5),
