@@ -27,12 +27,6 @@ const TIMES: u64 = 3;
 /// So long a frame may take through the programs of a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A host whose ports have programs.
-#[track_caller]
-fn filtered() -> Scene {
-    Scene::with(|_| {}, |hnsd| hnsd.arg("--datapath").arg("on"))
-}
-
 /// A container, and how the others know it.
 struct Resident {
     id: String,
@@ -52,7 +46,7 @@ struct Street {
 impl Street {
     #[track_caller]
     fn new(options: &[&str]) -> Self {
-        let scene = filtered();
+        let scene = Scene::new();
         let network = scene.network("blue", 7, options);
         let others = [scene.network("green", 8, &[]), scene.network("quiet", 9, &["--type", "internal"])];
         let neighbour = resident(&scene, &network, "neighbour", &json!({}));

@@ -20,12 +20,6 @@ const MEMORY_KIB: u64 = 16 << 10;
 const PACKETS_PER_SECOND: u32 = 1_000;
 const SYN: u8 = 2;
 
-/// A host whose ports have programs.
-#[track_caller]
-fn filtered() -> Scene {
-    Scene::with(|_| {}, |hnsd| hnsd.arg("--datapath").arg("on"))
-}
-
 fn mac(container: &Container) -> Mac {
     let text = text(&container.document, "MacAddress");
     let octets = text.split('-').map(|octet| u8::from_str_radix(octet, 16).expect("an octet"));
@@ -52,7 +46,7 @@ struct Tables {
 impl Street {
     #[track_caller]
     fn new() -> Self {
-        let scene = filtered();
+        let scene = Scene::new();
         let network = scene.network("blue", 7, &[]);
         let [evil, client, server] =
             ["evil", "client", "server"].map(|name| scene.container("blue", name, &[]));
@@ -230,7 +224,7 @@ fn stateful(scene: &Scene, network: &Value, name: &str) -> Container {
 #[test]
 fn a_million_half_open_connections_harm_nobody() {
     needs!(root, "nft");
-    let scene = filtered();
+    let scene = Scene::new();
     let network = scene.network("blue", 7, &[]);
     let [evil, client] = ["evil", "client"].map(|name| scene.container("blue", name, &[]));
     let [victim, server] = ["victim", "server"].map(|name| stateful(&scene, &network, name));
