@@ -37,7 +37,6 @@ struct Street {
 }
 
 /// What must not grow.
-#[derive(Debug, PartialEq, Eq)]
 struct Tables {
     stations: BTreeSet<String>,
     neighbours: BTreeSet<String>,
@@ -80,7 +79,12 @@ impl Street {
             .map(|server| udp::Stream::start(&self.client.netns, server.address(), PACKETS_PER_SECOND))
             .collect();
         flood();
-        assert_eq!(self.tables(), before);
+        let after = self.tables();
+        // The kernel may forget meanwhile, but learns nothing.
+        let new: Vec<_> = (after.stations.difference(&before.stations))
+            .chain(after.neighbours.difference(&before.neighbours))
+            .collect();
+        assert!(new.is_empty(), "{} new entries, among them {:?}", new.len(), &new[..new.len().min(5)]);
         // Whom nobody has asked for yet is found, too.
         let late = self.scene.container("blue", "late", &[]);
         for to in late.addresses().into_iter().chain(Self::gateway()) {
