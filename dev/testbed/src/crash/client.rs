@@ -137,9 +137,10 @@ impl Client {
     fn publish(&mut self) -> Result<bool, ApiError> {
         let Some(path) = self.pick("/v2/endpoints/") else { return Ok(false) };
         let (port, mapping) = self.mapping();
-        self.world.memory.note_port(&path, port, Certainty::Open);
+        let request = self.world.memory.begin(&path, port);
         let done = self.change_policies(&path, "Add", &mapping)?.status == 200;
-        self.world.memory.note_port(&path, port, if done { Certainty::There } else { Certainty::Gone });
+        let is = if done { Certainty::There } else { Certainty::Gone };
+        self.world.memory.end(&path, port, request, is);
         Ok(done)
     }
 
@@ -148,11 +149,12 @@ impl Client {
         let endpoint = self.send("GET", &path, &Value::Null)?.body;
         let Some(mapping) = self.chance.of(list(&endpoint["Policies"])) else { return Ok(false) };
         let port = mapping["Settings"]["ExternalPort"].as_u64().unwrap_or_default();
-        self.world.memory.note_port(&path, port, Certainty::Open);
+        let request = self.world.memory.begin(&path, port);
         let answer = self.change_policies(&path, "Remove", mapping)?;
         // Not found: whoever else asked for the same has had it. Refused for another reason, it is still there.
         let gone = answer.status == 200 || answer.status == 404;
-        self.world.memory.note_port(&path, port, if gone { Certainty::Gone } else { Certainty::There });
+        let is = if gone { Certainty::Gone } else { Certainty::There };
+        self.world.memory.end(&path, port, request, is);
         Ok(answer.status == 200)
     }
 

@@ -1,6 +1,7 @@
 //! What the clients were told, and whether it is so after the restart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -24,21 +25,27 @@ struct Known {
     is: Certainty,
     /// Of an endpoint: with its network it goes too.
     network: Option<String>,
-    /// Of an endpoint: its published ports.
-    ports: BTreeMap<u64, Certainty>,
+    /// Of an endpoint: its published ports, each with the last request about it.
+    ports: BTreeMap<u64, (Certainty, Request)>,
 }
+
+/// A request about a port, by number. What it came to says something only while no other was begun: of two answers that are
+/// given at once, the later one may be read first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Request(u64);
 
 /// Objects by their path in the API.
 #[derive(Debug)]
 pub(super) struct Memory {
     known: Mutex<BTreeMap<String, Known>>,
+    requests: AtomicU64,
     /// Ids of what is there from the first round to the last.
     fixed: BTreeSet<String>,
 }
 
 impl Memory {
     pub(super) fn of_fixed<'a>(ids: impl Iterator<Item = &'a String>) -> Self {
-        Self { known: Mutex::default(), fixed: ids.cloned().collect() }
+        Self { known: Mutex::default(), requests: AtomicU64::new(1), fixed: ids.cloned().collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
@@ -48,7 +55,10 @@ impl Memory {
     /// Remembers a document that was answered.
     pub(super) fn created(&self, path: &str, document: &Value) {
         let network = document["HostComputeNetwork"].as_str().map(str::to_owned);
-        let ports = ports_of(document).into_iter().map(|port| (port, Certainty::There)).collect();
+        let ports = ports_of(document)
+            .into_iter()
+            .map(|port| (port, (Certainty::There, Request::default())))
+            .collect();
         self.lock().insert(path.to_owned(), Known { is: Certainty::There, network, ports });
     }
 
@@ -58,9 +68,21 @@ impl Memory {
         }
     }
 
-    pub(super) fn note_port(&self, path: &str, port: u64, is: Certainty) {
+    /// From now on nobody knows what the port is.
+    pub(super) fn begin(&self, path: &str, port: u64) -> Request {
+        let request = Request(self.requests.fetch_add(1, Ordering::Relaxed));
         if let Some(known) = self.lock().get_mut(path) {
-            known.ports.insert(port, is);
+            known.ports.insert(port, (Certainty::Open, request));
+        }
+        request
+    }
+
+    /// What a request about a port came to.
+    pub(super) fn end(&self, path: &str, port: u64, request: Request, is: Certainty) {
+        let mut known = self.lock();
+        let port = known.get_mut(path).and_then(|known| known.ports.get_mut(&port));
+        if let Some(port) = port.filter(|(_, last)| *last == request) {
+            port.0 = is;
         }
     }
 
@@ -114,7 +136,7 @@ impl Memory {
 impl Known {
     #[track_caller]
     fn compare_ports(&self, published: &BTreeSet<u64>, context: &str) {
-        for (port, is) in &self.ports {
+        for (port, (is, _)) in &self.ports {
             match is {
                 Certainty::There => assert!(published.contains(port), "{context}: lost port {port}"),
                 Certainty::Gone => assert!(!published.contains(port), "{context}: port {port} came back"),
