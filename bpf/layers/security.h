@@ -125,7 +125,8 @@ __noinline int guard_nd(struct __sk_buff *skb, struct packet *packet, struct por
 	return guard_nd_options(skb, packet, port, packet->transport + fixed);
 }
 
-/* Who may speak without an address: DHCP clients, duplicate address detection (RFC 4862), listeners' reports (RFC 3590). */
+/* Who may speak without an address: DHCP clients, duplicate address detection (RFC 4862), whoever looks for a router
+ * (RFC 4861 section 4.1), listeners' reports (RFC 3590). */
 static __always_inline int may_be_nameless(const struct packet *packet)
 {
 	__u8 type = packet->icmp >> 8;
@@ -136,7 +137,7 @@ static __always_inline int may_be_nameless(const struct packet *packet)
 		return packet->family == FAMILY_IPV4 && packet->source_port == PORT_DHCP_CLIENT &&
 		       packet->destination_port == PORT_DHCP_SERVER;
 	return packet->protocol == IPPROTO_ICMPV6 &&
-	       (type == ND_SOLICITATION || type == MLD_REPORT || type == MLD_DONE || type == MLD_REPORT_2);
+	       (type == ND_SOLICITATION || type == ND_ROUTER_SOLICITATION || type == MLD_REPORT || type == MLD_DONE || type == MLD_REPORT_2);
 }
 
 static __always_inline int guard_source(__u32 ifindex, const struct packet *packet, const struct port *port)

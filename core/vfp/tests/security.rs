@@ -90,6 +90,7 @@ fn honest_claims_pass() {
         nd(own6, 136, Some(own6_raw), Some((2, mac(1).octets()))),
         nd(own6, 136, Some(link_local(mac(1))), Some((2, mac(1).octets()))),
         nd(own6, 133, None, Some((1, mac(1).octets()))),
+        nd(ip("::"), 133, None, None),
     ];
     for frame in honest {
         assert_eq!(refused(&frame), None, "{frame:02x?}");

@@ -76,7 +76,7 @@ fn may_send_from(port: &Port, ip: &Ip) -> bool {
     match &ip.transport {
         Transport::Udp { source: 68, destination: 67 } => !ip.is_v6(),
         Transport::Icmp(icmp) if ip.protocol == protocol::ICMP6 => {
-            matches!(icmp.kind, 131 | 132 | 143 | NEIGHBOUR_SOLICITATION)
+            matches!(icmp.kind, 131 | 132 | 143 | ROUTER_SOLICITATION | NEIGHBOUR_SOLICITATION)
         }
         _ => false,
     }

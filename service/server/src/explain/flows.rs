@@ -12,6 +12,9 @@ use crate::answer::Refusal;
 use crate::api::Api;
 use crate::body;
 
+/// So many connections are listed unless more are asked for: a full table would take gigabytes to tell.
+const LISTED: usize = 10_000;
+
 /// The connections that ports track: `?endpoint=GUID`, `?address=IP`, `?protocol=tcp`, `?limit=N`.
 pub(super) async fn flows(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Json<Value>, Refusal> {
     let filter = filter(raw.as_deref().unwrap_or_default())?;
@@ -25,7 +28,7 @@ pub(super) async fn flows(State(api): State<Api>, RawQuery(raw): RawQuery) -> Re
 }
 
 fn filter(raw: &str) -> Result<FlowFilter, Refusal> {
-    let mut filter = FlowFilter::default();
+    let mut filter = FlowFilter { limit: Some(LISTED), ..FlowFilter::default() };
     for (name, value) in body::pairs(raw) {
         let wrong = |expected: &str| {
             let text = format!("parameter {name}={value}: expected {expected}");
