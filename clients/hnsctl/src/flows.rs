@@ -99,7 +99,7 @@ mod tests {
         web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s
         ");
         insta::assert_snapshot!(rows(Format::Wide, flows()), @"
-        ENDPOINT  PROTOCOL  LOCAL           REMOTE          DIRECTION  STATE        PACKETS-IN  PACKETS-OUT  IDLE  NETWORK  ID                                  
+        ENDPOINT  PROTOCOL  LOCAL           REMOTE          DIRECTION  STATE        PACKETS-IN  PACKETS-OUT  IDLE  NETWORK  ID
         2F0E7F52  udp       [fd00::2]:53    [fd00::3]:1024  In         new          1           0            0s    blue     2F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44
         web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s    blue     1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44
         ");
