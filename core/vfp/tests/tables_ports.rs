@@ -155,3 +155,16 @@ fn too_many_rules_and_full_maps_are_refused_and_leave_everything_as_it_was() {
     assert_eq!((tables.everything(), tables.usage()), before);
     tables.set_port(4, &rules(20), 0).unwrap();
 }
+
+/// The programs follow one Pass a tier, and no more of them than this.
+#[test]
+fn too_many_tiers_are_refused() {
+    let tier = |order: u16| hns_vfp::model::Tier { name: String::new(), order, rules: Vec::new() };
+    let with = |count: u16| {
+        let acl = Acl { tiers: (0..count).map(tier).collect(), ..Acl::open() };
+        Port { acl: both(acl, Acl::open()), ..port(1) }
+    };
+    let mut tables = Tables::new(1);
+    tables.set_port(4, &with(1024), 0).unwrap();
+    assert!(matches!(tables.set_port(4, &with(1025), 0), Err(TablesError::TooManyTiers { tiers: 1025, .. })));
+}

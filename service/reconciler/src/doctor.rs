@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use hns_host::{Finding, Level};
 
 use crate::engine::Engine;
@@ -10,6 +12,15 @@ impl Engine {
         let operation = || "cannot examine the host".to_owned();
         let mut findings = self.host.diagnose(&switches).map_err(EngineError::host(operation))?;
         findings.extend(self.diagnose_datapath()?);
+        if self.unrepaired.load(Ordering::Relaxed) {
+            findings.push(Finding {
+                check: "repair",
+                level: Level::Problem,
+                detail: "the last repair left something undone; it is tried again, at least every minute"
+                    .to_owned(),
+                hint: Some("the log of hnsd says what the host refused".to_owned()),
+            });
+        }
         let world = self.world();
         let troubled = world.endpoints().filter_map(|endpoint| Some((endpoint.id(), endpoint.trouble()?)));
         findings.extend(troubled.map(|(id, trouble)| Finding {

@@ -29,6 +29,13 @@ impl Engine {
     /// Compares everything and repairs the difference. No request is under way meanwhile, since a half
     /// made endpoint looks just like a leftover.
     pub(crate) fn repair_everything(&self) -> Result<Repaired, EngineError> {
+        let outcome = self.try_to_repair_everything();
+        let done = outcome.as_ref().is_ok_and(|repaired| repaired.failed == 0);
+        self.unrepaired.store(!done, Ordering::Relaxed);
+        outcome
+    }
+
+    fn try_to_repair_everything(&self) -> Result<Repaired, EngineError> {
         let _alone = self.locks.close();
         self.drop_lost_namespaces();
         let desired = compile(&self.world());
@@ -38,18 +45,19 @@ impl Engine {
         let steps = plan(&desired, &observed).steps;
         let mut repaired = Repaired { steps: steps.len(), ..Repaired::default() };
         let had_table = observed.rules.is_some();
-        // Ports of which a step failed: the later ones would open what has no filter, or hide that it has trouble.
-        let mut troubled: BTreeSet<IfName> = BTreeSet::new();
+        // Ports of which a step was not done: the later ones would open what has no filter, or hide that it has trouble.
+        let mut given_up: BTreeSet<IfName> = BTreeSet::new();
         for step in steps {
-            if step.port().is_some_and(|port| troubled.contains(port)) {
-                repaired.failed += 1;
-            } else if let Some(port) = is_handed(&step) {
+            if step.port().is_some_and(|port| given_up.contains(port)) {
+                continue;
+            }
+            if let Some(port) = is_handed(&step) {
                 self.lose_handed_port(port);
-                troubled.insert(port.clone());
+                given_up.insert(port.clone());
             } else if let Err(error) = self.execute_one(&step) {
                 repaired.failed += 1;
                 self.mark_trouble(&step, &error);
-                troubled.extend(step.port().cloned());
+                given_up.extend(step.port().cloned());
             } else if let Some(port) = opened_by(&step) {
                 self.clear_trouble(port);
                 self.announce_again(port);
@@ -117,6 +125,7 @@ impl Engine {
                 self.world().endpoint(id).ok().and_then(|endpoint| endpoint.attachment()?.namespace());
             if let Err(error) = self.replug(id, name) {
                 tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "the port stays away");
+                self.unrepaired.store(true, Ordering::Relaxed);
                 let _ = self.world().set_trouble(id, Some(chain(&error)));
             }
             namespace

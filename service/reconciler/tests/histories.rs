@@ -393,6 +393,39 @@ fn an_endpoint_whose_sandbox_goes_after_its_link_is_collected() {
     assert!(is_in_trouble(lives));
 }
 
+/// What cannot be filtered is not opened, and is tried again.
+#[test]
+fn a_port_whose_filter_fails_stays_closed_until_it_has_one() {
+    let Rig { host, store, engine, .. } = {
+        let rig = Rig::new();
+        let endpoint = Request::CreateEndpoint { network: 0, namespace: Some(0), port: 0, quiet: false };
+        let requests = [
+            Request::CreateNetwork { kind: 0, v6: false },
+            Request::CreateNamespace { given: false },
+            endpoint,
+        ];
+        requests.iter().enumerate().for_each(|(number, request)| send(&rig, request, number).unwrap());
+        rig
+    };
+    let (id, port) = {
+        let world = engine.world();
+        let endpoint = world.endpoints().next().unwrap();
+        (endpoint.id(), endpoint.attachment().unwrap().port.clone())
+    };
+    drop(engine);
+    host.delete_link(&port);
+    // The first call asks what there is; the second sets the filter.
+    let datapath = FakeDatapath::new().fail_on_call(1);
+    let engine = Rig::start(&host, &datapath, &store).unwrap();
+    let rig = Rig { host, datapath, store, engine };
+    let trouble = || rig.engine.world().endpoint(id).unwrap().trouble().map(str::to_owned);
+    let told = trouble();
+    assert!(!rig.observed().ports[&port].up);
+    assert!(told.is_some_and(|text| text.contains("filter")), "closed, and nobody is told");
+    eventually!(rig.left_to_do().is_empty());
+    eventually!(trouble().is_none());
+}
+
 #[test]
 fn a_crash_at_any_call_converges_at_the_next_start() {
     // The fault stands for the death of the process: nothing after it happens, and a new engine starts.
