@@ -355,7 +355,16 @@ fn nobody_but_its_containers_is_on_an_isolated_network() {
         eventually!(fetch(&peer, (address, 80).into()));
         assert!(!stage.scene.host.ping(address), "{address}");
     }
-    // With addresses of their subnets, too: there is no link on which the host could have them.
-    let links = stage.scene.host.links();
-    assert!(!links.iter().any(|link| link.starts_with("hns") || link.starts_with("hnv")), "{links:?}");
+    let addresses = stage.scene.host.sh("ip -o addr");
+    assert!(!addresses.contains(" hns") && !addresses.contains(" hnv"), "{addresses}");
+    // With an address of the subnet, too. The device has no IPv6 to give it one of.
+    let own = stage.scene.host.links().into_iter().find(|link| link.starts_with("hns")).expect("its switch");
+    let web =
+        stage.addresses("web", "alone").into_iter().find(std::net::IpAddr::is_ipv4).expect("one of each");
+    let near = match web {
+        std::net::IpAddr::V4(address) => std::net::Ipv4Addr::from_bits(address.to_bits() ^ 0x40),
+        std::net::IpAddr::V6(address) => panic!("{address}"),
+    };
+    stage.scene.host.sh(&format!("ip addr add {near}/24 dev {own}"));
+    assert!(!stage.scene.host.ping(web), "{web} from {near}");
 }

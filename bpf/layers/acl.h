@@ -166,6 +166,11 @@ __noinline int decide(struct port *port, struct flow_key *key, struct packet *pa
 		remote = 0;
 	}
 	walk.chunks = ruleset->chunks;
+	/*
+	 * 0, but not for the verifier: before Linux 6.7 it looks at one round of a loop's callback only, and removes as dead what
+	 * its knowledge of the first round excludes, here all that skips positions after a Pass.
+	 */
+	walk.start = ruleset->first;
 	walk.rows[DIM_LOCAL] = row_of_address(walk.ruleset, DIM_LOCAL, &key->local, ruleset->miss[DIM_LOCAL]);
 	walk.rows[DIM_REMOTE] = row_of_address(walk.ruleset, DIM_REMOTE, &key->remote, ruleset->miss[DIM_REMOTE]);
 	walk.rows[DIM_LOCAL_PORT] =

@@ -136,6 +136,7 @@ enum dimension {
 /* `rulesets`: hash, key __u32 ruleset. A row is `chunks` consecutive entries of `directory`. */
 struct ruleset {
 	__u32 chunks; /* words of 512 positions */
+	__u32 first; /* position: 0, which the verifier must not know (layers/acl.h) */
 	__u32 miss[DIMENSIONS]; /* row of each dimension when its trie has no entry */
 };
 

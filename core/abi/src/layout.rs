@@ -31,7 +31,7 @@ layouts! {
     "port" Port { id, network, generation, flags, ruleset, fallback, mac, adopt_until, own }
     "address_key" AddressKey { network, addr }
     "station_key" StationKey { network, mac, zero }
-    "ruleset" Ruleset { chunks, miss }
+    "ruleset" Ruleset { chunks, first, miss }
     "address_class_key" AddressClassKey { prefixlen, space, addr }
     "port_class_key" PortClassKey { prefixlen, space, protocol, zero, port }
     "chunk" Chunk { w }

@@ -29,6 +29,8 @@ pub const DIMENSIONS: usize = 4;
 pub struct Ruleset {
     /// Words of 512 positions.
     pub chunks: u32,
+    /// The first position: 0, which the verifier must not know (`bpf/layers/acl.h`).
+    pub first: u32,
     /// Row of each dimension when its trie has no entry.
     pub miss: [u32; DIMENSIONS],
 }

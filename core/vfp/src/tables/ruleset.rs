@@ -117,6 +117,7 @@ impl Ruleset {
     fn header(&self) -> hns_abi::Ruleset {
         hns_abi::Ruleset {
             chunks: u32::try_from(self.slots).unwrap_or(0),
+            first: 0,
             miss: std::array::from_fn(|dimension| self.dimensions[dimension].miss()),
         }
     }
