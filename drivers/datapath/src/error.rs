@@ -63,7 +63,7 @@ impl fmt::Display for Missing {
 /// An operation on the datapath that failed, with its object.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
-    #[error("this host lets us use no eBPF: {missing}; it takes Linux 5.15 or newer")]
+    #[error("this host lets us use no eBPF: {missing}; it takes Linux 6.1 or newer")]
     Unavailable { missing: Missing, source: io::Error },
     #[error("cannot load the eBPF object")]
     Load(#[source] Box<dyn std::error::Error + Send + Sync>),
