@@ -368,7 +368,7 @@ fn a_filter_that_is_taken_off_comes_back_and_nothing_passes_meanwhile() {
                 }
             }
         });
-        for _ in 0..5 {
+        for _ in 0..100 {
             street.scene.host.sh(&format!("tc qdisc del dev {port} clsact"));
             let before = sent.load(Ordering::Relaxed);
             eventually!(street.scene.host.sh(&format!("tc qdisc show dev {port}")).contains("ingress_block"));
