@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::{Mutex, PoisonError};
 
 use aya::maps::MapData;
 
@@ -265,20 +266,59 @@ impl Walk<'_> {
     }
 }
 
-/// An array that is mapped into our memory, so that a write takes no call.
+/// An array whose beginning is mapped into our memory, as far as it was written to: a write takes no call, and what is never
+/// used is not counted as ours.
 #[derive(Debug)]
 pub(crate) struct MappedArray {
-    memory: NonNull<AtomicU32>,
+    map: OwnedFd,
+    /// Bytes of the whole array.
     bytes: usize,
     /// Bytes of an element, and from one to the next.
     element: usize,
     stride: usize,
+    window: Mutex<Option<Window>>,
+}
+
+/// The first bytes of an array.
+#[derive(Debug)]
+struct Window {
+    memory: NonNull<AtomicU32>,
+    bytes: usize,
 }
 
 // SAFETY: the memory is the kernel's, is not moved, and is accessed through atomics alone.
-unsafe impl Send for MappedArray {}
-// SAFETY: as above.
-unsafe impl Sync for MappedArray {}
+unsafe impl Send for Window {}
+
+/// The smallest window.
+const WINDOW: usize = 64 * 1024;
+
+impl Window {
+    fn open(map: &OwnedFd, bytes: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address that the kernel chooses; the file is an array map, whose memory it becomes.
+        let memory = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { memory, bytes })
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours alone, and nothing refers into it any more.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.bytes) };
+    }
+}
 
 impl MappedArray {
     pub(crate) fn new(map: &RawMap) -> io::Result<Self> {
@@ -288,22 +328,7 @@ impl MappedArray {
         }
         let stride = element.next_multiple_of(ROUND);
         let bytes = stride * usize::try_from(map.max_entries).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: a new mapping at an address that the kernel chooses; the file is an array map, whose memory it becomes.
-        let memory = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.fd.as_raw_fd(),
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { memory, bytes, element, stride })
+        Ok(Self { map: map.fd.try_clone()?, bytes, element, stride, window: Mutex::default() })
     }
 
     /// Writes consecutive elements from `index` on; a reader sees every 32 bits of them whole, and all of them before
@@ -314,23 +339,24 @@ impl MappedArray {
         if !elements.len().is_multiple_of(self.element) || end > self.bytes {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = match &mut *window {
+            Some(window) if window.bytes >= end => window,
+            narrow => {
+                let bytes = end.next_power_of_two().max(WINDOW).min(self.bytes);
+                narrow.insert(Window::open(&self.map, bytes)?)
+            }
+        };
         for (place, element) in elements.chunks_exact(self.element).enumerate() {
             let start = (first + place) * self.stride / size_of::<u32>();
             for (offset, word) in element.as_chunks().0.iter().enumerate() {
-                // SAFETY: within the mapping, as checked above, and aligned, since strides are multiples of 8.
-                let target = unsafe { self.memory.add(start + offset).as_ref() };
+                // SAFETY: within the window, as seen to above, and aligned, since strides are multiples of 8.
+                let target = unsafe { window.memory.add(start + offset).as_ref() };
                 target.store(u32::from_ne_bytes(*word), Ordering::Relaxed);
             }
         }
         fence(Ordering::Release);
         Ok(())
-    }
-}
-
-impl Drop for MappedArray {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours alone, and nothing refers into it any more.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.bytes) };
     }
 }
 
