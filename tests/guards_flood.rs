@@ -21,9 +21,7 @@ const PACKETS_PER_SECOND: u32 = 1_000;
 const SYN: u8 = 2;
 
 fn mac(container: &Container) -> Mac {
-    let text = text(&container.document, "MacAddress");
-    let octets = text.split('-').map(|octet| u8::from_str_radix(octet, 16).expect("an octet"));
-    octets.collect::<Vec<_>>().try_into().expect("a MAC address has six octets")
+    raw::mac(&text(&container.document, "MacAddress"))
 }
 
 /// A network with a container that floods it, and two that talk to each other and to the gateway.
@@ -195,6 +193,30 @@ fn a_container_that_asks_for_thousands_fills_no_table() {
     });
     // The one that came after the flood tells of itself.
     assert!(answers.len() <= 2, "answered for {answers:?}");
+}
+
+/// The gateway is asked to forward to thousands of neighbours that nobody is: all namespaces of the host share the room for
+/// those it looks for.
+#[test]
+fn a_container_that_has_thousands_looked_for_fills_no_table() {
+    needs!(root, "nft", "ping");
+    let street = Street::new();
+    let switch = street.scene.host.sh(&format!("cat /sys/class/net/{}/address", street.switch));
+    let link = Link { to: raw::mac(&switch), from: mac(&street.evil) };
+    street.endure(|| {
+        for number in 0..STATIONS {
+            let [_, _, high, low] = number.to_be_bytes();
+            let v4 = Ipv4Addr::new(10, 7, 0, 100 + low % 100);
+            let v6 = Ipv6Addr::new(0xfd00, 7, 0, 0, 0, 0, 1, u16::from_be_bytes([high, low]));
+            for (from, to) in [(street.evil.v4().into(), v4.into()), (street.evil.v6().into(), v6.into())] {
+                let packet = raw::udp((from, 4000), (to, 9), b"anybody?");
+                street.injector.send(&link.packet(&packet)).expect("the interface is up");
+            }
+        }
+        let counter = || street.scene.host.sh("nft list counter inet hns absent_drops");
+        let all = format!("packets {} ", 2 * STATIONS);
+        eventually!(if counter().contains(&all) { Ok(()) } else { Err(counter()) });
+    });
 }
 
 /// For which address an answer of ARP or neighbour discovery speaks.

@@ -147,6 +147,14 @@ fn network_elements(network: &Network) -> BTreeSet<Element> {
 pub fn endpoint_elements(endpoint: &Endpoint, network: &Network) -> BTreeSet<Element> {
     let mut elements = BTreeSet::new();
     let Some(attachment) = endpoint.attachment() else { return elements };
+    if network.has_host_port() {
+        let switch = switch_name(network.id());
+        elements.extend(
+            endpoint
+                .addresses()
+                .map(|address| Element::Resident { switch: switch.clone(), address: address.address() }),
+        );
+    }
     if endpoint.has_flag(EndpointFlags::DISABLE_ICC) {
         elements.insert(Element::QuietPort(attachment.port.clone()));
         elements.extend(endpoint.addresses().map(|address| Element::QuietAddress(address.address())));

@@ -26,6 +26,12 @@ pub enum Element {
         switch: IfName,
         prefix: Cidr,
     },
+    /// An address that somebody on the switch has. What containers have routed to any other one on their own switch goes
+    /// nowhere, so that none can make the host look for thousands of neighbours.
+    Resident {
+        switch: IfName,
+        address: IpAddr,
+    },
     /// Inbound destination translation of one host port. `at` absent: on every address of the host.
     Publish {
         at: Option<IpAddr>,

@@ -247,6 +247,17 @@ pub fn link_local([a, b, c, d, e, f]: Mac) -> Ipv6Addr {
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
+/// An address as Windows or Linux writes it.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+#[track_caller]
+pub fn mac(text: &str) -> Mac {
+    let octets = text.trim().split(['-', ':']).map(|octet| u8::from_str_radix(octet, 16).expect("an octet"));
+    octets.collect::<Vec<_>>().try_into().expect("a MAC address has six octets")
+}
+
 /// The station that a multicast address is sent to (RFC 2464 section 7).
 #[must_use]
 pub fn multicast(to: Ipv6Addr) -> Mac {

@@ -1,5 +1,6 @@
 //! What an operator should know about this host: `hnsctl doctor`.
 
+mod neighbours;
 mod rules;
 
 use std::fs;
@@ -31,6 +32,7 @@ pub(crate) fn kernel(ipv6: bool) -> Result<Vec<Finding>, HostError> {
         findings.push(forwarding("ipv6/conf/all/forwarding", "IPv6")?);
     }
     findings.push(bridge_netfilter()?);
+    findings.extend(neighbours::findings()?);
     Ok(findings)
 }
 

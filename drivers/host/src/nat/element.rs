@@ -20,6 +20,7 @@ pub(crate) enum Set {
     Masquerade(Family),
     Routed(Family),
     Inside(Family),
+    Residents(Family),
     Publish(Family),
     PublishAt(Family),
     Range(Family),
@@ -35,7 +36,7 @@ pub(crate) enum Set {
 
 impl Set {
     /// Those that hold elements.
-    pub(crate) const ALL: [Self; 25] = {
+    pub(crate) const ALL: [Self; 27] = {
         use Family::{V4, V6};
         [
             Self::Switches,
@@ -47,6 +48,8 @@ impl Set {
             Self::Routed(V6),
             Self::Inside(V4),
             Self::Inside(V6),
+            Self::Residents(V4),
+            Self::Residents(V6),
             Self::Publish(V4),
             Self::Publish(V6),
             Self::PublishAt(V4),
@@ -78,6 +81,8 @@ impl Set {
             Self::Routed(V6) => "routed6",
             Self::Inside(V4) => "inside4",
             Self::Inside(V6) => "inside6",
+            Self::Residents(V4) => "residents4",
+            Self::Residents(V6) => "residents6",
             Self::Publish(V4) => "publish4",
             Self::Publish(V6) => "publish6",
             Self::PublishAt(V4) => "publish4_at",
@@ -194,6 +199,9 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
                 Member::new(Set::Prefixes(prefix.family()), whole(prefix.network())).to(whole(prefix.last())),
             ]
         }
+        Element::Resident { switch, address } => {
+            one(Set::Residents(Family::of(*address)), key().link(switch).address(*address))
+        }
         Element::Publish { at, transport, port, to, to_port } => {
             let family = Family::of(*to);
             let (set, place) = match at {
@@ -292,6 +300,9 @@ fn element(member: &Member) -> Option<Element> {
             let (switch, _) = (start.link()?, end.link()?);
             let prefix = prefix(start.address(family)?, end.address(family)?)?;
             Element::Inside { switch, prefix }
+        }
+        Set::Residents(family) => {
+            Element::Resident { switch: start.link()?, address: start.address(family)? }
         }
         Set::Publish(family) | Set::PublishAt(family) => {
             let at = match member.set {

@@ -40,6 +40,7 @@ fn any_element() -> impl Strategy<Value = Element> {
             (any_name(), address(), 0..=family.bits()).prop_map(|(switch, address, length)| {
                 Element::Inside { switch, prefix: Cidr::new(address, length).unwrap() }
             }),
+            (any_name(), address()).prop_map(|(switch, address)| Element::Resident { switch, address }),
             (at(), any_transport(), 1..=u16::MAX, address(), 1..=u16::MAX).prop_map(
                 |(at, transport, port, to, to_port)| Element::Publish { at, transport, port, to, to_port }
             ),
@@ -88,6 +89,7 @@ fn samples() -> Vec<Element> {
     for (to, at) in [("172.16.0.2", "127.0.0.1"), ("fd00::2", "::1")] {
         let to: IpAddr = to.parse().unwrap();
         all.push(Element::QuietAddress(to));
+        all.push(Element::Resident { switch: switch.clone(), address: to });
         for transport in Transport::ALL {
             for at in [None, Some(at.parse().unwrap())] {
                 all.push(Element::Publish { at, transport, port: 8080, to, to_port: 65535 });
