@@ -19,9 +19,6 @@
 #include "lib/packet.h"
 #include "lib/parse.h"
 
-/* A port with none of these takes what comes, unread. */
-#define IN_READS (PORT_BLOCKED | PORT_STATEFUL | PORT_METER_IN | PORT_QUIET)
-
 static __always_inline void leave(struct __sk_buff *skb, const struct packet *packet, __u32 reason, __u32 target)
 {
 	skb->cb[CB_REASON] = reason;
@@ -131,7 +128,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 		leave(skb, packet, REASON_NONE, ifindex);
 		return bpf_redirect(ifindex, 0);
 	}
-	if (target->flags & IN_READS) {
+	if (target->flags & PORT_READS_IN) {
 		reason = target->flags & PORT_BLOCKED ? REASON_BLOCKED : half_in(skb, packet, target);
 		if (reason)
 			return drop(skb, packet, target->id, ifindex, DIR_IN, reason);
@@ -172,7 +169,7 @@ int port_in(struct __sk_buff *skb)
 	port = bpf_map_lookup_elem(&ports, &ifindex);
 	if (!port)
 		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
-	if (port->flags & IN_READS) {
+	if (port->flags & PORT_READS_IN) {
 		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
 		if (!reason && port->flags & PORT_QUIET && is_from_neighbour(skb, port))
 			reason = REASON_QUIET;
@@ -181,6 +178,8 @@ int port_in(struct __sk_buff *skb)
 		if (reason)
 			return drop(skb, &packet, port->id, ifindex, DIR_IN, reason);
 	}
+	/* Through the gate. */
+	skb->priority = PRIORITY_PASSED;
 	leave(skb, &packet, REASON_NONE, 0);
 	return TC_ACT_OK;
 }

@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hns_testbed::raw::{Capture, Injector, Mac};
+use hns_testbed::raw::{self, Capture, Injector};
 use hns_testbed::{Netns, eventually, needs};
 use hns_tests::story_support::{Scene, text};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ impl Street {
             [(0, "other"), (1, "internal")].map(|(at, name)| resident(&scene, &others[at], name, &json!({})));
         let switch = scene.switch(&network);
         let gateway = Party {
-            mac: mac(scene.host.sh(&format!("cat /sys/class/net/{switch}/address")).trim()),
+            mac: raw::mac(&scene.host.sh(&format!("cat /sys/class/net/{switch}/address"))),
             v4: Ipv4Addr::new(10, 7, 0, 1),
             v6: "fd00:7::1".parse().expect("an address"),
         };
@@ -141,11 +141,6 @@ fn number(frame: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(frame.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn mac(text: &str) -> Mac {
-    let octets = text.split(['-', ':']).map(|octet| u8::from_str_radix(octet, 16).expect("an octet"));
-    octets.collect::<Vec<_>>().try_into().expect("a MAC address has six octets")
-}
-
 #[track_caller]
 fn resident(scene: &Scene, network: &Value, name: &str, params: &Value) -> Resident {
     let netns = scene.host.add_netns(name);
@@ -159,7 +154,7 @@ fn resident(scene: &Scene, network: &Value, name: &str, params: &Value) -> Resid
         scene.hnsd.api().post("/v2/endpoints", &document).expect("the daemon answers").expect_success();
     let address = |at: usize| text(&made["IpConfigurations"][at], "IpAddress");
     let party = Party {
-        mac: mac(&text(&made, "MacAddress")),
+        mac: raw::mac(&text(&made, "MacAddress")),
         v4: address(0).parse().expect("IPv4 comes first"),
         v6: address(1).parse().expect("IPv6 comes second"),
     };
@@ -379,6 +374,49 @@ fn a_filter_that_is_taken_off_comes_back_and_nothing_passes_meanwhile() {
     assert_eq!(street.heard(), BTreeMap::new());
     let guard = street.scene.host.sh("nft list counter bridge hns unfiltered_drops");
     assert!(!guard.contains("packets 0 "), "the bridge's guard was never asked: {guard}");
+}
+
+/// The same of what comes to a container whose policy lets nothing in: the host's own frames, to it and to everybody.
+#[test]
+fn a_lock_that_is_taken_off_comes_back_and_nothing_comes_in_meanwhile() {
+    needs!(root, "nft", "ping");
+    let street = Street::new(&[]);
+    let (shut, _, town) = street.liar("shut", &json!({"AclDefaultIn": "Block"}));
+    let port = text(&street.scene.get(&format!("/v2/endpoints/{}", shut.id))["Health"]["Extra"], "Port");
+    let switch = Injector::open(&street.scene.host.netns(), &street.scene.switch(&street.network));
+    let frames: Vec<_> = [(town.own.mac, town.own.v4), (raw::EVERYBODY, Ipv4Addr::new(10, 7, 0, 255))]
+        .into_iter()
+        .map(|(mac, to)| {
+            let link = raw::Link { to: mac, from: town.gateway.mac };
+            let payload = [&MARK[..], &[0; 4]].concat();
+            link.packet(&raw::udp((town.gateway.v4.into(), 4000), (to.into(), 9), &payload))
+        })
+        .collect();
+    let ear = Capture::open(&shut.netns);
+    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let _end = OnDrop(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for frame in &frames {
+                    switch.send(frame).expect("the interface is up");
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        for lock in ["clsact", "root"].repeat(50) {
+            street.scene.host.sh(&format!("tc qdisc del dev {port} {lock}"));
+            let before = sent.load(Ordering::Relaxed);
+            eventually!({
+                let locks = street.scene.host.sh(&format!("tc qdisc show dev {port}"));
+                let both = locks.contains("egress_block") && locks.contains("htb 467: root");
+                if both { Ok(()) } else { Err(locks) }
+            });
+            eventually!(sent.load(Ordering::Relaxed) > before + frames.len() as u64);
+            eventually!(shut.netns.ping(town.neighbour.v4));
+        }
+    });
+    assert_eq!(ear.take().iter().filter_map(|frame| number(frame)).count(), 0, "came in");
 }
 
 struct OnDrop<'a>(&'a AtomicBool);

@@ -16,6 +16,10 @@
  * namespace, so a container cannot set it. The table `bridge hns` drops what lacks it and clears it otherwise. */
 #define MARK_PASSED 0x20000000
 
+/* Written into skb->priority of a packet that a port's program let in to its container: the class of the gate
+ * (drivers/datapath/src/gate.rs) in which it passes. A packet loses its priority, too, when it changes namespace. */
+#define PRIORITY_PASSED 0x04670001
+
 struct addr {
 	__u8 b[16];
 } __attribute__((aligned(4)));
@@ -81,6 +85,8 @@ enum port_flag {
 	PORT_METER_IN = 1 << 7,
 	PORT_METER_OUT = 1 << 8,
 	PORT_MORE_ADDRESSES = 1 << 9, /* beyond own[]: in `addresses` */
+	/* A port with none of these takes what comes, unread. */
+	PORT_READS_IN = PORT_BLOCKED | PORT_STATEFUL | PORT_QUIET | PORT_METER_IN,
 };
 
 #define PORT_OWN_ADDRESSES 4

@@ -30,6 +30,10 @@ pub use rules::*;
 /// Set in `skb->mark` of a packet that a port's program let out into the bridge.
 pub const MARK_PASSED: u32 = 0x2000_0000;
 
+/// Written into `skb->priority` of a packet that a port's program let in to its container: the class of the gate
+/// (`drivers/datapath/src/gate.rs`) in which it passes.
+pub const PRIORITY_PASSED: u32 = 0x0467_0001;
+
 /// How a packet runs relative to the endpoint: HCN's Direction. The number is the index of arrays "by direction".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

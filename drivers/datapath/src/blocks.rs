@@ -23,20 +23,16 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE};
 use crate::DatapathError;
 use crate::error::{KernelError, Missing};
 use crate::netlink::{Attributes, Netlink, Request};
+use crate::tc::{self, RTM_DELQDISC, RTM_GETQDISC, RTM_NEWQDISC, TCA_KIND, TCA_OPTIONS, TCMSG_LEN, tcmsg};
 
 /// The block at the ingress of all host ends: what containers send. (HNS on a telephone's keys is 467.)
 pub const BLOCK_OUT: u32 = 46701;
 /// The block at their egress: what containers receive.
 pub const BLOCK_IN: u32 = 46702;
 
-const RTM_NEWQDISC: u16 = 36;
-const RTM_DELQDISC: u16 = 37;
-const RTM_GETQDISC: u16 = 38;
 const RTM_NEWTFILTER: u16 = 44;
 const RTM_GETTFILTER: u16 = 46;
 
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
 const TCA_INGRESS_BLOCK: u16 = 13;
 const TCA_EGRESS_BLOCK: u16 = 14;
 const TCA_BPF_FD: u16 = 6;
@@ -50,7 +46,6 @@ const TC_H_CLSACT: u32 = 0xFFFF_FFF1;
 const CLSACT_HANDLE: u32 = 0xFFFF_0000;
 /// In the place of a link's number: the message is about a block.
 const MAGIC_BLOCK: u32 = 0xFFFF_FFFF;
-const TCMSG_LEN: usize = 20;
 
 /// Our filter in each of the blocks.
 const FILTER_HANDLE: u32 = 1;
@@ -62,19 +57,6 @@ const fn block(direction: Direction) -> u32 {
         Direction::In => BLOCK_IN,
         Direction::Out => BLOCK_OUT,
     }
-}
-
-/// `struct tcmsg`.
-fn tcmsg(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; TCMSG_LEN] {
-    let mut bytes = [0; TCMSG_LEN];
-    for (place, word) in bytes[4..].chunks_exact_mut(4).zip([ifindex, handle, parent, info]) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
-    bytes
-}
-
-fn word(message: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// What hooks programs to a link.
@@ -155,17 +137,13 @@ fn joining(ifindex: u32, name: &IfName) -> Request {
         .ne32(TCA_EGRESS_BLOCK, BLOCK_IN)
 }
 
-/// The numbers of all links that are joined to both blocks.
-pub(crate) fn joined(netlink: &mut Netlink) -> Result<BTreeSet<u32>, DatapathError> {
-    let request = Request::dump("list", "the filters of all links", RTM_GETQDISC).raw(&tcmsg(0, 0, 0, 0));
-    match netlink.ask(&request)? {
-        Ok(messages) => Ok(messages
-            .iter()
-            .filter(|message| qdisc_of(message) == Qdisc::Ours)
-            .filter_map(|message| word(message, 4))
-            .collect()),
-        Err(refusal) => Err(request.refused(refusal)),
-    }
+/// Of all links' queueing disciplines: the numbers of those links that are joined to both blocks.
+pub(crate) fn joined(qdiscs: &[Vec<u8>]) -> BTreeSet<u32> {
+    qdiscs
+        .iter()
+        .filter(|message| qdisc_of(message) == Qdisc::Ours)
+        .filter_map(|message| tc::ifindex(message))
+        .collect()
 }
 
 /// The number of the program that runs in a block.
@@ -201,7 +179,9 @@ pub(crate) fn install(
         });
     match netlink.ask(&request)? {
         Ok(_) => Ok(true),
-        Err(refusal) if refusal.errno == libc::EINVAL && joined(netlink)?.is_empty() => Ok(false),
+        Err(refusal) if refusal.errno == libc::EINVAL && joined(&tc::qdiscs(netlink)?).is_empty() => {
+            Ok(false)
+        }
         Err(refusal) if refusal.errno == libc::ENOENT => Err(missing(Missing::Classifier, &refusal)),
         Err(refusal) => Err(request.refused(refusal)),
     }

@@ -43,6 +43,8 @@ pub enum Missing {
     Hook,
     /// It has no classifier that runs a program.
     Classifier,
+    /// It has no HTB, which closes a port that has lost its filter.
+    Gate,
 }
 
 impl fmt::Display for Missing {
@@ -56,6 +58,7 @@ impl fmt::Display for Missing {
             Self::Classifier => {
                 "the kernel has no classifier for programs (CONFIG_NET_CLS_BPF, module cls_bpf)"
             }
+            Self::Gate => "the kernel has no HTB (CONFIG_NET_SCH_HTB, module sch_htb)",
         })
     }
 }

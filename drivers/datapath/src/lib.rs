@@ -8,7 +8,7 @@
 //!  bpf/port.bpf.c ── build.rs ──► object.rs ──► load.rs ──► programs, maps ◄── pins.rs: what an older daemon left
 //!
 //!  vfp::Port ──► vfp::tables ──► Write ──► maps.rs ──► bpf.rs          bytes, batches, mapped arrays
-//!  link ───────► blocks.rs ──► netlink.rs                              one message a port, one a program
+//!  link ───────► blocks.rs, gate.rs ──► netlink.rs                     a message or three a port, one a program
 //!
 //!  packets ──► events.rs + packet.rs ──► DropStream     drops (a sample)
 //!              collector.rs                             connections that are over
@@ -34,6 +34,7 @@ mod collector;
 mod error;
 mod events;
 mod fake;
+mod gate;
 mod grace;
 mod link;
 mod load;
@@ -46,6 +47,7 @@ mod read;
 mod real;
 mod report;
 mod stream;
+mod tc;
 pub mod test_run;
 
 use std::collections::BTreeMap;
@@ -68,7 +70,7 @@ pub use stream::{DropStream, Next, Stopper};
 /// The switch ports' programs, as far as we steer them. All calls block.
 pub trait Datapath: Send + Sync + 'static {
     /// Makes a port obey `port` and nothing else: programs its policy, then joins its link to our filters if it
-    /// is not. Idempotent; repairs what other programs have taken off. A link that was never set, or whose policy cannot be
+    /// is not, and bars it for what they have not let in if the policy asks anything of that. Idempotent; repairs what other programs have taken off. A link that was never set, or whose policy cannot be
     /// programmed, lets nothing pass once it is joined.
     fn set_port(&self, name: &IfName, port: &Arc<Port>) -> Result<(), DatapathError>;
 

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hns_abi::{Direction, Map, Reason};
+use hns_abi::{Direction, Map, PORT_READS_IN, Reason};
 use hns_net::{Guid, IfName};
 use hns_vfp::model::{Acl, Port};
 use hns_vfp::tables::{Tables, TablesError, Write};
@@ -21,7 +21,7 @@ use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    blocks, clock, grace, link, maps, packet, read,
+    blocks, clock, gate, grace, link, maps, packet, read, tc,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -165,11 +165,34 @@ impl RealDatapath {
     }
 
     fn join(&self, name: &IfName, ifindex: u32) -> Result<(), DatapathError> {
+        let reads_in = self.policy().reads_in(ifindex);
         let mut attachment = lock(&self.attachment);
         blocks::join(&mut attachment.netlink, ifindex, name)?;
         // A block that was there a moment ago is gone: with its last link, which is this one.
         if !self.has_filters(&mut attachment)? && !self.install(&mut attachment)? {
             return Err(DatapathError::NoSuchLink { name: name.clone() });
+        }
+        // An older daemon's programs may not know the gate.
+        if reads_in && attachment.older.is_empty() {
+            gate::close(&mut attachment.netlink, ifindex, name)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a gate at each port that reads what comes to it, now that our programs know the way through.
+    fn close_gates(&self) -> Result<(), DatapathError> {
+        let links: Vec<_> = {
+            let policy = self.policy();
+            let reads_in = |(_, ifindex): &(_, &u32)| policy.reads_in(**ifindex);
+            policy.links.iter().filter(reads_in).map(|(name, ifindex)| (name.clone(), *ifindex)).collect()
+        };
+        let mut attachment = lock(&self.attachment);
+        for (name, ifindex) in links {
+            match gate::close(&mut attachment.netlink, ifindex, &name) {
+                // Nothing to close; whoever repairs the link sets the port again.
+                Err(DatapathError::NoSuchLink { .. }) => {}
+                outcome => outcome?,
+            }
         }
         Ok(())
     }
@@ -292,6 +315,11 @@ impl Policy {
         maps::carry_out(loaded, &writes)
     }
 
+    /// Whether the port asks anything of what comes to it. One without a record lets nothing in.
+    fn reads_in(&self, ifindex: u32) -> bool {
+        self.tables.record(ifindex).is_none_or(|record| record.flags & PORT_READS_IN != 0)
+    }
+
     fn forget(&mut self, ifindex: u32) -> Vec<Write> {
         if let Some(record) = self.tables.record(ifindex) {
             self.endpoints.remove(&record.id);
@@ -337,38 +365,50 @@ impl Datapath for RealDatapath {
     }
 
     fn held(&self) -> Result<BTreeMap<IfName, Arc<Port>>, DatapathError> {
-        let (links, held) = {
+        let set: Vec<_> = {
             let policy = self.policy();
-            (policy.links.clone(), policy.held.clone())
+            let place = |name| policy.links.get(name).map(|ifindex| (*ifindex, policy.reads_in(*ifindex)));
+            let held = policy.held.iter();
+            held.filter_map(|(name, port)| Some((name.clone(), place(name)?, Arc::clone(port)))).collect()
         };
         let mut attachment = lock(&self.attachment);
         if !self.has_filters(&mut attachment)? {
             return Ok(BTreeMap::new());
         }
-        let joined = blocks::joined(&mut attachment.netlink)?;
-        Ok(held
-            .into_iter()
-            .filter(|(name, _)| links.get(name).is_some_and(|ifindex| joined.contains(ifindex)))
-            .collect())
+        let qdiscs = tc::qdiscs(&mut attachment.netlink)?;
+        let (joined, gates) = (blocks::joined(&qdiscs), gate::gates(&qdiscs));
+        let mut held = BTreeMap::new();
+        for (name, (ifindex, reads_in), port) in set {
+            let wants_gate = reads_in && attachment.older.is_empty();
+            let stands = joined.contains(&ifindex)
+                && (!wants_gate
+                    || (gates.contains(&ifindex) && gate::has_way(&mut attachment.netlink, ifindex, &name)?));
+            if stands {
+                held.insert(name, port);
+            }
+        }
+        Ok(held)
     }
 
     fn held_at(&self, name: &IfName) -> Result<Option<Arc<Port>>, DatapathError> {
-        let (ifindex, held) = {
+        let (ifindex, reads_in, held) = {
             let policy = self.policy();
-            (policy.links.get(name).copied(), policy.held.get(name).cloned())
+            let Some(ifindex) = policy.links.get(name).copied() else { return Ok(None) };
+            (ifindex, policy.reads_in(ifindex), policy.held.get(name).cloned())
         };
-        let Some(ifindex) = ifindex else { return Ok(None) };
         let mut attachment = lock(&self.attachment);
+        let wants_gate = reads_in && attachment.older.is_empty();
         let stands = self.has_filters(&mut attachment)?
             && link::index(&attachment.netlink, name)? == Some(ifindex)
-            && blocks::is_joined(&mut attachment.netlink, ifindex, name)?;
+            && blocks::is_joined(&mut attachment.netlink, ifindex, name)?
+            && (!wants_gate || gate::stands(&mut attachment.netlink, ifindex, name)?);
         Ok(held.filter(|_| stands))
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {
-        let mut attachment = lock(&self.attachment);
         // Without blocks there is nothing to take over; the first port brings them.
-        self.install(&mut attachment).map(drop)
+        self.install(&mut lock(&self.attachment))?;
+        self.close_gates()
     }
 
     fn drops(&self) -> Result<Vec<DropCount>, DatapathError> {

@@ -150,6 +150,59 @@ fn what_others_do_to_filters_is_seen_and_repaired() {
     });
 }
 
+#[test]
+fn a_port_that_reads_what_comes_is_barred_without_its_filter() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let containers = Containers::new(folder, 2);
+        let datapath = start(folder);
+        let _echo = udp::Echo::serve(&containers.netns(2), at(2));
+        let ask = || udp::ask(&containers.netns(1), at(2)).is_ok();
+        set(&datapath, &[port(1), filtered(2)]);
+        assert!(eventually_true(ask));
+        // What the other one sends takes no short way, and meets no filter.
+        for link in ["hnv1", "hnv2"] {
+            run(&["tc", "qdisc", "delete", "dev", link, "clsact"]);
+        }
+        assert!(!ask());
+        set(&datapath, &[port(1), filtered(2)]);
+        assert!(eventually_true(ask));
+        // The bridge's way, on which the gate stands.
+        run(&["tc", "qdisc", "delete", "dev", "hnv1", "clsact"]);
+        assert!(eventually_true(ask));
+        // One that reads nothing any more is not left barred.
+        set(&datapath, &[port(1), port(2)]);
+        run(&["tc", "qdisc", "delete", "dev", "hnv1", "clsact"]);
+        assert!(eventually_true(ask));
+    });
+}
+
+#[test]
+fn what_others_do_to_the_gate_is_seen_and_repaired() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let _containers = Containers::new(folder, 2);
+        let datapath = start(folder);
+        let ports = [port(1), filtered(2)];
+        run(&["tc", "qdisc", "add", "dev", "hnv2", "root", "handle", "1:", "htb"]);
+        set(&datapath, &ports);
+        for damage in [
+            "tc qdisc delete dev hnv2 root",
+            "tc qdisc replace dev hnv2 root handle 1: pfifo",
+            "tc class delete dev hnv2 classid 467:1",
+            "tc qdisc delete dev hnv2 root; tc qdisc add dev hnv2 root handle 467: htb",
+        ] {
+            assert_eq!(attached(&datapath), [link(1), link(2)].into(), "before {damage}");
+            assert!(datapath.held_at(&link(2)).unwrap().is_some(), "before {damage}");
+            run(&["sh", "-ec", damage]);
+            assert_eq!(attached(&datapath), [link(1)].into(), "{damage}");
+            assert_eq!(datapath.held_at(&link(2)).unwrap(), None, "{damage}");
+            set(&datapath, &ports);
+        }
+        assert_eq!(attached(&datapath), [link(1), link(2)].into());
+    });
+}
+
 /// `HNS_DATAPATH_RESTARTS` asks for fewer restarts, where the processor is emulated and each takes seconds.
 #[test]
 fn a_restarted_daemon_takes_over_without_loss() {

@@ -9,6 +9,8 @@ const PARENT_AT: usize = 12;
 const SHARED_BLOCK: u32 = u32::MAX;
 /// `TC_H_CLSACT`: where the queueing discipline stands that runs filters before and behind a link.
 const CLSACT: u32 = 0xffff_fff1;
+/// `TC_H_ROOT`: where the gate stands, a queueing discipline with one class.
+const ROOT: u32 = 0xffff_ffff;
 
 /// Where filters were changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,8 @@ pub(super) fn changed(message: &Message<'_>) -> Option<Place> {
         (libc::RTM_NEWTFILTER, SHARED_BLOCK) => None,
         // None of ours stands at a link itself: somebody has taken our block away and put in one of his own.
         (libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER, link) => Some(Place::Link(link)),
-        (libc::RTM_DELQDISC, link) if parent == CLSACT => Some(Place::Link(link)),
+        (libc::RTM_DELQDISC, link) if [CLSACT, ROOT].contains(&parent) => Some(Place::Link(link)),
+        (libc::RTM_DELTCLASS, link) => Some(Place::Link(link)),
         _ => None,
     }
 }
