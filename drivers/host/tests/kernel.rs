@@ -253,8 +253,10 @@ fn a_filter_that_is_taken_off_is_told() {
         tc("qdisc add dev up0 clsact");
         tc(&format!("filter add dev up0 ingress {PASS}"));
         tc("qdisc del dev up0 clsact");
-        tc(&format!("qdisc add dev {} root pfifo", ports[0].name));
-        tc(&format!("qdisc del dev {} root", ports[0].name));
+        tc("qdisc add dev up0 root handle 467: htb");
+        tc("class add dev up0 parent 467: classid 467:1 htb rate 1gbit");
+        tc("class del dev up0 classid 467:1");
+        tc("qdisc del dev up0 root");
         world.host.execute(&Step::UnplugPort { name: ports[2].name.clone() }).unwrap();
         tc(&format!("qdisc del dev {} clsact", ports[2].name));
         world.host.reap().unwrap();
@@ -263,6 +265,12 @@ fn a_filter_that_is_taken_off_is_told() {
         assert_eq!(watch.next_event(), Some(HostEvent::FilterChanged(ports[0].name.clone())));
         tc(&format!("qdisc add dev {} clsact", ports[0].name));
         tc(&format!("filter add dev {} ingress {PASS}", ports[0].name));
+        assert_eq!(watch.next_event(), Some(HostEvent::FilterChanged(ports[0].name.clone())));
+        tc(&format!("qdisc add dev {} root handle 467: htb", ports[0].name));
+        tc(&format!("class add dev {} parent 467: classid 467:1 htb rate 1gbit", ports[0].name));
+        tc(&format!("class del dev {} classid 467:1", ports[0].name));
+        assert_eq!(watch.next_event(), Some(HostEvent::FilterChanged(ports[0].name.clone())));
+        tc(&format!("qdisc del dev {} root", ports[0].name));
         assert_eq!(watch.next_event(), Some(HostEvent::FilterChanged(ports[0].name.clone())));
         tc("filter del block 22 pref 1 bpf");
         assert_eq!(watch.next_event(), Some(HostEvent::FiltersChanged));

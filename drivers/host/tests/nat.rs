@@ -146,6 +146,11 @@ fn container(world: &World, switch: &str, n: u8, host: u8) -> PathBuf {
         routes: vec![route("0.0.0.0/0", &format!("172.{n}.0.1")), route("::/0", &format!("fd00:{n}::1"))],
     };
     world.plug(&port);
+    let resident = |address: &hns_net::IfAddr| {
+        let (switch, address) = (port.bridge.clone(), address.address());
+        Element::Resident { switch, address }
+    };
+    world.host.execute(&Step::AddElements(port.addresses.iter().map(resident).collect())).unwrap();
     path
 }
 
