@@ -38,6 +38,7 @@ mod nat;
 mod netlink;
 mod nsid;
 mod observe;
+mod procfs;
 mod real;
 mod report;
 mod reserved_chain;

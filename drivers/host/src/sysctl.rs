@@ -1,13 +1,15 @@
 //! The kernel's settings under `/proc/sys/net`, of the namespace the calling thread is in.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use hns_net::IfName;
 use hns_planner::Forwarding;
 
-use crate::HostError;
+use rustix::fs::OFlags;
+
+use crate::{HostError, procfs};
 
 const NET: &str = "/proc/sys/net";
 
@@ -17,22 +19,25 @@ pub(crate) const BRIDGE_CALLS: [&str; 3] =
 
 /// The value, or nothing where the kernel has no such setting.
 pub(crate) fn read(name: &str) -> Result<Option<String>, HostError> {
-    let path = Path::new(NET).join(name);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+    let mut text = String::new();
+    let outcome = open(name, OFlags::RDONLY).and_then(|mut file| file.read_to_string(&mut text));
+    match outcome {
+        Ok(_) => Ok(Some(text.trim_end().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(HostError::File { operation: "read", path, source }),
+        Err(source) => Err(HostError::File { operation: "read", path: Path::new(NET).join(name), source }),
     }
+}
+
+fn open(name: &str, flags: OFlags) -> io::Result<fs::File> {
+    procfs::open(&format!("sys/net/{name}"), flags)
 }
 
 /// Writes the value; says whether the kernel has such a setting.
 fn write(name: &str, value: &str) -> Result<bool, HostError> {
-    let path = Path::new(NET).join(name);
-    let file = fs::OpenOptions::new().write(true).open(&path);
-    match file.and_then(|mut file| file.write_all(value.as_bytes())) {
+    match open(name, OFlags::WRONLY).and_then(|mut file| file.write_all(value.as_bytes())) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(HostError::File { operation: "write", path, source }),
+        Err(source) => Err(HostError::File { operation: "write", path: Path::new(NET).join(name), source }),
     }
 }
 
