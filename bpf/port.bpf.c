@@ -107,6 +107,19 @@ static __always_inline int is_from_neighbour(struct __sk_buff *skb, const struct
 	return neighbour(skb, port, mac, &ifindex) != 0;
 }
 
+/* Whether a packet comes from the host or through it and lacks the mark of the host's rules, which do not see ARP. */
+static __always_inline int is_unruled(struct __sk_buff *skb, const struct port *port)
+{
+	void *data;
+
+	if (!(port->flags & PORT_RULED) || skb->mark & MARK_RULED)
+		return 0;
+	data = data_of(skb);
+	if (data + ETH_HLEN <= data_end_of(skb) && *(__u8 *)(data + 12) == 0x08 && *(__u8 *)(data + 13) == 0x06)
+		return 0;
+	return !is_from_neighbour(skb, port);
+}
+
 /* The short way to a port of the same network, and into the bridge for everything else. */
 static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port)
 {
@@ -169,6 +182,8 @@ int port_in(struct __sk_buff *skb)
 	port = bpf_map_lookup_elem(&ports, &ifindex);
 	if (!port)
 		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
+	if (!(port->flags & PORT_BLOCKED) && is_unruled(skb, port))
+		return drop(skb, &packet, port->id, ifindex, DIR_IN, REASON_UNRULED);
 	if (port->flags & PORT_READS_IN) {
 		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
 		if (!reason && port->flags & PORT_QUIET && is_from_neighbour(skb, port))

@@ -383,7 +383,9 @@ fn a_lock_that_is_taken_off_comes_back_and_nothing_comes_in_meanwhile() {
     let street = Street::new(&[]);
     let (shut, _, town) = street.liar("shut", &json!({"AclDefaultIn": "Block"}));
     let port = text(&street.scene.get(&format!("/v2/endpoints/{}", shut.id))["Health"]["Extra"], "Port");
-    let switch = Injector::open(&street.scene.host.netns(), &street.scene.switch(&street.network));
+    // As if the host's rules had let them in.
+    let switch = Injector::open(&street.scene.host.netns(), &street.scene.switch(&street.network))
+        .marked(hns_abi::MARK_RULED);
     let frames: Vec<_> = [(town.own.mac, town.own.v4), (raw::EVERYBODY, Ipv4Addr::new(10, 7, 0, 255))]
         .into_iter()
         .map(|(mac, to)| {

@@ -16,6 +16,10 @@
  * namespace, so a container cannot set it. The table `bridge hns` drops what lacks it and clears it otherwise. */
 #define MARK_PASSED 0x20000000
 
+/* Set in skb->mark of a packet that the host's own rules (table inet hns) let in to a switch, or that the host sends there
+ * itself: whoever flushes the rules closes the ports. */
+#define MARK_RULED 0x40000000
+
 /* Written into skb->priority of a packet that a port's program let in to its container: the class of the gate
  * (drivers/datapath/src/gate.rs) in which it passes. A packet loses its priority, too, when it changes namespace. */
 #define PRIORITY_PASSED 0x04670001
@@ -45,6 +49,7 @@ enum reason {
 	REASON_ROGUE_RA = 9, /* router advertisement or redirect from a container */
 	REASON_ROGUE_DHCP = 10, /* DHCP server's message from a container */
 	REASON_QUIET = 11, /* between a quiet port and another of its network */
+	REASON_UNRULED = 12, /* from the host or through it, and our table has not let it pass */
 	/* acl */
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,
@@ -85,6 +90,7 @@ enum port_flag {
 	PORT_METER_IN = 1 << 7,
 	PORT_METER_OUT = 1 << 8,
 	PORT_MORE_ADDRESSES = 1 << 9, /* beyond own[]: in `addresses` */
+	PORT_RULED = 1 << 10, /* on a switch with a host port: what the host forwards to it must bear MARK_RULED */
 	/* A port with none of these takes what comes, unread. */
 	PORT_READS_IN = PORT_BLOCKED | PORT_STATEFUL | PORT_QUIET | PORT_METER_IN,
 };

@@ -30,6 +30,9 @@ pub use rules::*;
 /// Set in `skb->mark` of a packet that a port's program let out into the bridge.
 pub const MARK_PASSED: u32 = 0x2000_0000;
 
+/// Set in `skb->mark` of a packet that the host's own rules (`table inet hns`) let in to a switch, or that the host sends there itself.
+pub const MARK_RULED: u32 = 0x4000_0000;
+
 /// Written into `skb->priority` of a packet that a port's program let in to its container: the class of the gate
 /// (`drivers/datapath/src/gate.rs`) in which it passes.
 pub const PRIORITY_PASSED: u32 = 0x0467_0001;

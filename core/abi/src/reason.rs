@@ -50,6 +50,8 @@ reasons! {
     RogueDhcp = 10, "rogue-dhcp";
     /// Between an endpoint that talks to no other of its network (DisableInterComputeCommunication) and another one.
     Quiet = 11, "quiet";
+    /// From the host or through it, and not let pass by our nftables table: it is gone, or being loaded.
+    Unruled = 12, "unruled";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

@@ -20,6 +20,7 @@ pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Opt
         blocked: false,
         quiet: endpoint.has_flag(EndpointFlags::DISABLE_ICC),
         plain_redirect: is_host_seat(endpoint, world),
+        ruled: network.has_host_port(),
         acl: both(fallback(said.acl_default_in), fallback(said.acl_default_out)),
         meters: [None, None],
     })

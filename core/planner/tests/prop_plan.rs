@@ -181,6 +181,7 @@ fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
         blocked: false,
         quiet,
         plain_redirect: false,
+        ruled: false,
         acl: [Acl::open(), Acl::open()],
         meters: [None; 2],
     })

@@ -18,6 +18,9 @@ use crate::packet::Packet;
 pub use memory::Memory;
 pub use outcome::{Event, Outcome, Refusal, Step, Verdict};
 
+const ETHERNET_LEN: usize = 14;
+const ARP: [u8; 2] = [0x08, 0x06];
+
 /// How often a port's policy has changed, and until when it takes over what is older.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Epoch {
@@ -102,8 +105,12 @@ impl Switch {
         travel.end(verdict)
     }
 
-    /// A packet from the bridge to the container behind this port: `port_in`.
-    pub fn inward(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {
+    /// A packet from the bridge to the container behind this port: `port_in`. `ruled`: it bears the mark of the host's rules.
+    pub fn inward(&mut self, ifindex: u32, frame: &[u8], ruled: bool, now: u64) -> Outcome {
+        if !ruled && self.wants_rules(ifindex, frame) {
+            let refusal = Refusal::of_port(Reason::Unruled, ifindex, Direction::In);
+            return Outcome::refused(refusal, frame);
+        }
         if self.is_indifferent(ifindex) {
             return Outcome { verdict: Verdict::Pass, frame: frame.to_vec(), steps: Vec::new() };
         }
@@ -113,6 +120,15 @@ impl Switch {
         };
         let verdict = self.run_in(ifindex, &mut travel, now);
         travel.end(verdict)
+    }
+
+    /// Whether the host's rules must have seen this packet: what comes from a port of the network they need not, and ARP they
+    /// cannot.
+    fn wants_rules(&self, ifindex: u32, frame: &[u8]) -> bool {
+        let Some((head, _)) = frame.split_first_chunk::<ETHERNET_LEN>() else { return false };
+        let [_, _, _, _, _, _, source @ .., high, low] = *head;
+        let wanted = self.board.ports.get(&ifindex).is_some_and(|port| port.ruled && !port.blocked);
+        wanted && [high, low] != ARP && self.neighbour(ifindex, Mac::new(source)).is_none()
     }
 
     /// A port without rules and limit, and that is not quiet, takes what comes, unread.
@@ -270,7 +286,8 @@ impl Port {
 
     /// Whether every connection that one lets pass the other does, as far as rules and guards decide.
     fn decides_as(&self, other: &Self) -> bool {
-        let (quiet, plain_redirect, meters) = (other.quiet, other.plain_redirect, other.meters);
-        Self { quiet, plain_redirect, meters, ..self.clone() } == *other
+        let (quiet, plain_redirect, ruled, meters) =
+            (other.quiet, other.plain_redirect, other.ruled, other.meters);
+        Self { quiet, plain_redirect, ruled, meters, ..self.clone() } == *other
     }
 }

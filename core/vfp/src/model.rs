@@ -21,6 +21,8 @@ pub struct Port {
     pub quiet: bool,
     /// Its vNIC is in the host's own namespace, or a capture runs: no short way into the namespace.
     pub plain_redirect: bool,
+    /// What the host sends to it or forwards must have passed the host's rules.
+    pub ruled: bool,
     /// By [`Direction::index`].
     pub acl: [Acl; 2],
     /// By [`Direction::index`].

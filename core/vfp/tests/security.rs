@@ -105,7 +105,7 @@ fn a_blocked_port_lets_nothing_through_either_way() {
     assert_eq!(bed.switch.out(A, &frame, 0).reason(), Some(Reason::Blocked));
     let frame = bed.tcp(B, A, (1000, 80), 2);
     assert_eq!(bed.switch.out(B, &frame, 0).reason(), Some(Reason::Blocked));
-    assert_eq!(bed.switch.inward(B, &frame, 0).reason(), Some(Reason::Blocked));
+    assert_eq!(bed.switch.inward(B, &frame, true, 0).reason(), Some(Reason::Blocked));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_port_without_a_record_lets_nothing_through() {
     let mut bed = Bed::open();
     let frame = bed.tcp(A, B, (1000, 80), 2);
     assert_eq!(bed.switch.out(GUEST + 50, &frame, 0).reason(), Some(Reason::UnknownPort));
-    assert_eq!(bed.switch.inward(GUEST + 50, &frame, 0).reason(), Some(Reason::UnknownPort));
+    assert_eq!(bed.switch.inward(GUEST + 50, &frame, true, 0).reason(), Some(Reason::UnknownPort));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn nothing_goes_between_a_quiet_port_and_another_of_its_network() {
     for (outcome, direction) in [
         (bed.switch.out(A, &there, 0), Direction::In),
         (bed.switch.out(B, &back, 0), Direction::Out),
-        (bed.switch.inward(B, &there, 0), Direction::In),
+        (bed.switch.inward(B, &there, true, 0), Direction::In),
     ] {
         let Verdict::Drop(refusal) = outcome.verdict else { panic!("{outcome:?}") };
         assert_eq!((refusal.reason, refusal.ifindex, refusal.direction), (Reason::Quiet, B, direction));
@@ -147,9 +147,9 @@ fn nothing_goes_between_a_quiet_port_and_another_of_its_network() {
     let question = to_all(&bed, B);
     assert_eq!(bed.switch.out(B, &question, 0).verdict, Verdict::Pass, "the gateway may answer");
     let question = to_all(&bed, A);
-    assert_eq!(bed.switch.inward(B, &question, 0).reason(), Some(Reason::Quiet));
+    assert_eq!(bed.switch.inward(B, &question, true, 0).reason(), Some(Reason::Quiet));
     let from_gateway = to_all(&bed, 9);
-    assert_eq!(bed.switch.inward(B, &from_gateway, 0).reason(), None);
+    assert_eq!(bed.switch.inward(B, &from_gateway, true, 0).reason(), None);
     let to_gateway = bed.tcp(B, 9, (1000, 80), 2);
     assert_eq!(bed.switch.out(B, &to_gateway, 0).verdict, Verdict::Pass);
 }
@@ -159,4 +159,22 @@ fn v4(address: IpAddr) -> Ipv4Addr {
         IpAddr::V4(address) => address,
         IpAddr::V6(_) => panic!("{address}"),
     }
+}
+
+#[test]
+fn what_the_hosts_rules_have_not_seen_does_not_come_from_the_host() {
+    let mut bed = Bed::open();
+    bed.change(B, |port| port.ruled = true);
+    let from_gateway = bed.tcp(9, B, (1000, 80), 2);
+    assert_eq!(bed.switch.inward(B, &from_gateway, false, 0).reason(), Some(Reason::Unruled));
+    assert_eq!(bed.switch.inward(B, &from_gateway, true, 0).verdict, Verdict::Pass);
+    let from_neighbour = bed.tcp(A, B, (1000, 80), 2);
+    assert_eq!(bed.switch.inward(B, &from_neighbour, false, 0).verdict, Verdict::Pass);
+    let from_other_network = bed.tcp(GUEST, B, (1000, 80), 2);
+    assert_eq!(bed.switch.inward(B, &from_other_network, false, 0).reason(), Some(Reason::Unruled));
+    let link = Link { destination: Mac::new([0xff; 6]), ..bed.link(9, B) };
+    let question = arp(link, 1, link.source, v4(ip("10.0.0.9")), v4(bed.address(B)));
+    assert_eq!(bed.switch.inward(B, &question, false, 0).verdict, Verdict::Pass, "rules do not see ARP");
+    bed.change(B, |port| port.ruled = false);
+    assert_eq!(bed.switch.inward(B, &from_gateway, false, 0).verdict, Verdict::Pass);
 }

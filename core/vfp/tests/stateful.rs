@@ -38,7 +38,7 @@ fn an_open_port_remembers_nothing() {
     let mut bed = Bed::open();
     let frame = bed.tcp(A, B, (1000, 80), SYN);
     bed.switch.out(A, &frame, 0);
-    bed.switch.inward(A, &bed.tcp(B, A, (80, 1000), SYN_ACK), 0);
+    bed.switch.inward(A, &bed.tcp(B, A, (80, 1000), SYN_ACK), true, 0);
     assert_eq!(bed.switch.memory().flows().count(), 0);
 }
 
@@ -141,9 +141,9 @@ fn an_icmp_error_passes_when_it_is_about_a_known_connection() {
     let mut bed = client();
     let ask = bed.udp(A, B, (1000, 53));
     let unreachable = error(&bed, &ask, HOST);
-    assert_eq!(bed.switch.inward(A, &unreachable, 0).reason(), Some(Reason::AclIn));
+    assert_eq!(bed.switch.inward(A, &unreachable, true, 0).reason(), Some(Reason::AclIn));
     bed.switch.out(A, &ask, 0);
-    assert_eq!(bed.switch.inward(A, &unreachable, 0).reason(), None);
+    assert_eq!(bed.switch.inward(A, &unreachable, true, 0).reason(), None);
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn an_icmp_error_goes_to_whom_it_is_about() {
     let content = Content::Icmp { kind: 3, code: 3, rest };
     let link = Link { destination: mac(1), source: mac(9) };
     let other = Datagram::new(HOST, bed::ip("10.0.0.77"), content).frame(link);
-    assert_eq!(bed.switch.inward(A, &other, 0).reason(), Some(Reason::AclIn));
+    assert_eq!(bed.switch.inward(A, &other, true, 0).reason(), Some(Reason::AclIn));
 }
 
 /// What does not arrive is not charged.
@@ -298,13 +298,13 @@ fn a_refused_packet_takes_nothing_of_the_limit() {
     bed.change(A, |port| port.meters[Direction::In.index()] = Some(rate));
     let stranger = bed.udp(B, A, (9, 9));
     for _ in 0..10 {
-        assert_eq!(bed.switch.inward(A, &stranger, 0).reason(), Some(Reason::AclIn));
+        assert_eq!(bed.switch.inward(A, &stranger, true, 0).reason(), Some(Reason::AclIn));
     }
     let ask = bed.udp(A, B, (1000, 53));
     bed.switch.out(A, &ask, 0);
     let answer = bed.udp(B, A, (53, 1000));
-    assert_eq!(bed.switch.inward(A, &answer, 0).reason(), None);
-    let answers = (0..3).map(|_| bed.switch.inward(A, &answer, 0).reason()).last().flatten();
+    assert_eq!(bed.switch.inward(A, &answer, true, 0).reason(), None);
+    let answers = (0..3).map(|_| bed.switch.inward(A, &answer, true, 0).reason()).last().flatten();
     assert_eq!(answers, Some(Reason::MeterIn));
 }
 
@@ -323,7 +323,7 @@ proptest! {
         for shot in story(random, &board, 60) {
             match shot.direction {
                 Direction::Out => switch.out(shot.ifindex, &shot.frame, 0),
-                Direction::In => switch.inward(shot.ifindex, &shot.frame, 0),
+                Direction::In => switch.inward(shot.ifindex, &shot.frame, shot.ruled, 0),
             };
         }
         prop_assert_eq!(switch.memory().flows().count(), 0);
@@ -339,7 +339,7 @@ proptest! {
             let now = u64::try_from(number).unwrap() * 40_000_000;
             let outcome = match shot.direction {
                 Direction::Out => switch.out(shot.ifindex, &shot.frame, now),
-                Direction::In => switch.inward(shot.ifindex, &shot.frame, now),
+                Direction::In => switch.inward(shot.ifindex, &shot.frame, shot.ruled, now),
             };
             prop_assert_eq!(outcome.frame, shot.frame);
         }

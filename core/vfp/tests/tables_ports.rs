@@ -27,6 +27,7 @@ fn port(number: u8) -> Port {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        ruled: false,
         acl: both(Acl::open(), Acl::open()),
         meters: [None; 2],
     }

@@ -53,6 +53,7 @@ fn port(rules: Vec<Rule>) -> Port {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        ruled: false,
         acl: both(acl, Acl::open()),
         meters: [None; 2],
     }

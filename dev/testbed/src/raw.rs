@@ -53,6 +53,17 @@ impl Injector {
         Self { socket: opened.unwrap_or_else(|error| panic!("a raw socket at {interface}: {error}")) }
     }
 
+    /// What it sends bears this mark, as if rules had set it.
+    ///
+    /// # Panics
+    /// Without the right to mark packets.
+    #[must_use]
+    #[track_caller]
+    pub fn marked(self, mark: u32) -> Self {
+        setsockopt(&self.socket, sockopt::Mark, &mark).expect("root may mark packets");
+        self
+    }
+
     /// # Errors
     /// When the interface is down or gone.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {

@@ -407,11 +407,17 @@ pub(crate) struct Ran {
 const GROWTH: usize = 256;
 
 /// Runs a program on a packet that is not on the wire, at the link `ifindex` of the calling thread's network namespace.
-pub(crate) fn test_run(program: BorrowedFd<'_>, packet: &[u8], ifindex: u32, repeat: u32) -> io::Result<Ran> {
+pub(crate) fn test_run(
+    program: BorrowedFd<'_>,
+    packet: &[u8],
+    ifindex: u32,
+    mark: u32,
+    repeat: u32,
+) -> io::Result<Ran> {
     use zerocopy::IntoBytes;
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let mut out = vec![0; packet.len() + GROWTH];
-    let (context, mut after) = (Context { ifindex, ..Context::default() }, Context::default());
+    let (context, mut after) = (Context { ifindex, mark, ..Context::default() }, Context::default());
     let mut attr = TestAttr {
         program: raw(&program),
         data_size_in: length(packet),

@@ -27,15 +27,16 @@ pub struct Outcome {
     pub mark: u32,
 }
 
-/// Runs the program of a direction (Out: from the container) on a frame at the host end with the number `ifindex`, which must
-/// be in the calling thread's network namespace. It changes flows and counters as a real packet would.
+/// Runs the program of a direction (Out: from the container) on a frame with a mark at the host end with the number `ifindex`,
+/// which must be in the calling thread's network namespace. It changes flows and counters as a real packet would.
 pub fn run(
     datapath: &RealDatapath,
     direction: Direction,
     frame: &[u8],
     ifindex: u32,
+    mark: u32,
 ) -> Result<Outcome, DatapathError> {
-    once(datapath, direction, frame, ifindex, 1).map(|(outcome, _)| outcome)
+    once(datapath, direction, frame, (ifindex, mark), 1).map(|(outcome, _)| outcome)
 }
 
 /// The mean time of one run out of `repeat`.
@@ -46,17 +47,17 @@ pub fn time(
     ifindex: u32,
     repeat: u32,
 ) -> Result<Duration, DatapathError> {
-    once(datapath, direction, frame, ifindex, repeat).map(|(_, mean)| mean)
+    once(datapath, direction, frame, (ifindex, 0), repeat).map(|(_, mean)| mean)
 }
 
 fn once(
     datapath: &RealDatapath,
     direction: Direction,
     frame: &[u8],
-    ifindex: u32,
+    (ifindex, mark): (u32, u32),
     repeat: u32,
 ) -> Result<(Outcome, Duration), DatapathError> {
-    let ran = bpf::test_run(datapath.program(direction), frame, ifindex, repeat)
+    let ran = bpf::test_run(datapath.program(direction), frame, ifindex, mark, repeat)
         .map_err(|source| DatapathError::TestRun { program: program_name(direction), source })?;
     let outcome = Outcome { retval: ran.retval, packet: ran.packet, cb: ran.cb, mark: ran.mark };
     Ok((outcome, Duration::from_nanos(ran.nanoseconds.into())))

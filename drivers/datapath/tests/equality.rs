@@ -16,7 +16,7 @@ use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use hns_abi::{CB_REASON, CB_TARGET, Direction, Reason};
+use hns_abi::{CB_REASON, CB_TARGET, Direction, MARK_RULED, Reason};
 use hns_datapath::{Datapath, RealDatapath, test_run};
 use hns_net::IfName;
 use hns_testbed::needs;
@@ -40,7 +40,7 @@ const FAILURES_SHOWN: usize = 10;
 
 /// What random packets must have met for the comparison to mean something, in ten thousandths of all of them: a third of what
 /// the generator brings about.
-const FLOORS: [(&str, usize); 21] = [
+const FLOORS: [(&str, usize); 22] = [
     ("Out passed", 800),
     ("In passed", 800),
     ("Out redirected", 140),
@@ -57,6 +57,7 @@ const FLOORS: [(&str, usize); 21] = [
     ("RogueRa", 7),
     ("RogueDhcp", 25),
     ("Quiet", 60),
+    ("Unruled", 60),
     ("AclOut", 500),
     ("AclIn", 440),
     ("Fragment", 90),
@@ -259,7 +260,8 @@ impl Bench {
     fn shoot(&mut self, switch: &mut Switch, shot: &Shot) -> (Made, Made, String) {
         let outcome = interpret(switch, shot);
         self.note(shot.direction, &outcome);
-        let ran = test_run::run(&self.datapath, shot.direction, &shot.frame, shot.ifindex);
+        let mark = if shot.ruled { MARK_RULED } else { 0 };
+        let ran = test_run::run(&self.datapath, shot.direction, &shot.frame, shot.ifindex, mark);
         let ran = ran.unwrap_or_else(|error| panic!("{}: {}", hex(&shot.frame), chain(&error)));
         (Made::of_the_interpreter(&outcome), Made::of_the_kernel(ran), format!("{:?}", outcome.steps))
     }
@@ -366,7 +368,7 @@ fn interpret(switch: &mut Switch, shot: &Shot) -> Outcome {
     let now = u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap();
     match shot.direction {
         Direction::Out => switch.out(shot.ifindex, &shot.frame, now),
-        Direction::In => switch.inward(shot.ifindex, &shot.frame, now),
+        Direction::In => switch.inward(shot.ifindex, &shot.frame, shot.ruled, now),
     }
 }
 

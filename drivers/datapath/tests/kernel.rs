@@ -287,11 +287,11 @@ fn a_program_runs_on_a_packet_of_a_test() {
         let ifindex = index_of("hnv1");
         let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 0x88, 0xb5];
         frame.resize(60, 0);
-        let outcome = test_run::run(&datapath, Direction::Out, &frame, ifindex).unwrap();
+        let outcome = test_run::run(&datapath, Direction::Out, &frame, ifindex, 0).unwrap();
         assert_eq!(outcome.retval, test_run::DROP);
         assert_eq!(outcome.cb[hns_abi::CB_REASON], u32::from(Reason::UnknownPort.number()));
         datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
-        let outcome = test_run::run(&datapath, Direction::Out, &frame, ifindex).unwrap();
+        let outcome = test_run::run(&datapath, Direction::Out, &frame, ifindex, 0).unwrap();
         assert_eq!((outcome.retval, outcome.mark), (test_run::PASS, hns_abi::MARK_PASSED), "{outcome:?}");
         assert_eq!(outcome.packet, frame);
         test_run::time(&datapath, Direction::Out, &frame, ifindex, 100).unwrap();

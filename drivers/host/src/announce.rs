@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
+use hns_abi::MARK_RULED;
 use hns_net::Mac;
 use hns_planner::Announcement;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 
 use crate::netlink::{Batch, Netlink};
 use crate::{HostError, address, link};
@@ -44,8 +45,11 @@ impl Announcer {
         if let Some(socket) = self.0.get() {
             return Ok(socket);
         }
-        let opened = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
-            .map_err(|errno| HostError::Socket { kind: "packet", source: errno.into() })?;
+        let failed = |errno: nix::Error| HostError::Socket { kind: "packet", source: errno.into() };
+        let opened =
+            socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
+        // The host's rules do not see what is sent here, and ports take nothing that they have not marked.
+        setsockopt(&opened, sockopt::Mark, &MARK_RULED).map_err(failed)?;
         Ok(self.0.get_or_init(|| opened))
     }
 }

@@ -206,6 +206,7 @@ fn flags(port: &Port, addresses: usize) -> u32 {
         (metered(Direction::In), hns_abi::PORT_METER_IN),
         (metered(Direction::Out), hns_abi::PORT_METER_OUT),
         (addresses > PORT_OWN_ADDRESSES, hns_abi::PORT_MORE_ADDRESSES),
+        (port.ruled, hns_abi::PORT_RULED),
     ]
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))

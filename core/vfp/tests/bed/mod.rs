@@ -40,6 +40,7 @@ impl Bed {
                 blocked: false,
                 quiet: false,
                 plain_redirect: false,
+                ruled: false,
                 acl: [Acl::open(), Acl::open()],
                 meters: [None, None],
             };

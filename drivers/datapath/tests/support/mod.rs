@@ -146,6 +146,7 @@ pub fn port(n: u8) -> Port {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        ruled: false,
         acl: [Acl::open(), Acl::open()],
         meters: [None; 2],
     }

@@ -215,6 +215,14 @@ pub(crate) fn observe(netlink: &mut Netlink) -> Result<Option<BTreeSet<Element>>
 mod tests {
     use super::*;
 
+    /// What the programs ask for is what the rules set.
+    #[test]
+    fn the_mark_is_the_programs() {
+        let mark = format!("meta mark set meta mark | {:#x}", hns_abi::MARK_RULED);
+        assert_eq!(super::TEXT.matches("meta mark set").count(), super::TEXT.matches(&mark).count());
+        assert_eq!(super::TEXT.matches(&mark).count(), 3);
+    }
+
     #[test]
     fn the_rules_of_each_chain_are_counted_from_the_text() {
         let rules = Table::Main.rules();

@@ -246,6 +246,7 @@ pub fn policy(port: &Port) -> Arc<hns_vfp::Port> {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        ruled: false,
         acl: [Acl::open(), Acl::open()],
         meters: [None; 2],
     })

@@ -1,0 +1,156 @@
+//! While the host's rules are gone, nothing comes in to a container that they would have kept out, and what they let in comes in
+//! again by itself.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hns_testbed::raw::{self, Capture, Injector, Link};
+use hns_testbed::{Host, Netns, eventually, needs, tcp};
+use hns_tests::story_support::{Container, Scene, Server, text};
+use serde_json::Value;
+
+const MARK: &[u8] = b"HNSshut";
+const FLUSHES: usize = 50;
+
+/// A container with a published port and one that is not, and two who send to the latter what the rules keep out: somebody outside,
+/// and a container of another network.
+struct Siege {
+    scene: Scene,
+    web: Container,
+    ear: Capture,
+    frames: Vec<(Injector, Vec<u8>)>,
+    _server: Server,
+}
+
+impl Siege {
+    #[track_caller]
+    fn begin() -> Self {
+        let scene = Scene::new();
+        let switches = [("blue", 7), ("green", 8)].map(|(name, number)| {
+            let network = scene.network(name, number, &[]);
+            scene.switch(&network)
+        });
+        let web = scene.container("blue", "web", &["-p", "8080:80"]);
+        let stranger = scene.container("green", "stranger", &[]);
+        let server = Server::serve(&web.netns, &web.addresses(), 80);
+        let outside = scene.outside.netns();
+        let mut frames = Vec::new();
+        for (netns, at, sources) in [
+            (&outside, "eth0", scene.outside.addresses().to_vec()),
+            (&stranger.netns, switches[1].as_str(), stranger.addresses()),
+        ] {
+            let link = Link { to: mac_of(&scene.host.netns(), at), from: mac_of(netns, "eth0") };
+            for (from, to) in sources.into_iter().zip(web.addresses()) {
+                assert_eq!(from.is_ipv4(), to.is_ipv4());
+                let frame = link.packet(&raw::udp((from, 4000), (to, 9), MARK));
+                frames.push((Injector::open(netns, "eth0"), frame));
+            }
+        }
+        let ear = Capture::open(&web.netns);
+        let siege = Self { scene, web, ear, frames, _server: server };
+        eventually!(siege.is_served());
+        siege
+    }
+
+    fn is_served(&self) -> bool {
+        let ask = |host: IpAddr| tcp::ask(&self.scene.outside.netns(), (host, 8080)).is_ok();
+        self.scene.host_addresses().into_iter().all(ask)
+    }
+
+    /// Sends without a pause while `trouble` lasts, which is told how many frames it was so far.
+    fn under_fire(&self, trouble: impl FnOnce(&AtomicU64)) {
+        let (over, sent, frames) = (AtomicBool::new(false), AtomicU64::new(0), &self.frames);
+        std::thread::scope(|scope| {
+            // Ends the sender when a wait gives up, too.
+            let _end = OnDrop(&over);
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for (injector, frame) in frames {
+                        // A full queue is no reason to stop.
+                        let _sent = injector.send(frame);
+                        sent.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            trouble(&sent);
+        });
+    }
+
+    #[track_caller]
+    fn nothing_came_in(&self) {
+        let came = |frame: &Vec<u8>| frame.windows(MARK.len()).any(|window| window == MARK);
+        assert_eq!(self.ear.take().iter().filter(|frame| came(frame)).count(), 0, "packets came in");
+    }
+
+    /// How many packets the port dropped because no rule had let them in.
+    #[track_caller]
+    fn unruled(&self) -> u64 {
+        let drops = self.scene.get(&format!("/v2/drops?endpoint={}", self.web.id));
+        let drops = drops.as_array().cloned().unwrap_or_default();
+        let of = |drop: &&Value| text(drop, "Reason") == "unruled";
+        drops.iter().filter(of).filter_map(|drop| drop["Packets"].as_u64()).sum()
+    }
+}
+
+fn mac_of(netns: &Netns, interface: &str) -> raw::Mac {
+    let output =
+        netns.command("ip").args(["-j", "link", "show", "dev", interface]).output().expect("ip runs");
+    let shown: Value = serde_json::from_slice(&output.stdout).expect("ip speaks JSON");
+    raw::mac(&text(&shown[0], "address"))
+}
+
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether the host shows our table with a published port.
+fn is_whole(host: &Host) -> bool {
+    host.try_sh("nft list map inet hns publish4 | grep -q 8080").success()
+}
+
+#[test]
+fn a_flush_of_all_rules_lets_nothing_in() {
+    needs!(root, "nft");
+    let siege = Siege::begin();
+    siege.under_fire(|sent| {
+        for _ in 0..FLUSHES {
+            siege.scene.host.sh("nft flush ruleset");
+            let before = sent.load(Ordering::Relaxed);
+            eventually!(is_whole(&siege.scene.host));
+            eventually!(sent.load(Ordering::Relaxed) > before + siege.frames.len() as u64);
+        }
+    });
+    siege.nothing_came_in();
+    assert!(siege.unruled() > 0, "the ports were never asked");
+    eventually!(siege.is_served());
+}
+
+#[test]
+fn while_nft_fails_nothing_comes_in_and_the_doctor_says_so() {
+    needs!(root, "nft");
+    let siege = Siege::begin();
+    let host = &siege.scene.host;
+    // In the host's own mount namespace, where the daemon lives.
+    host.sh("cp $(command -v nft) /run/nft-that-works; mount --bind /bin/false $(command -v nft)");
+    let problem = || {
+        let said = siege.scene.hnsd.try_hnsctl(&["doctor", "-o", "json"]).stdout;
+        let findings: Vec<Value> = serde_json::from_str(&said).unwrap_or_default();
+        findings.iter().any(|finding| finding["Check"] == "repair" && finding["Level"] == "Problem")
+    };
+    siege.under_fire(|sent| {
+        host.sh("/run/nft-that-works flush ruleset");
+        eventually!(problem());
+        let before = sent.load(Ordering::Relaxed);
+        eventually!(sent.load(Ordering::Relaxed) > before + 1_000);
+        assert!(!siege.is_served(), "published ports are closed with the rest");
+    });
+    siege.nothing_came_in();
+    host.sh("umount $(command -v nft)");
+    // By itself: nothing happens any more that it could be told of.
+    eventually!(siege.is_served());
+    eventually!(!problem());
+}
