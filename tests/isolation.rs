@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hns_testbed::{FAR_V4, FAR_V6, Netns, eventually, needs, tcp};
-use hns_tests::story_support::{Container, Proto, Row, Scene, Server, check};
+use hns_testbed::{FAR_V4, FAR_V6, Netns, eventually, needs, raw, tcp};
+use hns_tests::story_support::{Container, Proto, Row, Scene, Server, check, text};
 
 /// Rows for every protocol and family, from one container to another's own port 80; `seen` says whether it is reached.
 fn direct(from: &Container, who: &'static str, to: &Container, reached: bool) -> Vec<Row> {
@@ -133,6 +133,38 @@ fn nothing_leaves_an_internal_network() {
     }
     check(&rows);
     check_pings(&pings.iter().map(|(from, to, expected)| (from, *to, *expected)).collect::<Vec<_>>());
+    let counted = scene.lab.router().sh("nft list counter inet probe leaked");
+    assert!(counted.contains("packets 0"), "{counted}");
+}
+
+/// Flags that no connection has are not translated, so they do not leave either.
+#[test]
+fn what_belongs_to_no_connection_does_not_leave_untranslated() {
+    needs!(root, "nft", "ping");
+    let scene = Scene::new();
+    let network = scene.network("blue", 7, &[]);
+    let app = scene.container("blue", "app", &[]);
+    scene.lab.router().sh(
+        "nft 'add table inet probe; add counter inet probe leaked; add chain inet probe pre { type filter hook prerouting priority -500; };
+         add rule inet probe pre ip saddr 10.7.0.0/24 counter name leaked; add rule inet probe pre ip6 saddr fd00:7::/64 counter name leaked'",
+    );
+    for to in [FAR_V4.into(), IpAddr::from(FAR_V6)] {
+        eventually!(app.netns.ping(to));
+    }
+    let switch = scene.host.sh(&format!("cat /sys/class/net/{}/address", scene.switch(&network)));
+    let link = raw::Link { to: raw::mac(&switch), from: raw::mac(&text(&app.document, "MacAddress")) };
+    let injector = raw::Injector::open(&app.netns, "eth0");
+    // Nothing, SYN with FIN, SYN with RST, everything.
+    let flags = [0x00, 0x03, 0x06, 0x3f];
+    for flags in flags {
+        for (from, to) in app.addresses().into_iter().zip([FAR_V4.into(), IpAddr::from(FAR_V6)]) {
+            let packet = raw::tcp((from, 4000), (to, 80), flags);
+            injector.send(&link.packet(&packet)).expect("the interface is up");
+        }
+    }
+    let counter = || scene.host.sh("nft list counter inet hns invalid_drops");
+    let all = format!("packets {} ", 2 * flags.len());
+    eventually!(if counter().contains(&all) { Ok(()) } else { Err(counter()) });
     let counted = scene.lab.router().sh("nft list counter inet probe leaked");
     assert!(counted.contains("packets 0"), "{counted}");
 }

@@ -227,7 +227,7 @@ mod tests {
     fn the_rules_of_each_chain_are_counted_from_the_text() {
         let rules = Table::Main.rules();
         assert_eq!(rules["loopback"], 4);
-        assert_eq!(rules["forward"], 4);
+        assert_eq!(rules["forward"], 6);
         assert_eq!(rules["postrouting"], 7);
         assert_eq!(Table::Bridge.rules()["guard"], 2);
         assert_eq!(Table::Bridge.rules()["forward"], 2);
