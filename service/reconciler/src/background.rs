@@ -12,6 +12,7 @@ use hns_host::FlowFilter;
 use hns_planner::Announcement;
 
 use crate::engine::Engine;
+use crate::rounds::Rounds;
 
 /// Handles of the threads that work behind the requests.
 pub(crate) struct Background {
@@ -107,45 +108,17 @@ impl Background {
 /// How often connections and sandboxes that have ended are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
-/// Throws away connections that have ended, and endpoints whose sandbox has, and tries failed repairs again, for as long as
-/// there is an engine.
+/// Throws away connections that have ended, and endpoints whose sandbox has, and looks at everything when it is time, for as
+/// long as there is an engine.
 fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
-    let mut retry = Retry::default();
+    let mut rounds = Rounds::default();
     while stopped.recv_timeout(COLLECT_EVERY) == Err(RecvTimeoutError::Timeout) {
         let Some(engine) = engine.upgrade() else { return };
         engine.collect_flows();
         engine.look_for_sandboxes();
-        retry.tick(&engine);
-    }
-}
-
-/// After how many ticks a repair that failed is tried again at the latest.
-const RETRY_MAX: u32 = 64;
-
-/// Tries a repair that left something undone again, ever more seldom, for ever.
-#[derive(Debug)]
-struct Retry {
-    pause: u32,
-    left: u32,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { pause: 1, left: 1 }
-    }
-}
-
-impl Retry {
-    fn tick(&mut self, engine: &Engine) {
-        if !engine.unrepaired.load(Ordering::Relaxed) {
-            *self = Self::default();
-            return;
-        }
-        self.left -= 1;
-        if self.left == 0 {
-            engine.repair_everything_and_log("the last repair left something undone");
-            self.pause = (self.pause * 2).min(RETRY_MAX);
-            self.left = self.pause;
+        let unrepaired = engine.unrepaired.load(Ordering::Relaxed);
+        if let Some(cause) = rounds.tick(unrepaired, engine.locks.passes()) {
+            engine.repair_everything_and_log(cause);
         }
     }
 }

@@ -44,6 +44,7 @@ mod policies;
 mod ports;
 mod records;
 mod repair;
+mod rounds;
 mod sandboxes;
 mod start;
 mod threads;
