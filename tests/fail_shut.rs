@@ -1,7 +1,7 @@
 //! While the host's rules are gone, nothing comes in to a container that they would have kept out, and what they let in comes in
 //! again by itself.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hns_testbed::raw::{self, Capture, Injector, Link};
@@ -10,14 +10,17 @@ use hns_tests::story_support::{Container, Scene, Server, text};
 use serde_json::Value;
 
 const MARK: &[u8] = b"HNSshut";
+const TO_LOOPBACK: &[u8] = b"HNSloop";
 const FLUSHES: usize = 50;
 
 /// A container with a published port and one that is not, and two who send to the latter what the rules keep out: somebody outside,
-/// and a container of another network.
+/// and a container of another network, which sends to the host's loopback addresses as well.
 struct Siege {
     scene: Scene,
     web: Container,
     ear: Capture,
+    /// At the host, on the switch of the other network.
+    host_ear: Capture,
     frames: Vec<(Injector, Vec<u8>)>,
     _server: Server,
 }
@@ -46,8 +49,16 @@ impl Siege {
                 frames.push((Injector::open(netns, "eth0"), frame));
             }
         }
+        let host = scene.host.netns();
+        let link = Link { to: mac_of(&host, &switches[1]), from: mac_of(&stranger.netns, "eth0") };
+        let loopbacks: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        for (from, to) in stranger.addresses().into_iter().zip(loopbacks) {
+            let frame = link.packet(&raw::udp((from, 4000), (to, 9), TO_LOOPBACK));
+            frames.push((Injector::open(&stranger.netns, "eth0"), frame));
+        }
         let ear = Capture::open(&web.netns);
-        let siege = Self { scene, web, ear, frames, _server: server };
+        let host_ear = Capture::at(&host, &switches[1]);
+        let siege = Self { scene, web, ear, host_ear, frames, _server: server };
         eventually!(siege.is_served());
         siege
     }
@@ -78,8 +89,11 @@ impl Siege {
 
     #[track_caller]
     fn nothing_came_in(&self) {
-        let came = |frame: &Vec<u8>| frame.windows(MARK.len()).any(|window| window == MARK);
-        assert_eq!(self.ear.take().iter().filter(|frame| came(frame)).count(), 0, "packets came in");
+        for (ear, mark) in [(&self.ear, MARK), (&self.host_ear, TO_LOOPBACK)] {
+            let came = |frame: &Vec<u8>| frame.windows(mark.len()).any(|window| window == mark);
+            let count = ear.take().iter().filter(|frame| came(frame)).count();
+            assert_eq!(count, 0, "{} came in", String::from_utf8_lossy(mark));
+        }
     }
 
     /// How many packets the port dropped because no rule had let them in.

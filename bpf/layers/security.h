@@ -183,6 +183,19 @@ static __always_inline int guard_claims(struct __sk_buff *skb, struct packet *pa
 	return guard_nd(skb, packet, port);
 }
 
+/* On no wire (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3); a switch with ports published on 127.0.0.1 would take it, and what
+ * listens on the host's own loopback would hear it while the host's rules are gone. */
+static __always_inline int is_to_loopback(const struct packet *packet)
+{
+	const struct addr *to = &packet->destination;
+	struct addr loopback = {};
+
+	if (packet->family == FAMILY_IPV4)
+		return to->b[12] == 127;
+	loopback.b[15] = 1;
+	return packet->family == FAMILY_IPV6 && same_address(to, &loopback);
+}
+
 static __always_inline int security_out(struct __sk_buff *skb, struct packet *packet, struct port *port)
 {
 	__u8 type = packet->icmp >> 8;
@@ -193,6 +206,8 @@ static __always_inline int security_out(struct __sk_buff *skb, struct packet *pa
 		if (reason)
 			return reason;
 	}
+	if (is_to_loopback(packet))
+		return REASON_LOOPBACK;
 	if (port->flags & PORT_GUARD_RA && packet->protocol == IPPROTO_ICMPV6 &&
 	    (type == ND_ROUTER_ADVERTISEMENT || type == ND_REDIRECT))
 		return REASON_ROGUE_RA;

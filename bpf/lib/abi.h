@@ -50,6 +50,7 @@ enum reason {
 	REASON_ROGUE_DHCP = 10, /* DHCP server's message from a container */
 	REASON_QUIET = 11, /* between a quiet port and another of its network */
 	REASON_UNRULED = 12, /* from the host or through it, and our table has not let it pass */
+	REASON_LOOPBACK = 13, /* to a loopback address */
 	/* acl */
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,

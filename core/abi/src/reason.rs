@@ -52,6 +52,8 @@ reasons! {
     Quiet = 11, "quiet";
     /// From the host or through it, and not let pass by our nftables table: it is gone, or being loaded.
     Unruled = 12, "unruled";
+    /// To a loopback address, which is on no wire (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3).
+    Loopback = 13, "loopback";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

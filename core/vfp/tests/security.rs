@@ -178,3 +178,18 @@ fn what_the_hosts_rules_have_not_seen_does_not_come_from_the_host() {
     bed.change(B, |port| port.ruled = false);
     assert_eq!(bed.switch.inward(B, &from_gateway, false, 0).verdict, Verdict::Pass);
 }
+
+#[test]
+fn a_loopback_address_is_on_no_wire() {
+    for (source, destinations) in [("10.0.0.1", ["127.0.0.1", "127.255.3.4"]), ("fd00::1", ["::1", "::1"])] {
+        for to in destinations {
+            assert_eq!(
+                refused_unguarded(&udp(ip(source), ip(to), (1000, 80))),
+                Some(Reason::Loopback),
+                "{to}"
+            );
+        }
+    }
+    assert_eq!(refused_unguarded(&udp(ip("10.0.0.1"), ip("128.0.0.1"), (1000, 80))), None);
+    assert_eq!(refused_unguarded(&udp(ip("fd00::1"), ip("::2"), (1000, 80))), None);
+}

@@ -15,6 +15,7 @@ use hns_abi::{Direction, Map, Reason};
 use hns_datapath::{BLOCK_IN, BLOCK_OUT, Datapath, DropCount, Next, RealDatapath, test_run};
 use hns_net::Cidr;
 use hns_testbed::{eventually, needs, tcp, udp};
+use hns_vfp::generate::{Content, Datagram, Link};
 use hns_vfp::model::{Action, Addresses, Match, Origin, Port, Rule};
 use hns_vfp::tables::Capacity;
 use support::{
@@ -299,6 +300,30 @@ fn a_program_runs_on_a_packet_of_a_test() {
 }
 
 /// The maps that the driver made, not what their header says.
+/// No story of the comparison goes there.
+#[test]
+fn nothing_goes_to_a_loopback_address() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let _containers = Containers::new(folder, 1);
+        let datapath = start(folder);
+        datapath.set_port(&link(1), &Arc::new(port(1))).unwrap();
+        let ends = Link { destination: port(9).mac, source: port(1).mac };
+        let reason = |from: &str, to: &str| {
+            let content = Content::Udp { source: 1000, destination: 80, bytes: 4 };
+            let frame = Datagram::new(from.parse().unwrap(), to.parse().unwrap(), content).frame(ends);
+            let outcome = test_run::run(&datapath, Direction::Out, &frame, index_of("hnv1"), 0).unwrap();
+            Reason::from_number(u16::try_from(outcome.cb[hns_abi::CB_REASON]).unwrap())
+        };
+        for (from, to) in [("10.9.0.1", "127.0.0.1"), ("10.9.0.1", "127.9.9.9"), ("fd00::1", "::1")] {
+            assert_eq!(reason(from, to), Some(Reason::Loopback), "{to}");
+        }
+        for (from, to) in [("10.9.0.1", "128.0.0.1"), ("10.9.0.1", "126.0.0.1"), ("fd00::1", "::2")] {
+            assert_eq!(reason(from, to), None, "{to}");
+        }
+    });
+}
+
 #[test]
 fn the_tables_count_on_the_room_that_the_maps_have() {
     needs!(root, "ip", "tc");

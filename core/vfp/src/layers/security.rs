@@ -25,6 +25,9 @@ pub fn outward(port: &Port, packet: &Packet, frame: &[u8]) -> Result<(), Reason>
         check_claims(port, packet, frame)?;
     }
     let Some(ip) = packet.ip() else { return Ok(()) };
+    if ip.destination.is_loopback() {
+        return Err(Reason::Loopback);
+    }
     if port.guards.router_advertisements && is_router_message(ip) {
         return Err(Reason::RogueRa);
     }
