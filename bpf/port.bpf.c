@@ -94,7 +94,7 @@ static __always_inline struct port *neighbour(struct __sk_buff *skb, const struc
 	return bpf_map_lookup_elem(&ports, ifindex);
 }
 
-/* Whether a packet for a quiet port comes from another port of its network. */
+/* Whether a packet for this port comes from another one of its network; as one too short to tell is taken. */
 static __always_inline int is_from_neighbour(struct __sk_buff *skb, const struct port *port)
 {
 	void *data = data_of(skb);
