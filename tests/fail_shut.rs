@@ -2,10 +2,9 @@
 //! again by itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hns_testbed::raw::{self, Capture, Injector, Link};
-use hns_testbed::{Host, Netns, eventually, needs, tcp};
+use hns_testbed::{Barrage, Host, eventually, needs, tcp};
 use hns_tests::story_support::{Container, Scene, Server, text};
 use serde_json::Value;
 
@@ -42,7 +41,7 @@ impl Siege {
             (&outside, "eth0", scene.outside.addresses().to_vec()),
             (&stranger.netns, switches[1].as_str(), stranger.addresses()),
         ] {
-            let link = Link { to: mac_of(&scene.host.netns(), at), from: mac_of(netns, "eth0") };
+            let link = Link { to: raw::mac_of(&scene.host.netns(), at), from: raw::mac_of(netns, "eth0") };
             for (from, to) in sources.into_iter().zip(web.addresses()) {
                 assert_eq!(from.is_ipv4(), to.is_ipv4());
                 let frame = link.packet(&raw::udp((from, 4000), (to, 9), MARK));
@@ -50,7 +49,7 @@ impl Siege {
             }
         }
         let host = scene.host.netns();
-        let link = Link { to: mac_of(&host, &switches[1]), from: mac_of(&stranger.netns, "eth0") };
+        let link = Link { to: raw::mac_of(&host, &switches[1]), from: raw::mac_of(&stranger.netns, "eth0") };
         let loopbacks: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         for (from, to) in stranger.addresses().into_iter().zip(loopbacks) {
             let frame = link.packet(&raw::udp((from, 4000), (to, 9), TO_LOOPBACK));
@@ -68,23 +67,9 @@ impl Siege {
         self.scene.host_addresses().into_iter().all(ask)
     }
 
-    /// Sends without a pause while `trouble` lasts, which is told how many frames it was so far.
-    fn under_fire(&self, trouble: impl FnOnce(&AtomicU64)) {
-        let (over, sent, frames) = (AtomicBool::new(false), AtomicU64::new(0), &self.frames);
-        std::thread::scope(|scope| {
-            // Ends the sender when a wait gives up, too.
-            let _end = OnDrop(&over);
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    for (injector, frame) in frames {
-                        // A full queue is no reason to stop.
-                        let _sent = injector.send(frame);
-                        sent.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
-            trouble(&sent);
-        });
+    fn under_fire(&self, trouble: impl FnOnce(&Barrage)) {
+        let frames: Vec<_> = self.frames.iter().map(|(injector, frame)| (injector, &frame[..])).collect();
+        Barrage::during(&frames, trouble);
     }
 
     #[track_caller]
@@ -106,21 +91,6 @@ impl Siege {
     }
 }
 
-fn mac_of(netns: &Netns, interface: &str) -> raw::Mac {
-    let output =
-        netns.command("ip").args(["-j", "link", "show", "dev", interface]).output().expect("ip runs");
-    let shown: Value = serde_json::from_slice(&output.stdout).expect("ip speaks JSON");
-    raw::mac(&text(&shown[0], "address"))
-}
-
-struct OnDrop<'a>(&'a AtomicBool);
-
-impl Drop for OnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Whether the host shows our table with a published port.
 fn is_whole(host: &Host) -> bool {
     host.try_sh("nft list map inet hns publish4 | grep -q 8080").success()
@@ -130,12 +100,12 @@ fn is_whole(host: &Host) -> bool {
 fn a_flush_of_all_rules_lets_nothing_in() {
     needs!(root, "nft");
     let siege = Siege::begin();
-    siege.under_fire(|sent| {
+    siege.under_fire(|barrage| {
         for _ in 0..FLUSHES {
             siege.scene.host.sh("nft flush ruleset");
-            let before = sent.load(Ordering::Relaxed);
+            let before = barrage.sent();
             eventually!(is_whole(&siege.scene.host));
-            eventually!(sent.load(Ordering::Relaxed) > before + siege.frames.len() as u64);
+            barrage.go_on(before, 1);
         }
     });
     siege.nothing_came_in();
@@ -155,11 +125,11 @@ fn while_nft_fails_nothing_comes_in_and_the_doctor_says_so() {
         let findings: Vec<Value> = serde_json::from_str(&said).unwrap_or_default();
         findings.iter().any(|finding| finding["Check"] == "repair" && finding["Level"] == "Problem")
     };
-    siege.under_fire(|sent| {
+    siege.under_fire(|barrage| {
         host.sh("/run/nft-that-works flush ruleset");
         eventually!(problem());
-        let before = sent.load(Ordering::Relaxed);
-        eventually!(sent.load(Ordering::Relaxed) > before + 1_000);
+        let before = barrage.sent();
+        barrage.go_on(before, 200);
         assert!(!siege.is_served(), "published ports are closed with the rest");
     });
     siege.nothing_came_in();

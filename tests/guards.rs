@@ -12,11 +12,10 @@ mod probes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hns_testbed::raw::{self, Capture, Injector};
-use hns_testbed::{Netns, eventually, needs};
+use hns_testbed::{Barrage, Netns, eventually, needs};
 use hns_tests::story_support::{Scene, text};
 use serde_json::{Value, json};
 
@@ -54,7 +53,7 @@ impl Street {
             [(0, "other"), (1, "internal")].map(|(at, name)| resident(&scene, &others[at], name, &json!({})));
         let switch = scene.switch(&network);
         let gateway = Party {
-            mac: raw::mac(&scene.host.sh(&format!("cat /sys/class/net/{switch}/address"))),
+            mac: raw::mac_of(&scene.host.netns(), &switch),
             v4: Ipv4Addr::new(10, 7, 0, 1),
             v6: "fd00:7::1".parse().expect("an address"),
         };
@@ -351,23 +350,13 @@ fn a_filter_that_is_taken_off_comes_back_and_nothing_passes_meanwhile() {
     let (evil, injector, town) = street.liar("evil", &json!({}));
     let port = text(&street.scene.get(&format!("/v2/endpoints/{}", evil.id))["Health"]["Extra"], "Port");
     let lies = probes::lies(&town, 0);
-    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        // Ends the sender when a wait below gives up, too.
-        let _end = OnDrop(&over);
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                for lie in &lies {
-                    injector.send(&lie.frame).expect("the interface is up");
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
+    let frames: Vec<_> = lies.iter().map(|lie| (&injector, &lie.frame[..])).collect();
+    Barrage::during(&frames, |barrage| {
         for _ in 0..100 {
             street.scene.host.sh(&format!("tc qdisc del dev {port} clsact"));
-            let before = sent.load(Ordering::Relaxed);
+            let before = barrage.sent();
             eventually!(street.scene.host.sh(&format!("tc qdisc show dev {port}")).contains("ingress_block"));
-            eventually!(sent.load(Ordering::Relaxed) > before + lies.len() as u64);
+            barrage.go_on(before, 1);
             eventually!(evil.netns.ping(town.neighbour.v4));
         }
     });
@@ -395,36 +384,19 @@ fn a_lock_that_is_taken_off_comes_back_and_nothing_comes_in_meanwhile() {
         })
         .collect();
     let ear = Capture::open(&shut.netns);
-    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        let _end = OnDrop(&over);
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                for frame in &frames {
-                    switch.send(frame).expect("the interface is up");
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
+    let frames: Vec<_> = frames.iter().map(|frame| (&switch, &frame[..])).collect();
+    Barrage::during(&frames, |barrage| {
         for lock in ["clsact", "root"].repeat(50) {
             street.scene.host.sh(&format!("tc qdisc del dev {port} {lock}"));
-            let before = sent.load(Ordering::Relaxed);
+            let before = barrage.sent();
             eventually!({
                 let locks = street.scene.host.sh(&format!("tc qdisc show dev {port}"));
                 let both = locks.contains("egress_block") && locks.contains("htb 467: root");
                 if both { Ok(()) } else { Err(locks) }
             });
-            eventually!(sent.load(Ordering::Relaxed) > before + frames.len() as u64);
+            barrage.go_on(before, 1);
             eventually!(shut.netns.ping(town.neighbour.v4));
         }
     });
     assert_eq!(ear.take().iter().filter_map(|frame| number(frame)).count(), 0, "came in");
-}
-
-struct OnDrop<'a>(&'a AtomicBool);
-
-impl Drop for OnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

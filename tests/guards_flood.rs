@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hns_testbed::raw::{self, ARP, Capture, EVERYBODY, ICMPV6, Injector, Link, Mac};
+use hns_testbed::raw::{self, ARP, Capture, EVERYBODY, ICMPV6, Injector, Link};
 use hns_testbed::{eventually, needs, tcp, udp};
 use hns_tests::story_support::{Container, Scene, text};
 use serde_json::{Value, json};
@@ -19,10 +19,6 @@ const HALF_OPEN_MAX: usize = 65_536;
 const MEMORY_KIB: u64 = 16 << 10;
 const PACKETS_PER_SECOND: u32 = 1_000;
 const SYN: u8 = 2;
-
-fn mac(container: &Container) -> Mac {
-    raw::mac(&text(&container.document, "MacAddress"))
-}
 
 /// A network with a container that floods it, and two that talk to each other and to the gateway.
 struct Street {
@@ -147,7 +143,7 @@ fn a_container_with_thousands_of_stations_fills_no_table() {
 fn a_container_that_asks_for_thousands_fills_no_table() {
     needs!(root, "nft", "ping");
     let street = Street::new();
-    let own = mac(&street.evil);
+    let own = street.evil.mac();
     let heard = Capture::at(&street.evil.netns, "eth0");
     street.endure(|| {
         for number in 0..QUESTIONS {
@@ -201,8 +197,8 @@ fn a_container_that_asks_for_thousands_fills_no_table() {
 fn a_container_that_has_thousands_looked_for_fills_no_table() {
     needs!(root, "nft", "ping");
     let street = Street::new();
-    let switch = street.scene.host.sh(&format!("cat /sys/class/net/{}/address", street.switch));
-    let link = Link { to: raw::mac(&switch), from: mac(&street.evil) };
+    let switch = raw::mac_of(&street.scene.host.netns(), &street.switch);
+    let link = Link { to: switch, from: street.evil.mac() };
     street.endure(|| {
         for number in 0..STATIONS {
             let [_, _, high, low] = number.to_be_bytes();
@@ -266,7 +262,7 @@ fn a_million_half_open_connections_harm_nobody() {
     }
     let memory = scene.hnsd.resident_kib();
     let injector = Injector::open(&evil.netns, "eth0");
-    let link = Link { to: mac(&victim), from: mac(&evil) };
+    let link = Link { to: victim.mac(), from: evil.mac() };
     let mut frame = link.packet(&raw::tcp((evil.v4().into(), 0), (victim.v4().into(), 0), SYN));
     let over = AtomicBool::new(false);
     let rounds = std::thread::scope(|scope| {

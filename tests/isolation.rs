@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hns_testbed::{FAR_V4, FAR_V6, Netns, eventually, needs, raw, tcp};
-use hns_tests::story_support::{Container, Proto, Row, Scene, Server, check, text};
+use hns_tests::story_support::{Container, Proto, Row, Scene, Server, check};
 
 /// Rows for every protocol and family, from one container to another's own port 80; `seen` says whether it is reached.
 fn direct(from: &Container, who: &'static str, to: &Container, reached: bool) -> Vec<Row> {
@@ -35,6 +35,20 @@ fn check_pings(pings: &[(&Netns, IpAddr, bool)]) {
 
 fn far(like: IpAddr) -> IpAddr {
     if like.is_ipv4() { FAR_V4.into() } else { FAR_V6.into() }
+}
+
+/// Has the router of the LAN count what comes to it with an address of network 7.
+fn count_leaks(scene: &Scene) {
+    scene.lab.router().sh(
+        "nft 'add table inet probe; add counter inet probe leaked; add chain inet probe pre { type filter hook prerouting priority -500; };
+         add rule inet probe pre ip saddr 10.7.0.0/24 counter name leaked; add rule inet probe pre ip6 saddr fd00:7::/64 counter name leaked'",
+    );
+}
+
+#[track_caller]
+fn nothing_leaked(scene: &Scene) {
+    let counted = scene.lab.router().sh("nft list counter inet probe leaked");
+    assert!(counted.contains("packets 0"), "{counted}");
 }
 
 #[test]
@@ -96,10 +110,7 @@ fn nothing_leaves_an_internal_network() {
         scene.host.v4(),
         scene.host.v6()
     ));
-    scene.lab.router().sh(
-        "nft 'add table inet probe; add counter inet probe leaked; add chain inet probe pre { type filter hook prerouting priority -500; };
-         add rule inet probe pre ip saddr 10.7.0.0/24 counter name leaked; add rule inet probe pre ip6 saddr fd00:7::/64 counter name leaked'",
-    );
+    count_leaks(&scene);
     let mut rows = direct(&inside, "inside", &other, false);
     rows.extend(direct(&other, "other", &inside, false));
     let mut pings = Vec::new();
@@ -133,8 +144,7 @@ fn nothing_leaves_an_internal_network() {
     }
     check(&rows);
     check_pings(&pings.iter().map(|(from, to, expected)| (from, *to, *expected)).collect::<Vec<_>>());
-    let counted = scene.lab.router().sh("nft list counter inet probe leaked");
-    assert!(counted.contains("packets 0"), "{counted}");
+    nothing_leaked(&scene);
 }
 
 /// Flags that no connection has are not translated, so they do not leave either.
@@ -144,15 +154,12 @@ fn what_belongs_to_no_connection_does_not_leave_untranslated() {
     let scene = Scene::new();
     let network = scene.network("blue", 7, &[]);
     let app = scene.container("blue", "app", &[]);
-    scene.lab.router().sh(
-        "nft 'add table inet probe; add counter inet probe leaked; add chain inet probe pre { type filter hook prerouting priority -500; };
-         add rule inet probe pre ip saddr 10.7.0.0/24 counter name leaked; add rule inet probe pre ip6 saddr fd00:7::/64 counter name leaked'",
-    );
+    count_leaks(&scene);
     for to in [FAR_V4.into(), IpAddr::from(FAR_V6)] {
         eventually!(app.netns.ping(to));
     }
-    let switch = scene.host.sh(&format!("cat /sys/class/net/{}/address", scene.switch(&network)));
-    let link = raw::Link { to: raw::mac(&switch), from: raw::mac(&text(&app.document, "MacAddress")) };
+    let switch = raw::mac_of(&scene.host.netns(), &scene.switch(&network));
+    let link = raw::Link { to: switch, from: app.mac() };
     let injector = raw::Injector::open(&app.netns, "eth0");
     // Nothing, SYN with FIN, SYN with RST, everything.
     let flags = [0x00, 0x03, 0x06, 0x3f];
@@ -165,8 +172,7 @@ fn what_belongs_to_no_connection_does_not_leave_untranslated() {
     let counter = || scene.host.sh("nft list counter inet hns invalid_drops");
     let all = format!("packets {} ", 2 * flags.len());
     eventually!(if counter().contains(&all) { Ok(()) } else { Err(counter()) });
-    let counted = scene.lab.router().sh("nft list counter inet probe leaked");
-    assert!(counted.contains("packets 0"), "{counted}");
+    nothing_leaked(&scene);
 }
 
 #[test]

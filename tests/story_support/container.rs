@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hns_testbed::Netns;
+use hns_testbed::{Netns, raw};
 use serde_json::Value;
 
 /// A namespace with an endpoint.
@@ -18,6 +18,16 @@ impl Container {
     #[track_caller]
     pub(super) fn new(name: &str, netns: Netns, document: Value) -> Self {
         Self { name: name.to_owned(), netns, id: super::text(&document, "ID"), document }
+    }
+
+    /// The endpoint's station.
+    ///
+    /// # Panics
+    /// When the document shows none.
+    #[must_use]
+    #[track_caller]
+    pub fn mac(&self) -> raw::Mac {
+        raw::mac(&super::text(&self.document, "MacAddress"))
     }
 
     /// All addresses of the endpoint, IPv4 first.

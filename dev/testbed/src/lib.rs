@@ -35,6 +35,7 @@
 //! Nothing here changes the machine's own network namespace, and nothing here is shipped.
 
 mod api;
+mod barrage;
 pub mod crash;
 pub mod engines;
 mod eventually;
@@ -52,6 +53,7 @@ pub mod tcp;
 pub mod udp;
 
 pub use api::{Answer, Api, ApiError};
+pub use barrage::Barrage;
 pub use eventually::{Outcome, until};
 pub use hnsd::{Hnsd, HnsdBuilder};
 pub use host::Host;

@@ -10,6 +10,8 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 
+use serde_json::Value;
+
 use crate::netns::Netns;
 
 /// The largest frame that segmentation offload makes, and its headers.
@@ -267,6 +269,19 @@ pub fn link_local([a, b, c, d, e, f]: Mac) -> Ipv6Addr {
 pub fn mac(text: &str) -> Mac {
     let octets = text.trim().split(['-', ':']).map(|octet| u8::from_str_radix(octet, 16).expect("an octet"));
     octets.collect::<Vec<_>>().try_into().expect("a MAC address has six octets")
+}
+
+/// The address of an interface.
+///
+/// # Panics
+/// When there is no such interface.
+#[must_use]
+#[track_caller]
+pub fn mac_of(netns: &Netns, interface: &str) -> Mac {
+    let output =
+        netns.command("ip").args(["-j", "link", "show", "dev", interface]).output().expect("ip runs");
+    let shown: Value = serde_json::from_slice(&output.stdout).expect("there is such an interface");
+    mac(shown[0]["address"].as_str().expect("it has an address"))
 }
 
 /// The station that a multicast address is sent to (RFC 2464 section 7).
