@@ -120,6 +120,21 @@ static __always_inline int is_unruled(struct __sk_buff *skb, const struct port *
 	return !is_from_neighbour(skb, port);
 }
 
+/* Whether a packet is for nobody who is known to be on the port's network. Link-local addresses are not routed (RFC 4291 section
+ * 2.5.6). */
+static __always_inline int is_beyond(const struct packet *packet, const struct port *port)
+{
+	struct address_key key = {};
+
+	if (!is_ip(packet))
+		return 0;
+	if (packet->family == FAMILY_IPV6 && (word(&packet->destination, 0) & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
+		return 0;
+	key.network = port->network;
+	key.addr = packet->destination;
+	return !bpf_map_lookup_elem(&addresses, &key);
+}
+
 /* The short way to a port of the same network, and into the bridge for everything else. */
 static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port)
 {
@@ -130,6 +145,8 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 	if (packet->to[0] & 1)
 		return pass(skb, packet);
 	target = neighbour(skb, port, packet->to, &ifindex);
+	if (!target && port->flags & PORT_CONFINED && is_beyond(packet, port))
+		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_CONFINED);
 	if (!target)
 		return pass(skb, packet);
 	if (port->flags & PORT_QUIET)

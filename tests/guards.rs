@@ -39,6 +39,8 @@ struct Street {
     network: Value,
     neighbour: Resident,
     town: Town,
+    /// Whether nothing leaves the network, whatever the guards.
+    leads_nowhere: bool,
     ears: Vec<(&'static str, Capture)>,
 }
 
@@ -72,7 +74,8 @@ impl Street {
         let (other, internal) = (other.party, internal.party);
         let own = neighbour.party;
         let town = Town { own, neighbour: own, gateway, other, internal, host, outside };
-        Self { scene, network, neighbour, town, ears }
+        let leads_nowhere = options.contains(&"internal") || options.contains(&"private");
+        Self { scene, network, neighbour, town, leads_nowhere, ears }
     }
 
     /// A container that may say anything, and what it sees of the others.
@@ -82,6 +85,12 @@ impl Street {
         let injector = Injector::open(&liar.netns, "eth0");
         let town = Town { own: liar.party, ..self.town };
         (liar, injector, town)
+    }
+
+    /// Whether the frame is for somebody beyond a network that leads nowhere.
+    fn is_confined(&self, probe: &Probe) -> bool {
+        const BEYOND: [&str; 3] = ["to the outside", "to another network", "to the Internal network"];
+        self.leads_nowhere && BEYOND.iter().any(|to| probe.name.ends_with(to))
     }
 
     /// How many packets of the endpoint were dropped, by reason.
@@ -171,9 +180,12 @@ fn lies_reach_nobody(options: &[&str]) {
     let street = Street::new(options);
     let (evil, injector, town) = street.liar("evil", &json!({}));
     let lies = probes::lies(&town, 0);
-    let truths = honest::truths(&town, 10_000);
+    let mut truths = honest::truths(&town, 10_000);
+    let confined = truths.extract_if(.., |truth| street.is_confined(truth));
+    let confined: Vec<Probe> = confined.map(|truth| Probe { reason: Some("confined"), ..truth }).collect();
     let mut wrong = street.miscounted(&evil, &injector, &lies);
     wrong.extend(street.miscounted(&evil, &injector, &truths));
+    wrong.extend(street.miscounted(&evil, &injector, &confined));
     let mut heard = BTreeMap::new();
     let missing = |heard: &BTreeMap<u32, _>| -> Vec<String> {
         let silent = truths.iter().filter(|truth| !heard.contains_key(&truth.number));
@@ -184,7 +196,7 @@ fn lies_reach_nobody(options: &[&str]) {
         heard.append(&mut street.heard());
     }
     wrong.extend(missing(&heard));
-    for lie in &lies {
+    for lie in lies.iter().chain(&confined) {
         wrong.extend(heard.get(&lie.number).map(|places| format!("{}: arrived at {places:?}", lie.name)));
     }
     nothing_is_wrong(&wrong, lies.len() + truths.len());
@@ -244,10 +256,15 @@ fn lies_arrive_without_guards(options: &[&str]) {
     let lies = probes::lies(&town, 0);
     lies.iter().for_each(|lie| say(&injector, lie));
     let of = |reason: &str| lies.iter().filter(|lie| lie.reason == Some(reason)).count() as u64 * TIMES;
-    let malformed = BTreeMap::from([("malformed".to_owned(), of("malformed"))]);
-    eventually!(if street.drops(&evil) == malformed { Ok(()) } else { Err(street.drops(&evil)) });
-    let arrives =
-        |lie: &Probe| lie.reason != Some("malformed") && !KEPT_BY_THE_BRIDGE.contains(&lie.name.as_str());
+    let confined = lies.iter().filter(|lie| street.is_confined(lie)).count() as u64 * TIMES;
+    let mut dropped =
+        BTreeMap::from([("malformed".to_owned(), of("malformed")), ("confined".to_owned(), confined)]);
+    dropped.retain(|_, packets| *packets > 0);
+    eventually!(if street.drops(&evil) == dropped { Ok(()) } else { Err(street.drops(&evil)) });
+    let arrives = |lie: &Probe| {
+        let kept = KEPT_BY_THE_BRIDGE.contains(&lie.name.as_str());
+        lie.reason != Some("malformed") && !kept && !street.is_confined(lie)
+    };
     let mut heard = BTreeSet::new();
     eventually!({
         heard.extend(street.heard().into_keys());

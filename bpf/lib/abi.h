@@ -51,6 +51,7 @@ enum reason {
 	REASON_QUIET = 11, /* between a quiet port and another of its network */
 	REASON_UNRULED = 12, /* from the host or through it, and our table has not let it pass */
 	REASON_LOOPBACK = 13, /* to a loopback address */
+	REASON_CONFINED = 14, /* beyond a network that has no way out */
 	/* acl */
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,
@@ -92,6 +93,7 @@ enum port_flag {
 	PORT_METER_OUT = 1 << 8,
 	PORT_MORE_ADDRESSES = 1 << 9, /* beyond own[]: in `addresses` */
 	PORT_RULED = 1 << 10, /* on a switch with a host port: what the host forwards to it must bear MARK_RULED */
+	PORT_CONFINED = 1 << 11, /* on a network without a way out: speaks to `addresses` of its network only */
 	/* A port with none of these takes what comes, unread. */
 	PORT_READS_IN = PORT_BLOCKED | PORT_STATEFUL | PORT_QUIET | PORT_METER_IN,
 };
@@ -111,7 +113,10 @@ struct port {
 	struct addr own[PORT_OWN_ADDRESSES]; /* :: when absent */
 };
 
-/* `addresses`: hash; value __u32 ifindex of the port that owns the address. Every address of every port of a network. */
+/* `addresses`: hash; value __u32 ifindex of the port that owns the address. Every address of every port of a network, and of a
+ * network without a way out those that the host has on it. */
+#define OWNER_HOST 0
+
 struct address_key {
 	__u32 network;
 	struct addr addr;

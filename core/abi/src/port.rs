@@ -21,6 +21,10 @@ pub const PORT_METER_OUT: u32 = 1 << 8;
 pub const PORT_MORE_ADDRESSES: u32 = 1 << 9;
 /// On a switch with a host port: what the host forwards to it must have passed the host's rules.
 pub const PORT_RULED: u32 = 1 << 10;
+/// On a network without a way out: it speaks to known addresses of its network only.
+pub const PORT_CONFINED: u32 = 1 << 11;
+/// The owner of an address in `addresses` that the host has on the network.
+pub const OWNER_HOST: u32 = 0;
 /// A port with none of these takes what comes, unread.
 pub const PORT_READS_IN: u32 = PORT_BLOCKED | PORT_STATEFUL | PORT_QUIET | PORT_METER_IN;
 /// How many of its addresses a port's record holds itself.

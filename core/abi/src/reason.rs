@@ -54,6 +54,8 @@ reasons! {
     Unruled = 12, "unruled";
     /// To a loopback address, which is on no wire (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3).
     Loopback = 13, "loopback";
+    /// Beyond a network that has no way out, by way of the host.
+    Confined = 14, "confined";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

@@ -1,6 +1,8 @@
 //! From what documents ask of an endpoint's port to the policy of its filter.
 
-use hns_hcn::{EndpointFlags, PortParams, RuleAction};
+use std::net::IpAddr;
+
+use hns_hcn::{EndpointFlags, NetworkType, PortParams, RuleAction};
 use hns_model::{Attachment, Endpoint, NamespaceOrigin, Network, World};
 use hns_net::IfAddr;
 use hns_vfp::Port;
@@ -21,6 +23,7 @@ pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Opt
         quiet: endpoint.has_flag(EndpointFlags::DISABLE_ICC),
         plain_redirect: is_host_seat(endpoint, world),
         ruled: network.has_host_port(),
+        confined: hosts_on(network),
         acl: both(fallback(said.acl_default_in), fallback(said.acl_default_out)),
         meters: [None, None],
     })
@@ -31,6 +34,13 @@ fn is_host_seat(endpoint: &Endpoint, world: &World) -> bool {
     let namespace = endpoint.attachment().and_then(Attachment::namespace);
     let namespace = namespace.and_then(|id| world.namespace(id).ok());
     namespace.is_some_and(|namespace| namespace.origin() == NamespaceOrigin::Host)
+}
+
+/// The host's addresses on a network that nothing leaves; on a Private one it has none.
+fn hosts_on(network: &Network) -> Option<Vec<IpAddr>> {
+    let leads_out = network.kind() == NetworkType::Nat;
+    let hosts = || network.gateways().filter(|_| network.has_host_port()).map(|(_, gateway)| gateway);
+    (!leads_out).then(|| hosts().collect())
 }
 
 /// What the endpoint says of its port, and where it is silent its network.

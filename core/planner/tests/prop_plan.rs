@@ -182,6 +182,7 @@ fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
         quiet,
         plain_redirect: false,
         ruled: false,
+        confined: None,
         acl: [Acl::open(), Acl::open()],
         meters: [None; 2],
     })

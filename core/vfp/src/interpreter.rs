@@ -7,6 +7,7 @@ mod memory;
 mod outcome;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use hns_abi::{Direction, Reason};
 use hns_net::Mac;
@@ -140,7 +141,7 @@ impl Switch {
     fn run_in(&mut self, ifindex: u32, travel: &mut Travel, now: u64) -> Result<Verdict, Refusal> {
         let quiet = self.board.ports.get(&ifindex).is_some_and(|port| port.quiet);
         if quiet && self.neighbour(ifindex, travel.packet.source).is_some() {
-            return Err(self.refuse_quiet(ifindex, Direction::In, travel));
+            return Err(self.refuse_at(ifindex, Direction::In, Reason::Quiet, travel));
         }
         self.run_half(ifindex, Direction::In, travel, now)?;
         Ok(Verdict::Pass)
@@ -152,12 +153,17 @@ impl Switch {
             return Ok(Verdict::Pass);
         }
         let Some((target, port)) = self.neighbour(ifindex, travel.packet.destination) else {
-            return Ok(Verdict::Pass);
+            return match travel.packet.ip() {
+                Some(ip) if self.is_beyond(ifindex, ip.destination) => {
+                    Err(self.refuse_at(ifindex, Direction::Out, Reason::Confined, travel))
+                }
+                _ => Ok(Verdict::Pass),
+            };
         };
         let plain = port.plain_redirect;
         for (port, direction) in [(ifindex, Direction::Out), (target, Direction::In)] {
             if self.board.ports[&port].quiet {
-                return Err(self.refuse_quiet(port, direction, travel));
+                return Err(self.refuse_at(port, direction, Reason::Quiet, travel));
             }
         }
         if plain {
@@ -175,11 +181,22 @@ impl Switch {
         (*target != ifindex).then_some((*target, port))
     }
 
-    /// DisableInterComputeCommunication: nothing goes between a quiet port and another of its network.
-    fn refuse_quiet(&self, ifindex: u32, direction: Direction, travel: &mut Travel) -> Refusal {
+    /// Whether this address is nobody's on the port's network, which leads nowhere else. Link-local addresses are not routed.
+    fn is_beyond(&self, ifindex: u32, address: IpAddr) -> bool {
+        let Some(own) = self.board.ports.get(&ifindex).filter(|port| port.confined.is_some()) else {
+            return false;
+        };
+        let ports = self.board.ports.values().filter(|port| port.network == own.network);
+        let mut known = ports.flat_map(|port| port.addresses.iter().chain(port.confined.iter().flatten()));
+        let link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        !link_local && !known.any(|known| *known == address)
+    }
+
+    /// What no layer of a port refuses, but what the port is.
+    fn refuse_at(&self, ifindex: u32, direction: Direction, reason: Reason, travel: &mut Travel) -> Refusal {
         if let Some(port) = self.board.ports.get(&ifindex) {
             let half = Half { ifindex, port, epoch: Epoch::default(), direction, now: 0 };
-            return half.refuse(Layer::Security, Reason::Quiet, travel);
+            return half.refuse(Layer::Security, reason, travel);
         }
         Refusal::of_port(Reason::UnknownPort, ifindex, direction)
     }
@@ -288,6 +305,7 @@ impl Port {
     fn decides_as(&self, other: &Self) -> bool {
         let (quiet, plain_redirect, ruled, meters) =
             (other.quiet, other.plain_redirect, other.ruled, other.meters);
-        Self { quiet, plain_redirect, ruled, meters, ..self.clone() } == *other
+        let confined = other.confined.clone();
+        Self { quiet, plain_redirect, ruled, confined, meters, ..self.clone() } == *other
     }
 }

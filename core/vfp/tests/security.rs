@@ -180,6 +180,33 @@ fn what_the_hosts_rules_have_not_seen_does_not_come_from_the_host() {
 }
 
 #[test]
+fn on_a_network_without_a_way_out_the_host_is_spoken_to_there_alone() {
+    let mut bed = Bed::open();
+    let hosts = vec![ip("10.0.0.254"), ip("fd00::fe")];
+    bed.change(A, |port| port.confined = Some(hosts));
+    let mut reason = |to: &str| {
+        let from = if to.contains(':') { "fd00::1" } else { "10.0.0.1" };
+        bed.switch.out(A, &udp(ip(from), ip(to), (1000, 80)), 0).reason()
+    };
+    // The host, another port by way of the host, what no router takes.
+    for to in ["10.0.0.254", "fd00::fe", "10.0.0.2", "fd00::2", "fe80::1234"] {
+        assert_eq!(reason(to), None, "{to}");
+    }
+    // Outside, the host's other addresses, addresses of the network that nobody has, another network's port.
+    for to in ["192.0.2.1", "2001:db8::1", "10.0.0.77", "fd00::77", "10.0.0.3", "fd00::3", "fec0::1"] {
+        assert_eq!(reason(to), Some(Reason::Confined), "{to}");
+    }
+    let router = Link { destination: mac(2), ..LINK };
+    let through_b =
+        Datagram::new(ip("10.0.0.1"), HOST, Content::Udp { source: 1000, destination: 80, bytes: 4 });
+    assert_eq!(bed.switch.out(A, &through_b.frame(router), 0).reason(), None, "a container may be a router");
+    let everybody = Link { destination: Mac::new([0xff; 6]), ..LINK };
+    assert_eq!(bed.switch.out(A, &through_b.frame(everybody), 0).reason(), None, "which nobody routes");
+    let question = arp(LINK, 1, mac(1), v4(ip("10.0.0.1")), v4(ip("10.0.0.77")));
+    assert_eq!(bed.switch.out(A, &question, 0).reason(), None);
+}
+
+#[test]
 fn a_loopback_address_is_on_no_wire() {
     for (source, destinations) in [("10.0.0.1", ["127.0.0.1", "127.255.3.4"]), ("fd00::1", ["::1", "::1"])] {
         for to in destinations {

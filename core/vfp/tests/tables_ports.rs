@@ -28,6 +28,7 @@ fn port(number: u8) -> Port {
         quiet: false,
         plain_redirect: false,
         ruled: false,
+        confined: None,
         acl: both(Acl::open(), Acl::open()),
         meters: [None; 2],
     }
@@ -59,6 +60,28 @@ impl Bench {
         let writes = self.tables.remove_port(ifindex);
         self.carry_out(&writes);
     }
+}
+
+#[test]
+fn the_hosts_addresses_are_known_while_a_port_of_a_confined_network_is() {
+    let mut bench = Bench::new();
+    let confined = |number| Port { confined: Some(vec![ip(254), ip(254), ip(number)]), ..port(number) };
+    let record = bench.set(4, &confined(1));
+    assert_ne!(record.flags & hns_abi::PORT_CONFINED, 0);
+    bench.set(5, &confined(2));
+    assert_eq!(bench.maps.owner(1, ip(254).into()), Some(hns_abi::OWNER_HOST));
+    assert_eq!(bench.maps.owner(1, ip(1).into()), Some(4), "its own stays its own");
+    bench.remove(4);
+    assert_eq!(bench.maps.owner(1, ip(254).into()), Some(hns_abi::OWNER_HOST));
+    let record = bench.set(5, &port(2));
+    assert_eq!(
+        (record.flags & hns_abi::PORT_CONFINED, record.generation),
+        (0, 1),
+        "no connection is judged again"
+    );
+    assert_eq!(bench.maps.owner(1, ip(254).into()), None);
+    bench.remove(5);
+    assert_eq!(bench.maps.entries, BTreeMap::new());
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn port(rules: Vec<Rule>) -> Port {
         quiet: false,
         plain_redirect: false,
         ruled: false,
+        confined: None,
         acl: both(acl, Acl::open()),
         meters: [None; 2],
     }

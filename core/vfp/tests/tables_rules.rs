@@ -158,6 +158,7 @@ fn port(number: u32) -> Port {
         quiet: false,
         plain_redirect: false,
         ruled: false,
+        confined: None,
         acl: both(Acl::open(), Acl::open()),
         meters: [None; 2],
     }

@@ -27,6 +27,11 @@ pub(super) fn own(seat: usize) -> [IpAddr; 2] {
     [Ipv4Addr::new(10, 0, 0, last).into(), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last)).into()]
 }
 
+/// The host's address on a network that leads nowhere.
+pub(super) fn host() -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, 1).into()
+}
+
 pub(super) fn mac(seat: usize) -> Mac {
     Mac::new([2, 0, 0, 0, 0x10, u8::try_from(seat % 200).unwrap_or(0)])
 }
@@ -51,6 +56,7 @@ pub fn port(random: &mut Random, seat: usize) -> Port {
         plain_redirect: random.chance(15),
         // Without a draw, so that older seeds keep their boards.
         ruled: seat.is_multiple_of(2),
+        confined: (seat % 4 > 1).then(|| vec![host()]),
         acl,
         meters: [rate(random), rate(random)],
     }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use hns_abi::{Addr, AddressKey, Direction, Map, Meter, MeterKey, PORT_OWN_ADDRESSES, StationKey};
+use hns_abi::{
+    Addr, AddressKey, Direction, Map, Meter, MeterKey, OWNER_HOST, PORT_OWN_ADDRESSES, StationKey,
+};
 use hns_net::Guid;
 
 use crate::model::{Port, Rate, Verdict};
@@ -19,8 +21,15 @@ pub(super) struct PortState {
     pub endpoint: Guid,
     pub network: Guid,
     pub record: hns_abi::Port,
-    addresses: Vec<Addr>,
+    claims: Vec<Claim>,
     meters: [Option<Rate>; 2],
+}
+
+/// An address of a network and whose it is: a link's number or [`OWNER_HOST`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Claim {
+    addr: Addr,
+    owner: u32,
 }
 
 impl PortState {
@@ -100,28 +109,26 @@ impl Tables {
         if old.as_ref().is_none_or(|old| old.record != record) {
             journal.put(Map::Ports, &ifindex, &record);
         }
-        for addr in &addresses {
-            self.addresses.claim(&AddressKey { network, addr: *addr }, ifindex, ifindex, journal);
+        let claims = claims(ifindex, &addresses, port.confined.as_deref());
+        for Claim { addr, owner } in &claims {
+            self.addresses.claim(&AddressKey { network, addr: *addr }, ifindex, *owner, journal);
         }
         self.stations.claim(&station_of(&record), ifindex, ifindex, journal);
         if let Some(old) = &old {
-            self.give_up_names(ifindex, old, &record, &addresses, journal);
+            self.give_up_names(ifindex, old, &record, &claims, journal);
             self.networks.give_back(old.network);
         }
         delete_meters(record.id, meters, port.meters, journal);
         let (endpoint, network) = (port.endpoint, port.network);
-        self.ports.insert(ifindex, PortState { endpoint, network, record, addresses, meters: port.meters });
+        self.ports.insert(ifindex, PortState { endpoint, network, record, claims, meters: port.meters });
     }
 
     pub(super) fn drop_port(&mut self, ifindex: u32, journal: &mut Journal) {
         self.earlier.remove(&ifindex);
         let Some(old) = self.ports.remove(&ifindex) else { return };
-        for addr in &old.addresses {
-            self.addresses.give_up(
-                &AddressKey { network: old.record.network, addr: *addr },
-                &ifindex,
-                journal,
-            );
+        let network = old.record.network;
+        for Claim { addr, .. } in old.claims {
+            self.addresses.give_up(&AddressKey { network, addr }, &ifindex, journal);
         }
         self.stations.give_up(&station_of(&old.record), &ifindex, journal);
         journal.delete(Map::Ports, &ifindex);
@@ -138,12 +145,13 @@ impl Tables {
         ifindex: u32,
         old: &PortState,
         record: &hns_abi::Port,
-        addresses: &[Addr],
+        claims: &[Claim],
         journal: &mut Journal,
     ) {
         let network = old.record.network;
-        for addr in &old.addresses {
-            if network != record.network || !addresses.contains(addr) {
+        let is_kept = |addr| network == record.network && claims.iter().any(|claim| claim.addr == addr);
+        for Claim { addr, .. } in &old.claims {
+            if !is_kept(*addr) {
                 self.addresses.give_up(&AddressKey { network, addr: *addr }, &ifindex, journal);
             }
         }
@@ -192,6 +200,15 @@ fn distinct(addresses: &[IpAddr]) -> Vec<Addr> {
     distinct
 }
 
+/// What a port says of its network's addresses: which are its own, and which the host's.
+fn claims(ifindex: u32, own: &[Addr], hosts: Option<&[IpAddr]>) -> Vec<Claim> {
+    let mut claims: Vec<_> = own.iter().map(|addr| Claim { addr: *addr, owner: ifindex }).collect();
+    let hosts = distinct(hosts.unwrap_or_default());
+    let hosts = hosts.into_iter().filter(|addr| !own.contains(addr));
+    claims.extend(hosts.map(|addr| Claim { addr, owner: OWNER_HOST }));
+    claims
+}
+
 fn flags(port: &Port, addresses: usize) -> u32 {
     let filters = port.acl.iter().any(|acl| !acl.is_empty() || acl.fallback == Verdict::Block);
     let metered = |direction: Direction| port.meters[direction.index()].is_some();
@@ -207,6 +224,7 @@ fn flags(port: &Port, addresses: usize) -> u32 {
         (metered(Direction::Out), hns_abi::PORT_METER_OUT),
         (addresses > PORT_OWN_ADDRESSES, hns_abi::PORT_MORE_ADDRESSES),
         (port.ruled, hns_abi::PORT_RULED),
+        (port.confined.is_some(), hns_abi::PORT_CONFINED),
     ]
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))
@@ -222,8 +240,12 @@ fn fallback(port: &Port, direction: Direction) -> u8 {
 
 /// A record without what says nothing about whether and how a connection may go on.
 fn deciding(record: &hns_abi::Port) -> hns_abi::Port {
-    let aside =
-        hns_abi::PORT_QUIET | hns_abi::PORT_PLAIN_REDIRECT | hns_abi::PORT_METER_IN | hns_abi::PORT_METER_OUT;
+    let aside = hns_abi::PORT_QUIET
+        | hns_abi::PORT_PLAIN_REDIRECT
+        | hns_abi::PORT_METER_IN
+        | hns_abi::PORT_METER_OUT
+        | hns_abi::PORT_RULED
+        | hns_abi::PORT_CONFINED;
     hns_abi::Port { generation: 0, adopt_until: 0, flags: record.flags & !aside, ..*record }
 }
 

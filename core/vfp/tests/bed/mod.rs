@@ -41,6 +41,7 @@ impl Bed {
                 quiet: false,
                 plain_redirect: false,
                 ruled: false,
+                confined: None,
                 acl: [Acl::open(), Acl::open()],
                 meters: [None, None],
             };

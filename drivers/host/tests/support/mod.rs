@@ -247,6 +247,7 @@ pub fn policy(port: &Port) -> Arc<hns_vfp::Port> {
         quiet: false,
         plain_redirect: false,
         ruled: false,
+        confined: None,
         acl: [Acl::open(), Acl::open()],
         meters: [None; 2],
     })
