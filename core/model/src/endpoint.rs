@@ -119,6 +119,9 @@ impl Endpoint {
         self.order
     }
 
+    /// Its own, apart from what all endpoints of the host suffer from ([`World::trouble_of`]).
+    ///
+    /// [`World::trouble_of`]: crate::World::trouble_of
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
@@ -132,16 +135,15 @@ impl Endpoint {
         document
     }
 
-    #[must_use]
-    pub fn state(&self) -> EndpointState {
-        match (&self.trouble, &self.attachment, self.attachments) {
-            (Some(_), ..) => EndpointState::Degraded,
-            (None, Some(attachment), _) => match attachment.seat {
+    /// As it is when all is well.
+    pub(crate) fn state(&self) -> EndpointState {
+        match (&self.attachment, self.attachments) {
+            (Some(attachment), _) => match attachment.seat {
                 Seat::Namespace { .. } => EndpointState::AttachedSharing,
                 Seat::Sandbox(_) => EndpointState::Attached,
             },
-            (None, None, 0) => EndpointState::Created,
-            (None, None, _) => EndpointState::Detached,
+            (None, 0) => EndpointState::Created,
+            (None, _) => EndpointState::Detached,
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use hns_hcn as hcn;
 use hns_net::{Cidr, Guid, IfName};
 
-use crate::endpoint::{self, Attachment, Endpoint};
+use crate::endpoint::{self, Attachment, Endpoint, EndpointState};
 use crate::error::ModelError;
 use crate::lease::{LeaseBook, PoolId};
 use crate::namespace::{self, Namespace, NamespaceOrigin};
@@ -27,6 +27,8 @@ pub struct World {
     /// Counts objects, so that lists come in order of creation (rule Q3).
     order: u64,
     compartment: u32,
+    /// Why the host's rules are not what objects ask for, while they are not.
+    rules_trouble: Option<String>,
 }
 
 /// Compartment 1 is the host's own (hcn-api 1.1).
@@ -202,6 +204,26 @@ impl World {
     pub fn set_trouble(&mut self, id: Guid, trouble: Option<String>) -> Result<(), ModelError> {
         self.endpoint_mut(id)?.trouble = trouble;
         Ok(())
+    }
+
+    /// Says why the rules of all networks with a host port are not in force, or that they are again.
+    pub fn set_rules_trouble(&mut self, trouble: Option<String>) {
+        self.rules_trouble = trouble;
+    }
+
+    /// Why the host does not show what this endpoint asks for, if it does not.
+    #[must_use]
+    pub fn trouble_of<'a>(&'a self, endpoint: &'a Endpoint) -> Option<&'a str> {
+        let is_ruled = || {
+            let network = self.network(endpoint.network());
+            endpoint.attachment().is_some() && network.is_ok_and(Network::has_host_port)
+        };
+        endpoint.trouble().or_else(|| self.rules_trouble.as_deref().filter(|_| is_ruled()))
+    }
+
+    #[must_use]
+    pub fn state_of(&self, endpoint: &Endpoint) -> EndpointState {
+        if self.trouble_of(endpoint).is_some() { EndpointState::Degraded } else { endpoint.state() }
     }
 
     /// Takes an endpoint out with everything it holds, its attachment included.

@@ -2,7 +2,6 @@
 //! periods), forgetting tracked connections, telling neighbours, repairing.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -116,8 +115,7 @@ fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
         let Some(engine) = engine.upgrade() else { return };
         engine.collect_flows();
         engine.look_for_sandboxes();
-        let unrepaired = engine.unrepaired.load(Ordering::Relaxed);
-        if let Some(cause) = rounds.tick(unrepaired, engine.locks.passes()) {
+        if let Some(cause) = rounds.tick(&engine.repairs, engine.locks.passes()) {
             engine.repair_everything_and_log(cause);
         }
     }

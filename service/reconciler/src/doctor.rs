@@ -1,5 +1,3 @@
-use std::sync::atomic::Ordering;
-
 use hns_host::{Finding, Level};
 
 use crate::engine::Engine;
@@ -12,7 +10,7 @@ impl Engine {
         let operation = || "cannot examine the host".to_owned();
         let mut findings = self.host.diagnose(&switches).map_err(EngineError::host(operation))?;
         findings.extend(self.diagnose_datapath()?);
-        if self.unrepaired.load(Ordering::Relaxed) {
+        if self.repairs.left_something_undone() {
             findings.push(Finding {
                 check: "repair",
                 level: Level::Problem,

@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_datapath::Datapath;
@@ -15,6 +15,7 @@ use crate::background::Background;
 use crate::error::EngineError;
 use crate::events::{EventStream, Events, EventsError};
 use crate::locks::Locks;
+use crate::rounds::Repairs;
 
 /// What the configuration says of the engine.
 #[derive(Debug, Clone)]
@@ -49,8 +50,7 @@ pub struct Engine {
     pub(crate) identities: Mutex<HashMap<Guid, NamespaceIdentity>>,
     /// Ports whose link is gone and whose sandbox was still there.
     pub(crate) bereft: Mutex<BTreeSet<IfName>>,
-    /// Whether the last repair left something undone: it is tried again.
-    pub(crate) unrepaired: AtomicBool,
+    pub(crate) repairs: Repairs,
     world: Mutex<World>,
     commits: AtomicU64,
     /// How many drops of the host's own firewall published ports obey.
@@ -80,7 +80,7 @@ impl Engine {
             background: Background::new(),
             identities: Mutex::default(),
             bereft: Mutex::default(),
-            unrepaired: AtomicBool::new(false),
+            repairs: Repairs::default(),
             world: Mutex::default(),
             commits: AtomicU64::new(0),
             host_drops: AtomicUsize::new(0),

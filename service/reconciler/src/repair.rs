@@ -31,7 +31,11 @@ impl Engine {
     pub(crate) fn repair_everything(&self) -> Result<Repaired, EngineError> {
         let outcome = self.try_to_repair_everything();
         let done = outcome.as_ref().is_ok_and(|repaired| repaired.failed == 0);
-        self.unrepaired.store(!done, Ordering::Relaxed);
+        if done {
+            self.repairs.succeeded();
+        } else {
+            self.repairs.failed();
+        }
         outcome
     }
 
@@ -47,6 +51,7 @@ impl Engine {
         let had_table = observed.rules.is_some();
         // Ports of which a step was not done: the later ones would open what has no filter, or hide that it has trouble.
         let mut given_up: BTreeSet<IfName> = BTreeSet::new();
+        let mut rules_trouble = None;
         for step in steps {
             if step.port().is_some_and(|port| given_up.contains(port)) {
                 continue;
@@ -57,12 +62,18 @@ impl Engine {
             } else if let Err(error) = self.execute_one(&step) {
                 repaired.failed += 1;
                 self.mark_trouble(&step, &error);
+                if is_of_rules(&step) {
+                    rules_trouble.get_or_insert_with(|| {
+                        format!("closed to what the host forwards: {}", chain(&error))
+                    });
+                }
                 given_up.extend(step.port().cloned());
             } else if let Some(port) = opened_by(&step) {
                 self.clear_trouble(port);
                 self.announce_again(port);
             }
         }
+        self.world().set_rules_trouble(rules_trouble);
         if !had_table {
             self.background.flush_flows(flows::without_table(&desired));
         }
@@ -125,7 +136,7 @@ impl Engine {
                 self.world().endpoint(id).ok().and_then(|endpoint| endpoint.attachment()?.namespace());
             if let Err(error) = self.replug(id, name) {
                 tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "the port stays away");
-                self.unrepaired.store(true, Ordering::Relaxed);
+                self.repairs.failed();
                 let _ = self.world().set_trouble(id, Some(chain(&error)));
             }
             namespace
@@ -259,6 +270,11 @@ fn opened_by(step: &Step) -> Option<&IfName> {
         Step::FilterPort { name, .. } | Step::OpenPort { name, .. } => Some(name),
         _ => None,
     }
+}
+
+/// Whether all networks with a host port suffer when this step fails.
+const fn is_of_rules(step: &Step) -> bool {
+    matches!(step, Step::LoadTable | Step::AddElements(_) | Step::RemoveElements(_))
 }
 
 /// The port that this step would make for an engine to move: it was moved already, and no one would come for another.

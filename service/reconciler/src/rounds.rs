@@ -1,6 +1,8 @@
 //! When everything is looked at without an event: again, ever more seldom, while a repair has left something undone; and from time
 //! to time in any case, for what nobody was told of.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 /// After how many ticks a repair that failed is tried again at the latest.
 const RETRY_MAX: u32 = 64;
 
@@ -10,10 +12,37 @@ const LOOK_AFTER: u32 = 300;
 /// ... or after so many, since requests wait for it.
 const LOOK_MAX: u32 = 3_600;
 
+/// How repairs went, whoever asked for them.
+#[derive(Debug, Default)]
+pub(crate) struct Repairs {
+    /// By the last one.
+    undone: AtomicBool,
+    /// How many left nothing undone.
+    whole: AtomicU64,
+}
+
+impl Repairs {
+    pub fn succeeded(&self) {
+        self.undone.store(false, Ordering::Relaxed);
+        self.whole.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn failed(&self) {
+        self.undone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last one did.
+    pub fn left_something_undone(&self) -> bool {
+        self.undone.load(Ordering::Relaxed)
+    }
+}
+
 /// Counts ticks; knows no clock.
 #[derive(Debug)]
 pub(crate) struct Rounds {
     pause: u32,
+    /// How many repairs had left nothing undone at the last tick.
+    whole: u64,
     /// Since the last look.
     ticks: u32,
     /// How many requests there had been at the last tick.
@@ -22,17 +51,21 @@ pub(crate) struct Rounds {
 
 impl Default for Rounds {
     fn default() -> Self {
-        Self { pause: 1, ticks: 0, requests: 0 }
+        Self { pause: 1, whole: 0, ticks: 0, requests: 0 }
     }
 }
 
 impl Rounds {
     /// Why everything is to be looked at in this tick, if it is.
-    pub fn tick(&mut self, unrepaired: bool, requests: u64) -> Option<&'static str> {
+    pub fn tick(&mut self, repairs: &Repairs, requests: u64) -> Option<&'static str> {
         let lull = std::mem::replace(&mut self.requests, requests) == requests;
+        let whole = repairs.whole.load(Ordering::Relaxed);
         self.ticks += 1;
-        if !unrepaired {
+        // What fails after a success is another failure.
+        if std::mem::replace(&mut self.whole, whole) != whole {
             self.pause = 1;
+        }
+        if !repairs.left_something_undone() {
             let due = self.ticks >= LOOK_MAX || (lull && self.ticks >= LOOK_AFTER);
             return due.then(|| self.look("it was long ago"));
         }
@@ -55,10 +88,11 @@ mod tests {
 
     /// In which of so many ticks something is looked at.
     fn looks(rounds: &mut Rounds, ticks: u32, unrepaired: bool, busy: bool) -> Vec<u32> {
+        let repairs = Repairs { undone: unrepaired.into(), whole: AtomicU64::new(rounds.whole) };
         let mut requests = rounds.requests;
         let mut tick = || {
             requests += u64::from(busy);
-            rounds.tick(unrepaired, requests).is_some()
+            rounds.tick(&repairs, requests).is_some()
         };
         (1..=ticks).filter(|_| tick()).collect()
     }
@@ -68,7 +102,18 @@ mod tests {
         let mut rounds = Rounds::default();
         assert_eq!(looks(&mut rounds, 300, true, true), [1, 3, 7, 15, 31, 63, 127, 191, 255]);
         assert!(looks(&mut rounds, 10, false, true).is_empty());
-        assert_eq!(looks(&mut rounds, 4, true, true)[0], 1, "another failure is tried again at once");
+    }
+
+    #[test]
+    fn a_failure_between_two_ticks_is_another_one() {
+        let mut rounds = Rounds::default();
+        let repairs = Repairs::default();
+        repairs.failed();
+        let due = (1..=100).filter(|_| rounds.tick(&repairs, 0).is_some()).count();
+        assert_eq!(due, 6);
+        repairs.succeeded();
+        repairs.failed();
+        assert!(rounds.tick(&repairs, 0).is_some(), "it is tried again at once");
     }
 
     #[test]

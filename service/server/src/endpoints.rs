@@ -22,9 +22,9 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/endpoints/{id}/stats", get(stats))
 }
 
-fn view(endpoint: &model::Endpoint) -> Value {
+fn view(world: &model::World, endpoint: &model::Endpoint) -> Value {
     let mut document = endpoint.document().to_v2();
-    document["State"] = json!(endpoint.state() as u16);
+    document["State"] = json!(world.state_of(endpoint) as u16);
     let mut extra = json!({});
     if let Some(attachment) = endpoint.attachment() {
         extra = json!({ "Interface": attachment.interface.as_str(), "Port": attachment.port.as_str() });
@@ -32,7 +32,7 @@ fn view(endpoint: &model::Endpoint) -> Value {
             extra["Sandbox"] = json!(sandbox);
         }
     }
-    let data = endpoint.trouble().map(|trouble| json!({ "LastError": trouble }));
+    let data = world.trouble_of(endpoint).map(|trouble| json!({ "LastError": trouble }));
     document["Health"] = json!({ "Data": data, "Extra": extra });
     document
 }
@@ -50,7 +50,7 @@ async fn list(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Json<Va
             None => world.endpoints().collect(),
         };
         endpoints.sort_by_key(|endpoint| endpoint.order());
-        endpoints.into_iter().map(view).collect()
+        endpoints.into_iter().map(|endpoint| view(&world, endpoint)).collect()
     };
     Ok(Json(body::render(documents, &enumeration)))
 }
@@ -94,7 +94,7 @@ async fn create_from(api: Api, document: Endpoint) -> Result<(StatusCode, Json<V
 pub(crate) fn shown(api: &Api, made: &Endpoint) -> Value {
     let world = api.engine.world();
     let now = made.id.and_then(|id| world.endpoint(id).ok());
-    now.map_or_else(|| made.to_v2(), view)
+    now.map_or_else(|| made.to_v2(), |endpoint| view(&world, endpoint))
 }
 
 /// An endpoint that exists for everyone.
@@ -102,7 +102,7 @@ fn settled(api: &Api, id: Guid) -> Result<Value, Refusal> {
     let world = api.engine.world();
     let endpoint = world.endpoint(id)?;
     if endpoint.is_settled() {
-        Ok(view(endpoint))
+        Ok(view(&world, endpoint))
     } else {
         Err(model::ModelError::EndpointNotFound(id).into())
     }
