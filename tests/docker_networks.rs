@@ -270,6 +270,16 @@ fn a_host_port_belongs_to_one_container() {
 }
 
 #[test]
+fn a_routed_network_publishes_at_no_address_of_the_host() {
+    needs!(root, engines);
+    let stage = DockerScene::newest();
+    stage.network("own", &["-o", "gateway_mode_ipv4=routed"]);
+    let said = stage.refused_container(&["--network", "own", "-p", "127.0.0.1:8080:80"]);
+    assert!(said.contains("own address, not at one of the host"), "{said}");
+    stage.web("web", &["--network", "own", "-p", "8080:80"]);
+}
+
+#[test]
 fn networks_without_containers_are_pruned_with_what_hns_has_of_them() {
     needs!(root, engines);
     let stage = DockerScene::newest();

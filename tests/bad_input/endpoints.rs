@@ -17,6 +17,9 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
         .post("/v2/networks", &json!({"Name": "dual", "AdditionalParams": {"EnableIPv6": true}}))
         .unwrap()
         .id();
+    let routed = json!({"Name": "routed", "AdditionalParams": {"EnableIPv6": true, "GatewayMode": {"IPv4": "nat", "IPv6": "routed"}}});
+    let routed = world.api.post("/v2/networks", &routed).unwrap().id();
+    let at = |address: &str| with(&port_mapping(6, 80, 8004), "/Settings/VIP", json!(address));
     let address = |value: &str| with(&good, "/IpConfigurations/0", json!({"IpAddress": value}));
     let settings = |key: &str, value: Value| with(&good, &format!("/Policies/0/Settings/{key}"), value);
     let policy = |value: Value| with(&good, "/Policies", json!([value]));
@@ -140,6 +143,12 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
         (settings("VIP", json!("everywhere")), 0x0D, vec!["Policies[0].Settings.VIP"]),
         (settings("VIP", json!("224.0.0.1")), 0x0D, vec!["Policies[0].Settings.VIP"]),
         (settings("VIP", json!("fd00:198:18::1")), 0x0D, vec!["Policies[0].Settings.VIP"]),
+        (
+            on(&routed, json!([at("::1")])),
+            0x0D,
+            vec!["Policies[0].Settings.VIP", "\"routed\"", "own address"],
+        ),
+        (on(&routed, json!([at("fd00:198:18::1")])), 0x0D, vec!["Policies[0].Settings.VIP", "own address"]),
         (settings("Flags", json!(2)), 0x0D, vec!["Policies[0].Settings."]),
         (settings("Flags", json!(64)), 0x0D, vec!["Policies[0].Settings.Flags"]),
         (policy(port_mapping(6, 81, 8080)), 0x13, vec!["8080/tcp", &endpoint, "\"holder\""]),

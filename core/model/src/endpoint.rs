@@ -1,7 +1,9 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use hns_hcn::{self as hcn, EndpointFlags, ErrorCode, IpConfiguration, NetworkType, PolicySettings, Route};
+use hns_hcn::{
+    self as hcn, EndpointFlags, ErrorCode, GatewayMode, IpConfiguration, NetworkType, PolicySettings, Route,
+};
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
 
 use crate::error::ModelError;
@@ -283,17 +285,31 @@ fn check_mtu(policy: &hcn::Policy, network: &Network, place: usize) -> Result<()
 
 fn check_mapping(policy: &hcn::Policy, network: &Network, place: usize) -> Result<(), ModelError> {
     let Some(mapping) = policy.as_port_mapping() else { return Ok(()) };
+    let refuse = |field, problem| {
+        let field = format!("Policies[{place}].Settings.{field}");
+        Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_POLICY))
+    };
     let covered = [Family::V4, Family::V6].into_iter().any(|f| mapping.covers(f) && network.has_family(f));
-    if covered {
-        return Ok(());
+    if !covered {
+        let field = if mapping.address.is_some() { "VIP" } else { "Flags" };
+        let network = network.name();
+        return refuse(
+            field,
+            format!("network \"{network}\" has no subnet of the family this mapping is for"),
+        );
     }
-    let field = if mapping.address.is_some() { "VIP" } else { "Flags" };
-    let problem = format!("network \"{}\" has no subnet of the family this mapping is for", network.name());
-    Err(ModelError::endpoint(
-        format!("Policies[{place}].Settings.{field}"),
-        problem,
-        ErrorCode::INVALID_POLICY,
-    ))
+    let vip = mapping.address.filter(|address| !address.is_unspecified());
+    match vip.map(Family::of).filter(|family| network.gateway_mode(*family) == GatewayMode::Routed) {
+        // It would be reached by whoever reaches the endpoint.
+        Some(family) => refuse(
+            "VIP",
+            format!(
+                "network \"{}\" is routed for {family}: its ports are opened at the endpoint's own address, not at one of the host",
+                network.name()
+            ),
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Takes the addresses and the MAC address of an endpoint from its network's pools.
