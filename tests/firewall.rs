@@ -218,7 +218,8 @@ fn our_networks_work_beside_dockers_policy_of_dropping() {
         for tool in ["iptables", "ip6tables"] {
             let all = host.sh(&format!("{tool}-save"));
             let ours: Vec<&str> = all.lines().filter(|line| line.contains("hns")).collect();
-            let expected = ["-A DOCKER-USER -i hns+ -j ACCEPT", "-A DOCKER-USER -o hns+ -j ACCEPT"];
+            let marked = "-A DOCKER-USER -i hns+ -m mark --mark 0x40000000/0x40000000 -j ACCEPT";
+            let expected = [marked, "-A DOCKER-USER -o hns+ -j ACCEPT"];
             assert_eq!(ours, expected, "{all}");
         }
     }
@@ -237,6 +238,33 @@ fn docker_may_come_later_and_come_again() {
     host.sh("for t in iptables ip6tables; do $t -w -F DOCKER-USER; done");
     eventually!(within 2 s, reserved_rules(host) == 4);
     check(&pair.inbound(8080, true));
+}
+
+/// The host's adapter is a port of a bridge, as where virtual machines share it.
+#[test]
+fn a_bridge_by_which_the_host_is_on_the_lan_is_a_way_out() {
+    needs!(root, "nft", "iptables", "ip6tables");
+    let pair = Pair::on(Scene::new());
+    let host = &pair.scene.host;
+    host.sh(DOCKER);
+    eventually!(within 2 s, reserved_rules(host) == 4);
+    let [v4, v6] = pair.scene.host_addresses();
+    let defaults = "ip route show default; ip -6 route show default";
+    let gateways = ["ip", "ip -6"].map(|ip| host.sh(&format!("{ip} route show default | cut -d ' ' -f 3")));
+    host.sh(&format!(
+        "mac=$(cat /sys/class/net/eth0/address)
+        ip link add br0 address $mac type bridge; ip link set br0 up
+        ip address flush dev eth0; ip link set eth0 master br0
+        ip address add {v4}/24 dev br0; ip address add {v6}/64 dev br0 nodad
+        ip route replace default via {} dev br0; ip -6 route replace default via {} dev br0",
+        gateways[0].trim(),
+        gateways[1].trim(),
+    ));
+    assert!(host.sh(defaults).lines().all(|line| line.contains("dev br0")), "{}", host.sh(defaults));
+    eventually!(host.sh("nft list set inet hns ways_out").contains("br0"));
+    check(&pair.everything());
+    host.sh("ip link del br0");
+    eventually!(!host.sh("nft list set inet hns ways_out").contains("br0"));
 }
 
 fn reserved_rules(host: &Host) -> usize {

@@ -270,6 +270,36 @@ pub(crate) fn list_routes(netlink: &mut Netlink, family: Family) -> Result<Vec<S
     netlink.dump(&question, Seen::read)
 }
 
+/// The links that default routes of one family lead by, in all tables.
+pub(crate) fn default_routes(netlink: &mut Netlink, family: Family) -> Result<Vec<u32>, HostError> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family_number(family);
+    let mut question = Batch::new();
+    let subject = Subject::new("list", format!("default routes of {family}"));
+    question.route(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, subject);
+    let links = netlink.dump(&question, |payload| {
+        let route = Seen::read(payload)?;
+        let leads = route.kind == libc::RTN_UNICAST && route.destination.is_default();
+        leads.then(|| links_of(payload))
+    })?;
+    Ok(links.concat())
+}
+
+/// All links that a route leads by; with several paths each names its own (`struct rtnexthop`).
+fn links_of(message: &[u8]) -> Vec<u32> {
+    const HOP_LEN: usize = 8;
+    let attributes = Attributes::after(ROUTE_HEADER_LEN, message);
+    let mut links: Vec<u32> = attributes.ne32(libc::RTA_OIF).into_iter().collect();
+    let mut hops = attributes.get(libc::RTA_MULTIPATH).unwrap_or_default();
+    while let Some((hop, _)) = hops.split_first_chunk::<HOP_LEN>() {
+        let [low, high, _, _, link @ ..] = *hop;
+        links.push(u32::from_ne_bytes(link));
+        let length = usize::from(u16::from_ne_bytes([low, high])).next_multiple_of(4).max(HOP_LEN);
+        hops = hops.get(length..).unwrap_or_default();
+    }
+    links
+}
+
 /// Forgets which MAC the host last saw at `address`.
 pub(crate) fn forget_neighbour(batch: &mut Batch, link: u32, address: IpAddr) {
     let mut message = NeighbourMessage::default();

@@ -23,6 +23,9 @@ pub enum HostEvent {
     /// Another program changed tables of its own, which may be the host's firewall (see
     /// [`follow_host_firewall`](crate::Host::follow_host_firewall)).
     HostFirewallChanged,
+    /// Another default route, or another adapter in a bridge of others (see
+    /// [`follow_ways_out`](crate::Host::follow_ways_out)).
+    WaysOutChanged,
     /// What filters the frames of this port was taken off it or changed. Our own doing is told as well: look before
     /// anything is done about it.
     FilterChanged(IfName),

@@ -257,6 +257,11 @@ impl Host for FakeHost {
         self.call().map(drop)
     }
 
+    /// No other program has bridges here.
+    fn follow_ways_out(&self) -> Result<(), HostError> {
+        Ok(())
+    }
+
     /// No other program has rules here.
     fn follow_host_firewall(&self) -> Result<usize, HostError> {
         Ok(0)

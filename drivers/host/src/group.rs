@@ -15,6 +15,10 @@ pub const OURS: u32 = 0x686e_7300;
 /// The devices that were unplugged and wait for the reaper.
 pub const REAP: u32 = 0x686e_7301;
 
+pub(crate) const fn is_ours(group: u32) -> bool {
+    matches!(group, OURS | REAP)
+}
+
 /// What a device of ours is, by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Role {

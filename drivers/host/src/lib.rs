@@ -47,6 +47,7 @@ mod stats;
 mod sysctl;
 mod veth;
 mod watch;
+mod ways_out;
 
 use std::net::IpAddr;
 
@@ -138,6 +139,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// Accepts our switches in the chain that Docker reserves for others, where there is one.
     fn open_reserved_chain(&self) -> Result<(), HostError>;
+
+    /// Takes over which bridges of others lead beyond this host and what it hosts: what leaves our switches by them passes the
+    /// chain that Docker reserves for others. To be called whenever [`HostEvent::WaysOutChanged`] is told, and after
+    /// [`Step::LoadTable`].
+    fn follow_ways_out(&self) -> Result<(), HostError>;
 
     /// Makes port mappings obey what the host's own firewall drops of what comes to the host itself; says how
     /// many such drops there are. To be called whenever [`HostEvent::HostFirewallChanged`] is told, and after

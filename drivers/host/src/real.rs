@@ -19,7 +19,7 @@ use crate::veth::Style;
 use crate::{
     BridgeNetfilter, Finding, FlowFilter, Host, HostError, LinkStats, NamespaceIdentity, PortHolder, Scope,
     Settings, Watch, address, announce, bridge, conntrack, diagnose, group, input_drops, listener, observe,
-    reserved_chain, ruleset, stats, sysctl, veth, watch,
+    reserved_chain, ruleset, stats, sysctl, veth, watch, ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -36,7 +36,7 @@ pub struct RealHost {
     numbers: Numbers,
     /// Ports that were unplugged since the reaper last came.
     unplugged: AtomicUsize,
-    /// Held while the rules of the host's firewall are compared with what we hold of them.
+    /// Held while what follows from others' rules and bridges is compared with what we hold of it.
     following: Mutex<()>,
 }
 
@@ -215,8 +215,24 @@ impl RealHost {
     }
 
     fn forward(&self, wanted: Forwarding) -> Result<(), HostError> {
+        let before = sysctl::forwarding()?;
+        for family in [(Family::V4, wanted.v4 && !before.v4), (Family::V6, wanted.v6 && !before.v6)]
+            .into_iter()
+            .filter_map(|(family, turns_on)| turns_on.then_some(family))
+        {
+            let path = self.forwarding_mark(family);
+            fs::write(&path, "").map_err(|source| HostError::File { operation: "write", path, source })?;
+        }
         sysctl::forward(wanted)?;
         self.route.with(bridge::close_again)
+    }
+
+    /// A file that says, until the next boot, that it was us who made the host forward this family.
+    fn forwarding_mark(&self, family: Family) -> PathBuf {
+        self.run_dir.join(match family {
+            Family::V4 => "forwards-ipv4",
+            Family::V6 => "forwards-ipv6",
+        })
     }
 
     /// An earlier daemon kept switches in namespaces of their own. The kernel would remove the links there some time
@@ -372,7 +388,13 @@ impl Host for RealHost {
     }
 
     fn open_reserved_chain(&self) -> Result<(), HostError> {
-        self.netfilter.with(reserved_chain::open)
+        let forwards_for_us = |family| self.forwarding_mark(family).exists();
+        self.netfilter.with(|netlink| reserved_chain::open(netlink, forwards_for_us))
+    }
+
+    fn follow_ways_out(&self) -> Result<(), HostError> {
+        let _alone = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        ways_out::follow(&self.route, &self.netfilter, self.ipv6)
     }
 
     fn follow_host_firewall(&self) -> Result<usize, HostError> {

@@ -1,6 +1,8 @@
 //! The chain that Docker keeps for others: `DOCKER-USER`, which its policy of dropping all that is forwarded
 //! comes after. Docker never changes what is in it.
 
+use hns_abi::MARK_RULED;
+use hns_net::Family;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE};
 
 use crate::HostError;
@@ -13,14 +15,19 @@ pub(crate) const NAME: &str = "DOCKER-USER";
 /// All our switches begin with it, so that two rules serve them all.
 pub(crate) const PREFIX: &str = "hns";
 
-/// Accepts our switches there, in each family that has the chain. The rules look as if
-/// `iptables -A DOCKER-USER -i hns+ -j ACCEPT` had made them, and are found again by that.
-pub(crate) fn open(netlink: &mut Netlink) -> Result<(), HostError> {
-    for chain in ruleset::chains(netlink)?.iter().filter(|chain| is_reserved(chain)) {
+/// Accepts our switches there, in each family that has the chain: all that goes to one, which our own table decides over, and of what
+/// leaves one that which our table has marked. The rules look as if iptables had made them ([`as_iptables`]), and are found again by
+/// that.
+///
+/// Docker drops by policy what is forwarded when it is Docker that makes the host forward. Where we did (`forwards_for_us`), Docker
+/// came later, and left the policy: it gets what it would have had without us.
+pub(crate) fn open(netlink: &mut Netlink, forwards_for_us: impl Fn(Family) -> bool) -> Result<(), HostError> {
+    let chains = ruleset::chains(netlink)?;
+    for chain in chains.iter().filter(|chain| is_reserved(chain)) {
         let rules = ruleset::rules(netlink, Some(chain))?;
         let mut batch = Batch::new();
         for direction in [Direction::In, Direction::Out] {
-            if !rules.iter().any(|rule| accepts_us(rule, direction)) {
+            if !rules.iter().any(|rule| is_ours(rule, direction)) {
                 if batch.is_empty() {
                     batch::begin(&mut batch);
                 }
@@ -28,6 +35,11 @@ pub(crate) fn open(netlink: &mut Netlink) -> Result<(), HostError> {
             }
         }
         if !batch.is_empty() {
+            let family = if chain.family == family::IPV4 { Family::V4 } else { Family::V6 };
+            let open = chains.iter().find(|other| is_forward_beside(other, chain) && !other.drops_by_default);
+            if let Some(open) = open.filter(|_| forwards_for_us(family)) {
+                drop_by_policy(&mut batch, open);
+            }
             batch::end(&mut batch);
             netlink.execute(&batch)?;
         }
@@ -41,11 +53,47 @@ pub(crate) fn is_reserved(chain: &Chain) -> bool {
         && chain.name == NAME
 }
 
-/// Whether it is one of the two rules that [`open`] makes.
+/// Whether it is the chain whose policy Docker sets in this family.
+fn is_forward_beside(chain: &Chain, reserved: &Chain) -> bool {
+    chain.family == reserved.family && chain.table == reserved.table && chain.name == "FORWARD"
+}
+
+fn drop_by_policy(batch: &mut Batch, chain: &Chain) {
+    let subject = Subject::new("set the policy of", format!("chain {}", chain.path()));
+    batch.message(wire::message(wire::NEW_CHAIN), NLM_F_ACK, subject, |writer| {
+        wire::header(writer, chain.family, 0);
+        writer.text(wire::chain::TABLE, &chain.table);
+        writer.text(wire::chain::NAME, &chain.name);
+        writer.be32(wire::chain::POLICY, wire::chain::POLICY_DROP);
+    });
+}
+
+/// The bits of the mark that a packet must bear.
+const fn marks(direction: Direction) -> u32 {
+    match direction {
+        Direction::In => MARK_RULED,
+        Direction::Out => 0,
+    }
+}
+
+/// What makes the rules, for an operator. Of another chain than the one that we care for.
+pub(crate) fn as_iptables(tool: &str, chain: &str) -> String {
+    let insert = format!("{tool} -I {chain}");
+    format!(
+        "{insert} -i {PREFIX}+ -m mark --mark {MARK_RULED:#x}/{MARK_RULED:#x} -j ACCEPT; {insert} -o {PREFIX}+ -j ACCEPT"
+    )
+}
+
+/// Whether it accepts all that we ask to be accepted on one side, or more.
 pub(crate) fn accepts_us(rule: &Rule, direction: Direction) -> bool {
     let [test] = &rule.interfaces[..] else { return false };
     let ours = test.direction == direction && test.equal && test.name == PREFIX.as_bytes();
-    ours && !rule.tests_more && rule.verdict == Verdict::Accept
+    ours && rule.marks & !marks(direction) == 0 && !rule.tests_more && rule.verdict == Verdict::Accept
+}
+
+/// Whether it is one of the two rules that [`open`] makes.
+fn is_ours(rule: &Rule, direction: Direction) -> bool {
+    accepts_us(rule, direction) && rule.marks == marks(direction)
 }
 
 /// Older versions of Docker end the chain with a bare RETURN, behind which nothing is reached.
@@ -84,6 +132,9 @@ fn write_accept(list: &mut Writer<'_>, direction: Direction) {
         data.be32(expression::CMP_OPERATION, expression::CMP_EQUAL);
         data.nest(expression::CMP_DATA, |value| value.bytes(expression::VALUE, PREFIX.as_bytes()));
     });
+    if marks(direction) != 0 {
+        write_mark_test(list, marks(direction));
+    }
     write_expression(list, "counter", |data| {
         data.bytes(expression::COUNTER_BYTES, &[0; 8]);
         data.bytes(expression::COUNTER_PACKETS, &[0; 8]);
@@ -95,6 +146,25 @@ fn write_accept(list: &mut Writer<'_>, direction: Direction) {
                 verdict.be32(expression::VERDICT_CODE, expression::ACCEPT.cast_unsigned());
             });
         });
+    });
+}
+
+fn write_mark_test(list: &mut Writer<'_>, marks: u32) {
+    write_expression(list, "meta", |data| {
+        data.be32(expression::META_KEY, expression::META_MARK);
+        data.be32(expression::META_REGISTER, expression::REGISTER_1);
+    });
+    write_expression(list, "bitwise", |data| {
+        data.be32(expression::BITWISE_SOURCE, expression::REGISTER_1);
+        data.be32(expression::BITWISE_DESTINATION, expression::REGISTER_1);
+        data.be32(expression::BITWISE_LENGTH, 4);
+        data.nest(expression::BITWISE_MASK, |value| value.bytes(expression::VALUE, &marks.to_ne_bytes()));
+        data.nest(expression::BITWISE_XOR, |value| value.bytes(expression::VALUE, &[0; 4]));
+    });
+    write_expression(list, "cmp", |data| {
+        data.be32(expression::CMP_REGISTER, expression::REGISTER_1);
+        data.be32(expression::CMP_OPERATION, expression::CMP_EQUAL);
+        data.nest(expression::CMP_DATA, |value| value.bytes(expression::VALUE, &marks.to_ne_bytes()));
     });
 }
 

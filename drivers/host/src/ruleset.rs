@@ -77,6 +77,15 @@ impl InterfaceTest {
     }
 }
 
+/// What an expression has loaded for the next one.
+#[derive(Clone, Copy)]
+enum Loaded {
+    Interface(Direction),
+    Mark,
+    /// These bits of the mark.
+    Bits(u32),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub family: u8,
@@ -84,7 +93,9 @@ pub(crate) struct Rule {
     pub chain: String,
     pub handle: u64,
     pub interfaces: Vec<InterfaceTest>,
-    /// Whether it looks at anything beside interfaces.
+    /// Bits of the packet's mark that must be set.
+    pub marks: u32,
+    /// Whether it looks at anything beside interfaces and bits of the mark.
     pub tests_more: bool,
     pub verdict: Verdict,
 }
@@ -123,7 +134,7 @@ fn read_chain(message: &[u8]) -> Option<Chain> {
         name: attributes.text(wire::chain::NAME)?.to_owned(),
         hook: hook.and_then(|hook| hook.be32(wire::chain::HOOK_NUMBER)),
         filters: attributes.text(wire::chain::KIND) == Some("filter"),
-        drops_by_default: attributes.be32(wire::chain::POLICY) == Some(0),
+        drops_by_default: attributes.be32(wire::chain::POLICY) == Some(wire::chain::POLICY_DROP),
     })
 }
 
@@ -153,6 +164,7 @@ fn read_rule(message: &[u8]) -> Option<Rule> {
         chain: attributes.text(wire::rule::CHAIN)?.to_owned(),
         handle: u64::from_be_bytes(handle),
         interfaces: Vec::new(),
+        marks: 0,
         tests_more: false,
         verdict: Verdict::None,
     };
@@ -168,19 +180,27 @@ fn read_rule(message: &[u8]) -> Option<Rule> {
 }
 
 impl Rule {
-    /// Takes one expression into account. `loaded` is the side whose interface name was loaded just before.
-    fn add(&mut self, name: &str, data: Option<Attributes<'_>>, loaded: &mut Option<Direction>) {
+    /// Takes one expression into account. `loaded` is what the one just before it loaded.
+    fn add(&mut self, name: &str, data: Option<Attributes<'_>>, loaded: &mut Option<Loaded>) {
         let before = loaded.take();
         match name {
             "counter" | "log" | "comment" => {}
             "meta" => match data.and_then(|data| data.be32(expression::META_KEY)) {
-                Some(expression::META_IIFNAME) => *loaded = Some(Direction::In),
-                Some(expression::META_OIFNAME) => *loaded = Some(Direction::Out),
+                Some(expression::META_IIFNAME) => *loaded = Some(Loaded::Interface(Direction::In)),
+                Some(expression::META_OIFNAME) => *loaded = Some(Loaded::Interface(Direction::Out)),
+                Some(expression::META_MARK) => *loaded = Some(Loaded::Mark),
+                _ => self.tests_more = true,
+            },
+            "bitwise" => match (before, data.and_then(|data| word(data, expression::BITWISE_MASK))) {
+                (Some(Loaded::Mark), Some(mask)) => *loaded = Some(Loaded::Bits(mask)),
                 _ => self.tests_more = true,
             },
             "cmp" => match (before, data.and_then(InterfaceTest::read)) {
-                (Some(direction), Some((equal, name))) => {
+                (Some(Loaded::Interface(direction)), Some((equal, name))) => {
                     self.interfaces.push(InterfaceTest { direction, equal, name });
+                }
+                (Some(Loaded::Bits(mask)), Some((true, value))) if value == mask.to_ne_bytes() => {
+                    self.marks |= mask;
                 }
                 _ => self.tests_more = true,
             },
@@ -193,6 +213,11 @@ impl Rule {
             _ => self.tests_more = true,
         }
     }
+}
+
+fn word(data: Attributes<'_>, attribute: u16) -> Option<u32> {
+    let value = data.nest(attribute)?.get(expression::VALUE)?;
+    value.try_into().ok().map(u32::from_ne_bytes)
 }
 
 impl InterfaceTest {
@@ -230,6 +255,13 @@ pub(crate) mod expression {
     pub(crate) const META_KEY: u16 = 2;
     pub(crate) const META_IIFNAME: u32 = 6;
     pub(crate) const META_OIFNAME: u32 = 7;
+    pub(crate) const META_MARK: u32 = 3;
+
+    pub(crate) const BITWISE_SOURCE: u16 = 1;
+    pub(crate) const BITWISE_DESTINATION: u16 = 2;
+    pub(crate) const BITWISE_LENGTH: u16 = 3;
+    pub(crate) const BITWISE_MASK: u16 = 4;
+    pub(crate) const BITWISE_XOR: u16 = 5;
 
     pub(crate) const CMP_REGISTER: u16 = 1;
     pub(crate) const CMP_OPERATION: u16 = 2;

@@ -48,7 +48,7 @@ pub(crate) fn start(route: &Pool, senders: Arc<Senders>) -> Result<Watch, HostEr
         .map_err(|errno| HostError::Socket { kind: "eventfd", source: errno.into() })?;
     let bell = Arc::new(Bell(bell));
     let known =
-        route.with(|netlink| link::list(netlink, |message| is_ours(link::Link::group_of(message))))?;
+        route.with(|netlink| link::list(netlink, |message| group::is_ours(link::Link::group_of(message))))?;
     let (sender, events) = Watch::channel();
     let source = Source {
         route_socket,
@@ -61,10 +61,6 @@ pub(crate) fn start(route: &Pool, senders: Arc<Senders>) -> Result<Watch, HostEr
     let thread = thread::Builder::new().name("hns-watch".into()).spawn(move || source.run());
     let thread = thread.map_err(|source| HostError::Thread { name: "hns-watch", source })?;
     Ok(Watch::new(events, bell, Some(thread)))
-}
-
-fn is_ours(group: u32) -> bool {
-    matches!(group, group::OURS | group::REAP)
 }
 
 fn listen(protocol: isize, groups: &[u32]) -> io::Result<Socket> {

@@ -130,7 +130,7 @@ fn a_port_carries_frames_from_the_moment_it_is_opened_and_not_before() {
         for _ in 0..2 {
             world.host.execute(&open(&port)).unwrap();
             for gateway in ["172.16.0.1", "fd00:16::1"] {
-                output_in(&a, &["ping", "-c1", "-W1", gateway]);
+                output_in(&a, &["ping", "-c1", "-W5", gateway]);
             }
             assert_eq!(output(&["ip", "-o", "-6", "address", "show", "dev", port.name.as_str()]), "");
             assert!(
@@ -380,16 +380,17 @@ fn the_chain_that_docker_reserves_is_opened_once() {
         let rules = |tool| output(&[tool, "-S", "DOCKER-USER"]);
         assert_eq!(
             rules("iptables"),
-            "-N DOCKER-USER\n-A DOCKER-USER -i hns+ -j ACCEPT\n-A DOCKER-USER -o hns+ -j ACCEPT\n-A DOCKER-USER -j RETURN\n"
+            "-N DOCKER-USER\n-A DOCKER-USER -i hns+ -m mark --mark 0x40000000/0x40000000 -j ACCEPT\n-A DOCKER-USER -o hns+ -j ACCEPT\n-A DOCKER-USER -j RETURN\n"
         );
         assert_eq!(
             rules("ip6tables"),
-            "-N DOCKER-USER\n-A DOCKER-USER -i hns+ -j ACCEPT\n-A DOCKER-USER -o hns+ -j ACCEPT\n"
+            "-N DOCKER-USER\n-A DOCKER-USER -i hns+ -m mark --mark 0x40000000/0x40000000 -j ACCEPT\n-A DOCKER-USER -o hns+ -j ACCEPT\n"
         );
         let opened = foreign(world);
         assert!(opened.iter().all(|finding| finding.level == Level::Ok), "{opened:?}");
         for tool in ["iptables", "ip6tables"] {
-            run(&[tool, "-D", "DOCKER-USER", "-i", "hns+", "-j", "ACCEPT"]);
+            let mark = ["-m", "mark", "--mark", "0x40000000/0x40000000"];
+            run(&[&[tool, "-D", "DOCKER-USER", "-i", "hns+"], &mark[..], &["-j", "ACCEPT"]].concat());
         }
         world.host.open_reserved_chain().unwrap();
         assert!(rules("iptables").contains("-i hns+"));

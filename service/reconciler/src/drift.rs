@@ -68,13 +68,14 @@ struct Drift {
     everything: Option<&'static str>,
     ports: BTreeSet<IfName>,
     host_firewall: bool,
+    ways_out: bool,
     /// When the first of it was told.
     since: Option<Instant>,
 }
 
 impl Drift {
     fn is_empty(&self) -> bool {
-        self.everything.is_none() && self.ports.is_empty() && !self.host_firewall
+        self.everything.is_none() && self.ports.is_empty() && !self.host_firewall && !self.ways_out
     }
 
     fn is_ripe(&self) -> bool {
@@ -98,6 +99,7 @@ impl Drift {
             HostEvent::SwitchGone(_) | HostEvent::SwitchChanged(_) => {}
             HostEvent::RulesChanged => self.everything = Some("another program changed our table"),
             HostEvent::HostFirewallChanged => self.host_firewall = true,
+            HostEvent::WaysOutChanged => self.ways_out = true,
             HostEvent::Overrun => self.everything = Some("events were lost"),
             HostEvent::RoutesChanged(prefix) => {
                 for (network, ours) in engine.world().networks_overlapping(prefix) {
@@ -117,6 +119,9 @@ impl Drift {
             engine.repair_everything_and_log(cause)
         } else {
             self.ports.iter().for_each(|port| engine.repair_port(port));
+            if self.ways_out {
+                engine.follow_ways_out();
+            }
             !self.host_firewall || engine.follow_host_firewall()
         };
         Self { host_firewall: !followed, ..Self::default() }

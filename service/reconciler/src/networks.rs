@@ -69,6 +69,16 @@ impl Engine {
         Ok(network.document().clone())
     }
 
+    /// Follows which bridges of others lead beyond the host.
+    pub(crate) fn follow_ways_out(&self) {
+        if let Err(error) = self.host.follow_ways_out() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "which bridges lead beyond the host was not taken over"
+            );
+        }
+    }
+
     /// Lets our switches through the chain that Docker keeps for others, where there is one.
     pub(crate) fn open_reserved_chain(&self) {
         if let Err(error) = self.host.open_reserved_chain() {

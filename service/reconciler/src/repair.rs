@@ -79,6 +79,7 @@ impl Engine {
         }
         self.reap();
         self.open_reserved_chain();
+        self.follow_ways_out();
         repaired.follows_firewall = self.follow_host_firewall();
         Ok(repaired)
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use hns_abi::MARK_RULED;
+
 use super::finding;
 use crate::input_drops;
 use crate::nat::table::NAME;
@@ -146,14 +148,13 @@ fn way_through(chain: &Chain) -> String {
         _ => "",
     };
     if chain.table == IPTABLES_FILTER && !tool.is_empty() {
-        return format!(
-            "{tool} -I {0} -i {PREFIX}+ -j ACCEPT; {tool} -I {0} -o {PREFIX}+ -j ACCEPT",
-            chain.name
-        );
+        return reserved_chain::as_iptables(tool, &chain.name);
     }
     let path = chain.path();
-    let insert = |test| format!("nft insert rule {path} {test} '{PREFIX}*' accept");
-    format!("{}; {}", insert("iifname"), insert("oifname"))
+    let insert = format!("nft insert rule {path}");
+    format!(
+        "{insert} iifname '{PREFIX}*' meta mark and {MARK_RULED:#x} == {MARK_RULED:#x} accept; {insert} oifname '{PREFIX}*' accept"
+    )
 }
 
 fn legacy() -> Option<Finding> {
@@ -161,6 +162,9 @@ fn legacy() -> Option<Finding> {
     let filters = names.iter().any(|names| names.lines().any(|name| name == IPTABLES_FILTER));
     filters.then(|| {
         finding(FOREIGN, Level::Warn, "the old iptables has a filter table, whose rules are not seen here")
-            .hint(format!("look at: iptables-legacy -S FORWARD; let us through with -I FORWARD -i {PREFIX}+ -j ACCEPT and -o {PREFIX}+"))
+            .hint(format!(
+                "look at: iptables-legacy -S FORWARD; let us through with {}",
+                reserved_chain::as_iptables("iptables-legacy", "FORWARD")
+            ))
     })
 }

@@ -32,6 +32,8 @@ pub(crate) enum Set {
     Prefixes(Family),
     /// No [`Element`] is in it: it follows from the rules of others (`input_drops.rs`).
     HostDrops(Family),
+    /// Nor in this one, which follows from the bridges of others (`ways_out.rs`).
+    WaysOut,
 }
 
 impl Set {
@@ -101,6 +103,7 @@ impl Set {
             Self::Prefixes(V6) => "prefixes6",
             Self::HostDrops(V4) => "host_drops4",
             Self::HostDrops(V6) => "host_drops6",
+            Self::WaysOut => "ways_out",
         }
     }
 
@@ -254,6 +257,11 @@ pub(crate) fn host_drop(source: Cidr, transport: Transport, (first, last): (u16,
     Member::new(Set::HostDrops(source.family()), start).to(end)
 }
 
+/// A bridge of others that leads beyond this host.
+pub(crate) fn way_out(bridge: &IfName) -> Member {
+    Member::new(Set::WaysOut, key().link(bridge))
+}
+
 /// The elements that these members are, or nothing if they are none that we could have written.
 pub(crate) fn elements(members: &[Member]) -> Option<BTreeSet<Element>> {
     let mut found = BTreeSet::new();
@@ -289,7 +297,7 @@ fn element(member: &Member) -> Option<Element> {
     let mut end = Fields(member.key_end.as_deref().unwrap_or(&member.key));
     let mut data = Fields(member.data.as_deref().unwrap_or_default());
     Some(match member.set {
-        Set::Same | Set::Prefixes(_) | Set::HostDrops(_) => return None,
+        Set::Same | Set::Prefixes(_) | Set::HostDrops(_) | Set::WaysOut => return None,
         Set::Switches => Element::Switch(start.link()?),
         Set::Internal => Element::Internal(start.link()?),
         Set::Masquerade(Family::V4) => Element::Masquerade4(start.link()?),

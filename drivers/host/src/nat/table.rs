@@ -158,7 +158,7 @@ fn is_whole(netlink: &mut Netlink, table: Table) -> Result<bool, HostError> {
         return Ok(false);
     }
     let sets = sets(netlink, table)?;
-    let followed = [Set::HostDrops(Family::V4), Set::HostDrops(Family::V6)];
+    let followed = [Set::HostDrops(Family::V4), Set::HostDrops(Family::V6), Set::WaysOut];
     let mut expected =
         Set::ALL.into_iter().chain(followed).filter(|set| set.table_family() == table.family());
     Ok(expected.all(|set| sets.contains(set.name())))
@@ -218,16 +218,18 @@ mod tests {
     /// What the programs ask for is what the rules set.
     #[test]
     fn the_mark_is_the_programs() {
-        let mark = format!("meta mark set meta mark | {:#x}", hns_abi::MARK_RULED);
-        assert_eq!(super::TEXT.matches("meta mark set").count(), super::TEXT.matches(&mark).count());
-        assert_eq!(super::TEXT.matches(&mark).count(), 3);
+        let set = format!("meta mark set meta mark | {:#x}", hns_abi::MARK_RULED);
+        let cleared = format!("meta mark set meta mark & {:#x}", !hns_abi::MARK_RULED);
+        let count = |text: &str| super::TEXT.matches(text).count();
+        assert_eq!((count(&set), count(&cleared)), (3, 1));
+        assert_eq!(count("meta mark set"), 4);
     }
 
     #[test]
     fn the_rules_of_each_chain_are_counted_from_the_text() {
         let rules = Table::Main.rules();
         assert_eq!(rules["loopback"], 4);
-        assert_eq!(rules["forward"], 6);
+        assert_eq!(rules["forward"], 7);
         assert_eq!(rules["postrouting"], 7);
         assert_eq!(Table::Bridge.rules()["guard"], 2);
         assert_eq!(Table::Bridge.rules()["forward"], 2);

@@ -71,6 +71,7 @@ pub(crate) mod chain {
     pub(crate) const POLICY: u16 = 5;
     pub(crate) const KIND: u16 = 7;
     pub(crate) const HOOK_NUMBER: u16 = 1;
+    pub(crate) const POLICY_DROP: u32 = 0;
 }
 
 pub(crate) mod rule {

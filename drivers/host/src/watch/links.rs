@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use hns_net::IfName;
 
 use super::filters::{self, Place};
-use super::is_ours;
 use crate::HostEvent;
 use crate::address::{self, Seen};
-use crate::group::{OURS, Role};
+use crate::group::{OURS, Role, is_ours};
 use crate::link::Link;
 use crate::netlink::socket::Message;
+use crate::ways_out;
 
 /// Our links by index, since addresses and routes tell no names.
 pub(super) struct Links(HashMap<u32, Known>);
@@ -34,12 +34,17 @@ impl Links {
             libc::RTM_DELADDR => self.see_lost_address(message.payload, tell),
             libc::RTM_NEWADDR => self.see_address(message.payload, tell),
             libc::RTM_NEWROUTE => self.see_route(message.payload, tell),
+            libc::RTM_DELROUTE => Self::see_lost_route(message.payload, tell),
             _ => self.see_filter(message, tell),
         }
     }
 
     fn see_link(&mut self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
         if !is_ours(Link::group_of(payload)) {
+            if Link::read(payload).is_some_and(|link| link.bridge.is_some() && ways_out::leads_beyond(&link))
+            {
+                tell(HostEvent::WaysOutChanged);
+            }
             return;
         }
         let Some(link) = Link::read(payload) else { return };
@@ -98,8 +103,16 @@ impl Links {
     }
 
     fn see_route(&self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
-        if let Some(route) = Seen::read(payload) {
-            self.tell_reach(&route, tell);
+        let Some(route) = Seen::read(payload) else { return };
+        if route.destination.is_default() {
+            tell(HostEvent::WaysOutChanged);
+        }
+        self.tell_reach(&route, tell);
+    }
+
+    fn see_lost_route(payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
+        if Seen::read(payload).is_some_and(|route| route.destination.is_default()) {
+            tell(HostEvent::WaysOutChanged);
         }
     }
 
