@@ -4,8 +4,11 @@
 #[path = "fail_shut/siege.rs"]
 mod siege;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+
 use hns_testbed::{Host, eventually, needs};
-use hns_tests::story_support::Scene;
+use hns_tests::story_support::{Scene, text};
 use serde_json::{Value, json};
 
 use siege::Siege;
@@ -136,4 +139,40 @@ fn says_that_it_is_closed(siege: &Siege) {
     let why = shown["Health"]["Data"]["LastError"].as_str().unwrap_or_default();
     assert!(why.starts_with("closed to what the host forwards: cannot load the nftables table"), "{shown}");
     assert_eq!(shown["State"], DEGRADED);
+}
+
+#[test]
+fn endpoints_made_amid_flushes_are_all_made() {
+    needs!(root, "nft");
+    const EACH: usize = 25;
+    let scene = Scene::new();
+    let network = scene.network("blue", 7, &[]);
+    let namespaces: Vec<_> = (0..4).map(|number| format!("c{number}")).collect();
+    let _kept: Vec<_> = namespaces.iter().map(|name| scene.host.add_netns(name)).collect();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flush = || {
+            while !over.load(Ordering::Relaxed) {
+                scene.host.sh("nft flush ruleset");
+                eventually!(scene.host.try_sh("nft list table inet hns").success());
+            }
+        };
+        scope.spawn(flush);
+        let create = |name: &str| {
+            for _ in 0..EACH {
+                let document = json!({
+                    "HostComputeNetwork": network["ID"], "Policies": [{"Type": "PortMapping", "Settings": {"InternalPort": 80}}],
+                    "HostComputeNamespace": {"AdditionalParams": {"Path": format!("/run/netns/{name}")}},
+                });
+                let made = scene.hnsd.api().post("/v2/endpoints", &document).expect("the daemon answers");
+                let made = made.expect_success();
+                let gone = scene.hnsd.api().delete(&format!("/v2/endpoints/{}", text(&made, "ID")));
+                let _gone = gone.expect("the daemon answers").expect_success();
+            }
+        };
+        let clients: Vec<_> = namespaces.iter().map(|name| scope.spawn(move || create(name))).collect();
+        let outcomes: Vec<_> = clients.into_iter().map(ScopedJoinHandle::join).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(outcomes.iter().all(Result::is_ok));
+    });
 }

@@ -58,6 +58,8 @@ pub enum HostError {
     NftMissing(#[source] io::Error),
     #[error("nft refused our table: {said}")]
     NftRefused { said: String },
+    #[error("our table is not there, or is not whole")]
+    NoTable,
     #[error("this host has no IPv6 (ipv6.disable=1)")]
     NoIpv6,
     #[error("the filter of port {name} is for the datapath to set, not for the host")]

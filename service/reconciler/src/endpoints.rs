@@ -21,7 +21,11 @@ const ANNOUNCED_TO_MAX: usize = 256;
 
 impl Engine {
     /// Creates an endpoint, and attaches it when the document names a namespace.
-    pub fn create_endpoint(&self, mut document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
+    pub fn create_endpoint(&self, document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
+        self.through_a_reload(|| self.try_to_create_endpoint(document.clone()))
+    }
+
+    fn try_to_create_endpoint(&self, mut document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
         let _pass = self.locks.pass();
         let lock = document.network.map(|network| self.locks.network(network));
         let _shared = lock.as_ref().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner));

@@ -59,6 +59,9 @@ impl EngineError {
                 Some("give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net")
             }
             Self::Host { source: HostError::NoIpv6, .. } => Some("leave the IPv6 subnets out"),
+            Self::Host { source: HostError::NoTable, .. } => {
+                Some("hnsctl doctor says why the host's rules do not come back")
+            }
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
             _ => None,

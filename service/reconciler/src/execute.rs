@@ -1,8 +1,13 @@
+use std::time::{Duration, Instant};
+
 use hns_host::HostError;
 use hns_planner::Step;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+
+/// For so long a request waits for a table that went away under it.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Steps that were performed, to be taken back in reverse unless the operation succeeds.
 #[must_use = "what was done is taken back when this is dropped without `keep`"]
@@ -21,6 +26,27 @@ impl Engine {
             done.steps.push(step);
         }
         Ok(done)
+    }
+
+    /// Performs a request, and again where our table went away under it and is back: whoever flushes all rules while
+    /// containers start makes none of them fail. To be called with no lock held, since a repair waits for all requests.
+    pub(crate) fn through_a_reload<T>(
+        &self,
+        request: impl Fn() -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let begin = Instant::now();
+        loop {
+            let repaired = self.repairs.whole();
+            let outcome = request();
+            if !matches!(outcome, Err(EngineError::Host { source: HostError::NoTable, .. })) {
+                return outcome;
+            }
+            self.background.repair_everything();
+            let rest = RELOAD_PATIENCE.saturating_sub(begin.elapsed());
+            if !self.repairs.wait_for_another(repaired, rest) {
+                return outcome;
+            }
+        }
     }
 
     /// A filter that could not be changed lets nothing pass. What it is to be held to now is for the repair to see to.

@@ -132,6 +132,14 @@ impl Engine {
         id: Guid,
         request: &ModifyRequest<NamespaceResource>,
     ) -> Result<hcn::Namespace, EngineError> {
+        self.through_a_reload(|| self.try_to_modify_namespace(id, request))
+    }
+
+    fn try_to_modify_namespace(
+        &self,
+        id: Guid,
+        request: &ModifyRequest<NamespaceResource>,
+    ) -> Result<hcn::Namespace, EngineError> {
         let _pass = self.locks.pass();
         let present = match request.request {
             RequestType::Add => true,

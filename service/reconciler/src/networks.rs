@@ -14,7 +14,11 @@ use crate::records;
 
 impl Engine {
     /// Creates a network: the whole of it or nothing (NET-1).
-    pub fn create_network(&self, mut document: hcn::Network) -> Result<hcn::Network, EngineError> {
+    pub fn create_network(&self, document: hcn::Network) -> Result<hcn::Network, EngineError> {
+        self.through_a_reload(|| self.try_to_create_network(document.clone()))
+    }
+
+    fn try_to_create_network(&self, mut document: hcn::Network) -> Result<hcn::Network, EngineError> {
         let _pass = self.locks.pass();
         let _creation = self.locks.creation();
         let id = *document.id.get_or_insert_with(fresh_id);

@@ -18,13 +18,21 @@ impl Engine {
         id: Guid,
         request: ModifyRequest<EndpointResource>,
     ) -> Result<hcn::Endpoint, EngineError> {
+        self.through_a_reload(|| self.try_to_modify_endpoint(id, &request))
+    }
+
+    fn try_to_modify_endpoint(
+        &self,
+        id: Guid,
+        request: &ModifyRequest<EndpointResource>,
+    ) -> Result<hcn::Endpoint, EngineError> {
         let _pass = self.locks.pass();
         let network = self.world().endpoint(id)?.network();
         let lock = self.locks.network(network);
         let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
         let _held = self.locks.hold(Key::Endpoint(id));
-        match request.resource {
-            EndpointResource::Policies(policies) => self.change_policies(id, request.request, &policies),
+        match &request.resource {
+            EndpointResource::Policies(policies) => self.change_policies(id, request.request, policies),
             // Replays an endpoint's state to its guest; ours is where it should be already.
             EndpointResource::Port if request.request == RequestType::Refresh => {
                 Ok(self.world().endpoint(id)?.document())

@@ -1,7 +1,9 @@
 //! When everything is looked at without an event: again, ever more seldom, while a repair has left something undone; and from time
 //! to time in any case, for what nobody was told of.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// After how many ticks a repair that failed is tried again at the latest.
 const RETRY_MAX: u32 = 64;
@@ -18,17 +20,34 @@ pub(crate) struct Repairs {
     /// By the last one.
     undone: AtomicBool,
     /// How many left nothing undone.
-    whole: AtomicU64,
+    whole: Mutex<u64>,
+    another: Condvar,
 }
 
 impl Repairs {
     pub fn succeeded(&self) {
         self.undone.store(false, Ordering::Relaxed);
-        self.whole.fetch_add(1, Ordering::Relaxed);
+        *self.lock() += 1;
+        self.another.notify_all();
     }
 
     pub fn failed(&self) {
         self.undone.store(true, Ordering::Relaxed);
+    }
+
+    /// How many have left nothing undone.
+    pub fn whole(&self) -> u64 {
+        *self.lock()
+    }
+
+    /// Waits until there are more than `before` of them; says whether there are.
+    pub fn wait_for_another(&self, before: u64, patience: Duration) -> bool {
+        let waited = self.another.wait_timeout_while(self.lock(), patience, |whole| *whole <= before);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 > before
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the last one did.
@@ -59,7 +78,7 @@ impl Rounds {
     /// Why everything is to be looked at in this tick, if it is.
     pub fn tick(&mut self, repairs: &Repairs, requests: u64) -> Option<&'static str> {
         let lull = std::mem::replace(&mut self.requests, requests) == requests;
-        let whole = repairs.whole.load(Ordering::Relaxed);
+        let whole = repairs.whole();
         self.ticks += 1;
         // What fails after a success is another failure.
         if std::mem::replace(&mut self.whole, whole) != whole {
@@ -88,7 +107,8 @@ mod tests {
 
     /// In which of so many ticks something is looked at.
     fn looks(rounds: &mut Rounds, ticks: u32, unrepaired: bool, busy: bool) -> Vec<u32> {
-        let repairs = Repairs { undone: unrepaired.into(), whole: AtomicU64::new(rounds.whole) };
+        let repairs =
+            Repairs { undone: unrepaired.into(), whole: Mutex::new(rounds.whole), ..Repairs::default() };
         let mut requests = rounds.requests;
         let mut tick = || {
             requests += u64::from(busy);

@@ -26,7 +26,11 @@ pub struct JoinedLink {
 impl Engine {
     /// Makes the endpoint's vNIC in our own namespace, for an engine to move into `sandbox`. Called again for the same
     /// sandbox it does nothing; for another one, the endpoint leaves the first.
-    pub fn join_endpoint(&self, id: Guid, sandbox: PathBuf) -> Result<JoinedLink, EngineError> {
+    pub fn join_endpoint(&self, id: Guid, sandbox: &Path) -> Result<JoinedLink, EngineError> {
+        self.through_a_reload(|| self.try_to_join_endpoint(id, sandbox.to_owned()))
+    }
+
+    fn try_to_join_endpoint(&self, id: Guid, sandbox: PathBuf) -> Result<JoinedLink, EngineError> {
         let _pass = self.locks.pass();
         let lock = self.locks.network(self.settled_endpoint(id)?.network());
         let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);

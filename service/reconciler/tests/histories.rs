@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a rig that cannot be built fails the test")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hns_datapath::{Datapath, FakeDatapath};
@@ -209,7 +209,7 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
             let request = ModifyRequest::<EndpointResource>::from_v2(&request).unwrap();
             engine.modify_endpoint(endpoint(*e), request).map(drop)
         }
-        Request::Join(n) => engine.join_endpoint(endpoint(*n), "/run/docker/netns/c1".into()).map(drop),
+        Request::Join(n) => engine.join_endpoint(endpoint(*n), Path::new("/run/docker/netns/c1")).map(drop),
         Request::Leave(n) => engine.leave_endpoint(endpoint(*n)),
         Request::Admit { network, place, port } => {
             engine.admit_endpoint(admission(rig, *network, *place, *port)).map(drop)
@@ -358,8 +358,8 @@ fn an_endpoint_whose_sandbox_died_with_its_link_is_collected() {
         let leased = rig.engine.lease_address(&pool, None, LeasePurpose::Holder).unwrap();
         document.addresses = vec![hcn::IpConfiguration::of(leased.address(), leased.length())];
         let id = rig.engine.create_endpoint(document).unwrap().id.unwrap();
-        let link = rig.engine.join_endpoint(id, sandbox.into()).unwrap();
-        assert_eq!(rig.engine.join_endpoint(id, sandbox.into()).unwrap(), link, "asked twice, done once");
+        let link = rig.engine.join_endpoint(id, Path::new(sandbox)).unwrap();
+        assert_eq!(rig.engine.join_endpoint(id, Path::new(sandbox)).unwrap(), link, "asked twice, done once");
         let port = rig.engine.world().endpoint(id).unwrap().attachment().unwrap().port.clone();
         rig.host.delete_link(&port);
         id
@@ -380,7 +380,7 @@ fn an_endpoint_whose_sandbox_goes_after_its_link_is_collected() {
     let [lives, died] = ["/run/docker/netns/lives", "/run/docker/netns/died"].map(|sandbox| {
         rig.host.add_foreign_namespace(sandbox);
         let id = rig.engine.create_endpoint(document.clone()).unwrap().id.unwrap();
-        rig.engine.join_endpoint(id, sandbox.into()).unwrap();
+        rig.engine.join_endpoint(id, Path::new(sandbox)).unwrap();
         let port = rig.engine.world().endpoint(id).unwrap().attachment().unwrap().port.clone();
         rig.host.delete_link(&port);
         id

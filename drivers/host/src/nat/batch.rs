@@ -31,7 +31,10 @@ enum Change {
 /// Adds the elements in one transaction. Those that are there already stay.
 pub(crate) fn add(netlink: &mut Netlink, elements: &[Element]) -> Result<(), HostError> {
     let members: Vec<Member> = elements.iter().flat_map(members).collect();
-    netlink.execute(&transaction(&[(Change::Add, &members)]))
+    match netlink.execute(&transaction(&[(Change::Add, &members)])) {
+        Err(error) if error.is_errno(libc::ENOENT) => Err(HostError::NoTable),
+        outcome => outcome,
+    }
 }
 
 /// Takes the place of `gone` with `new` in one transaction.

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::Path;
 
 use hns_hcn::{self as hcn, Route};
 use hns_net::{Family, IfName};
@@ -24,7 +24,7 @@ pub(crate) fn join(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
         let network = marks::network(&world, &request.network)?;
         EndpointDefaults::of(network, &request.network).interface_prefix
     };
-    let joined = call.engine.join_endpoint(id, PathBuf::from(&request.sandbox))?;
+    let joined = call.engine.join_endpoint(id, Path::new(&request.sandbox))?;
     let prefix = prefix.unwrap_or_else(|| INTERFACE_PREFIX.to_owned());
     Ok(json!(answer(&joined.source, prefix, &joined.endpoint)))
 }
