@@ -33,6 +33,7 @@ pub struct Endpoint {
     pub(crate) settled: bool,
     /// Why the host does not show what is asked for, if it does not.
     pub(crate) trouble: Option<String>,
+    pub(crate) contest: Option<String>,
     pub(crate) order: u64,
 }
 
@@ -127,6 +128,12 @@ impl Endpoint {
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
+    }
+
+    /// Why one of its host ports is somebody else's as well.
+    #[must_use]
+    pub fn contest(&self) -> Option<&str> {
+        self.contest.as_deref()
     }
 
     /// The document with its namespace, as it is answered and stored.

@@ -187,6 +187,7 @@ impl World {
             attachments: 0,
             settled,
             trouble: None,
+            contest: None,
             order,
         };
         self.endpoints.insert(id, endpoint);
@@ -206,6 +207,12 @@ impl World {
         Ok(())
     }
 
+    /// Says who has a host port of this endpoint as well, or that nobody has any more.
+    pub fn set_contest(&mut self, id: Guid, contest: Option<String>) -> Result<(), ModelError> {
+        self.endpoint_mut(id)?.contest = contest;
+        Ok(())
+    }
+
     /// Says why the rules of all networks with a host port are not in force, or that they are again.
     pub fn set_rules_trouble(&mut self, trouble: Option<String>) {
         self.rules_trouble = trouble;
@@ -218,7 +225,8 @@ impl World {
             let network = self.network(endpoint.network());
             endpoint.attachment().is_some() && network.is_ok_and(Network::has_host_port)
         };
-        endpoint.trouble().or_else(|| self.rules_trouble.as_deref().filter(|_| is_ruled()))
+        let of_rules = || self.rules_trouble.as_deref().filter(|_| is_ruled());
+        endpoint.trouble().or_else(of_rules).or_else(|| endpoint.contest())
     }
 
     #[must_use]

@@ -3,18 +3,18 @@
 mod kernel;
 mod steps;
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
+use hns_net::{Cidr, Guid, IfAddr, IfName};
 use hns_planner::{Announcement, Element, Observed, Step, Target};
 
 use crate::event::Wake;
 use crate::{
-    Finding, FlowFilter, Host, HostError, HostEvent, Level, LinkStats, NamespaceIdentity, PortHolder, Scope,
-    Settings, Watch,
+    Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats, NamespaceIdentity,
+    PortHolder, Scope, Settings, Watch,
 };
 use kernel::{Kernel, Link, SpaceId};
 
@@ -123,8 +123,14 @@ impl FakeHost {
     }
 
     /// A process of the host listens on a port.
-    pub fn occupy(&self, transport: Transport, holder: PortHolder) {
-        self.kernel().holders.push((transport, holder));
+    pub fn occupy(&self, holder: PortHolder) {
+        self.kernel().holders.push(holder);
+    }
+
+    /// The ports that are held, by holder.
+    #[must_use]
+    pub fn held_ports(&self) -> BTreeMap<Guid, Vec<HostPorts>> {
+        self.kernel().held_ports.clone()
     }
 
     /// Sends an event to every watcher.
@@ -217,16 +223,22 @@ impl Host for FakeHost {
         Ok(kernel.interfaces_in(space))
     }
 
-    fn port_holder(
-        &self,
-        _at: Option<IpAddr>,
-        transport: Transport,
-        ports: PortRange,
-        _families: &[Family],
-    ) -> Result<Option<PortHolder>, HostError> {
-        let kernel = self.call()?;
-        let mut holders = kernel.holders.iter().filter(|(of, _)| *of == transport).map(|(_, holder)| holder);
-        Ok(holders.find(|holder| (ports.start()..=ports.end()).contains(&holder.port)).cloned())
+    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<PortHolder>, HostError> {
+        let mut kernel = self.call()?;
+        if ports.is_empty() {
+            kernel.held_ports.remove(&holder);
+        } else {
+            kernel.held_ports.insert(holder, ports.to_vec());
+        }
+        let is_wanted = |other: &&PortHolder| {
+            let covers = |held: &HostPorts| held.ports.iter().any(|port| port == other.port);
+            ports.iter().any(|held| held.transport == other.transport && covers(held))
+        };
+        Ok(kernel.holders.iter().filter(is_wanted).cloned().collect())
+    }
+
+    fn release_ports(&self, holder: Guid) {
+        self.kernel().held_ports.remove(&holder);
     }
 
     fn watch(&self) -> Result<Watch, HostError> {

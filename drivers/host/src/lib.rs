@@ -30,6 +30,7 @@ mod error;
 mod event;
 mod fake;
 pub mod group;
+mod held_ports;
 mod input_drops;
 mod link;
 mod listener;
@@ -49,16 +50,14 @@ mod veth;
 mod watch;
 mod ways_out;
 
-use std::net::IpAddr;
-
-use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
+use hns_net::{Cidr, Guid, IfAddr, IfName};
 use hns_planner::{Announcement, Observed, Step, Target};
 
 pub use error::{HostError, KernelError};
 pub use event::{HostEvent, Next, Stopper, Watch};
 pub use fake::FakeHost;
 pub use real::RealHost;
-pub use report::{Finding, FlowFilter, Level, LinkStats, NamespaceIdentity, PortHolder};
+pub use report::{Finding, FlowFilter, HostPorts, Level, LinkStats, NamespaceIdentity, PortHolder};
 
 /// How much to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,15 +120,11 @@ pub trait Host: Send + Sync + 'static {
 
     fn interfaces_in(&self, target: &Target) -> Result<Vec<IfName>, HostError>;
 
-    /// The process of the host that already listens on one of these ports, if any. `at` absent: on any
-    /// address of `families`, which `at` overrules.
-    fn port_holder(
-        &self,
-        at: Option<IpAddr>,
-        transport: Transport,
-        ports: PortRange,
-        families: &[Family],
-    ) -> Result<Option<PortHolder>, HostError>;
+    /// Lets `holder` hold these ports of the host and no others, so that no other program gets one; names those who have some
+    /// already.
+    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<PortHolder>, HostError>;
+
+    fn release_ports(&self, holder: Guid);
 
     /// What happens to our objects from now on, our own doing included except where [`HostEvent`] says so.
     fn watch(&self) -> Result<Watch, HostError>;

@@ -1,14 +1,14 @@
 //! The host we run on.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hns_net::{Cidr, Family, IfAddr, IfName, PortRange, Transport};
+use hns_net::{Cidr, Family, Guid, IfAddr, IfName};
 use hns_planner::{Announcement, Element, Forwarding, Observed, Port, Step, Target};
 
+use crate::held_ports::HeldPorts;
 use crate::link;
 use crate::namespace::{self, Namespace, path_of_target};
 use crate::nat::batch;
@@ -17,9 +17,9 @@ use crate::netlink::{self, Netlink, Pool, Senders};
 use crate::nsid::Numbers;
 use crate::veth::Style;
 use crate::{
-    BridgeNetfilter, Finding, FlowFilter, Host, HostError, LinkStats, NamespaceIdentity, PortHolder, Scope,
-    Settings, Watch, address, announce, bridge, conntrack, diagnose, group, input_drops, listener, observe,
-    reserved_chain, ruleset, stats, sysctl, veth, watch, ways_out,
+    BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
+    PortHolder, Scope, Settings, Watch, address, announce, bridge, conntrack, diagnose, group, input_drops,
+    observe, reserved_chain, ruleset, stats, sysctl, veth, watch, ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -34,6 +34,7 @@ pub struct RealHost {
     senders: Arc<Senders>,
     announcer: announce::Announcer,
     numbers: Numbers,
+    held_ports: HeldPorts,
     /// Ports that were unplugged since the reaper last came.
     unplugged: AtomicUsize,
     /// Held while what follows from others' rules and bridges is compared with what we hold of it.
@@ -55,6 +56,7 @@ impl RealHost {
             senders,
             announcer: announce::Announcer::default(),
             numbers,
+            held_ports: HeldPorts::default(),
             unplugged: AtomicUsize::new(0),
             following: Mutex::new(()),
         })
@@ -366,14 +368,12 @@ impl Host for RealHost {
         Ok(names)
     }
 
-    fn port_holder(
-        &self,
-        at: Option<IpAddr>,
-        transport: Transport,
-        ports: PortRange,
-        families: &[Family],
-    ) -> Result<Option<PortHolder>, HostError> {
-        listener::find(at, transport, ports, families)
+    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<PortHolder>, HostError> {
+        self.held_ports.hold(holder, ports)
+    }
+
+    fn release_ports(&self, holder: Guid) {
+        self.held_ports.release(holder);
     }
 
     fn watch(&self) -> Result<Watch, HostError> {

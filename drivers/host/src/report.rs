@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hns_net::{PortRange, Transport};
+use hns_net::{Family, PortRange, Transport};
 
 /// Traffic of a port as its endpoint sees it: received is what went into the container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,10 +36,23 @@ pub struct NamespaceIdentity {
     pub inode: u64,
 }
 
-/// Who listens on a port of the host. The process is not known when it is not ours to see.
+/// Ports of the host that lead to an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPorts {
+    /// Absent: on every address of these families.
+    pub at: Option<IpAddr>,
+    pub families: Vec<Family>,
+    pub transport: Transport,
+    pub ports: PortRange,
+}
+
+/// Who has a port of the host. The process is not known when it is not ours to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortHolder {
+    pub transport: Transport,
     pub port: u16,
+    /// Unspecified: on every address.
+    pub at: IpAddr,
     pub pid: Option<u32>,
     pub command: Option<String>,
 }

@@ -2,6 +2,8 @@
 
 mod rig;
 
+use std::net::Ipv4Addr;
+
 use hns_hcn::{EndpointResource, ModifyRequest};
 use hns_host::PortHolder;
 use hns_net::Transport;
@@ -95,8 +97,9 @@ fn a_port_that_is_taken_is_refused_with_its_holder_and_nothing_is_published() {
     assert!(text.contains("host port 8081/tcp") && text.contains(&guid(&id('e')).to_string()), "{text}");
     assert_eq!(rig.published(&id('f')), [""; 0]);
 
-    let holder = PortHolder { port: 9000, pid: Some(42), command: Some("nginx".to_owned()) };
-    rig.host.occupy(Transport::Tcp, holder);
+    let (transport, at) = (Transport::Tcp, Ipv4Addr::UNSPECIFIED.into());
+    let command = Some("nginx".to_owned());
+    rig.host.occupy(PortHolder { transport, port: 9000, at, pid: Some(42), command });
     let text = rig.refusal(PUBLISH, &publish('f', &json!([binding(80, "", 9000, 9000)])));
     assert!(text.contains("host port 9000/tcp") && text.contains("nginx (process 42)"), "{text}");
 }

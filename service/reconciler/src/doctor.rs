@@ -20,6 +20,13 @@ impl Engine {
             });
         }
         let world = self.world();
+        let contested = world.endpoints().filter_map(|endpoint| Some((endpoint.id(), endpoint.contest()?)));
+        findings.extend(contested.map(|(id, contest)| Finding {
+            check: "host-ports",
+            level: Level::Warn,
+            detail: format!("endpoint {id}: {contest}"),
+            hint: Some("the mapping comes first: end that program, or publish another port".to_owned()),
+        }));
         let troubled = world.endpoints().filter_map(|endpoint| Some((endpoint.id(), endpoint.trouble()?)));
         findings.extend(troubled.map(|(id, trouble)| Finding {
             check: "endpoints",

@@ -44,6 +44,7 @@ impl Engine {
             Ok(document) => Ok(document),
             Err(error) => {
                 // Reserved above and shown to nobody since.
+                self.host.release_ports(id);
                 let _ = self.world().forget_endpoint(id);
                 Err(error)
             }
@@ -55,9 +56,10 @@ impl Engine {
         let mut tries = 0;
         loop {
             let id = self.world().reserve_endpoint(document.clone(), fresh_id())?;
-            match self.check_host_ports(id) {
+            match self.hold_host_ports(id, &[]) {
                 Ok(()) => return Ok(id),
                 Err(error) => {
+                    self.host.release_ports(id);
                     self.world().forget_endpoint(id)?;
                     tries += 1;
                     let chosen = document.policies.iter().filter_map(hcn::Policy::as_port_mapping);
@@ -167,6 +169,7 @@ impl Engine {
         let txn = Txn::new(Durability::Process).delete(records::key(records::ENDPOINTS, id));
         self.commit(txn, format!("endpoint {id}"))?;
         self.take_down(removal.steps);
+        self.host.release_ports(id);
         self.world().forget_endpoint(id)?;
         self.after_unplug(endpoint, removal.forwarded);
         Ok(())

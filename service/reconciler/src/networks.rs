@@ -150,6 +150,7 @@ impl Engine {
     fn forget_members(&self, network: &Network, endpoints: &[Guid]) {
         let mut freed = Vec::new();
         let mut detached = Vec::new();
+        endpoints.iter().for_each(|id| self.host.release_ports(*id));
         {
             let mut world = self.world();
             for id in endpoints {

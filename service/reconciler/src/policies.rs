@@ -52,8 +52,13 @@ impl Engine {
         policies: &[Policy],
     ) -> Result<hcn::Endpoint, EngineError> {
         let before = self.observed_endpoint(id)?;
+        let held = self.host_ports(id)?;
         let change = self.world().change_policies(id, request, policies)?;
-        self.apply_policies(id, &before).inspect_err(|_| self.world().revert_policies(change))
+        let outcome = self.hold_host_ports(id, &held).and_then(|()| self.apply_policies(id, &before));
+        outcome.inspect_err(|_| {
+            self.world().revert_policies(change);
+            self.hold_former_host_ports(id, &held);
+        })
     }
 
     /// Performs what leads from before the change to what the endpoint asks for now.
@@ -63,9 +68,6 @@ impl Engine {
             compile_endpoint(world.endpoint(id)?, &world)
         };
         let (gone, come) = difference(&desired, before);
-        if !come.is_empty() {
-            self.check_host_ports(id)?;
-        }
         let done = self.execute(plan(&desired, before).steps)?;
         let endpoint = self.world().endpoint(id)?.clone();
         let record = records::endpoint(&endpoint);

@@ -1,44 +1,89 @@
-use hns_hcn::NatFlags;
-use hns_host::PortHolder;
-use hns_model::ModelError;
-use hns_net::{Family, Guid};
+//! The ports of the host that endpoints publish are held for them, from their reservation to their end.
+
+use hns_hcn::{GatewayMode, NatFlags};
+use hns_host::{HostPorts, PortHolder};
+use hns_model::{Endpoint, ModelError, World};
+use hns_net::{Family, Guid, IfAddr, PortRange};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
 
 impl Engine {
-    /// Refuses host ports on which a process of the host listens already (rule Q23). The ports among
-    /// endpoints were settled by the world before.
-    pub(crate) fn check_host_ports(&self, id: Guid) -> Result<(), EngineError> {
-        let (mappings, families) = {
-            let world = self.world();
-            let endpoint = world.endpoint(id)?;
-            let families: Vec<Family> = endpoint.addresses().map(hns_net::IfAddr::family).collect();
-            (endpoint.port_mappings().cloned().collect::<Vec<_>>(), families)
-        };
-        for mapping in &mappings {
-            let Some(ports) = mapping.external else { continue };
-            if mapping.flags.has(NatFlags::EXTERNAL_PORT_RESERVED) {
-                continue;
-            }
-            let families: Vec<_> =
-                families.iter().copied().filter(|family| mapping.covers(*family)).collect();
-            let at = mapping.address.filter(|address| !address.is_unspecified());
-            for transport in mapping.transports().iter().copied() {
-                let operation = || format!("cannot see who listens on host port {ports}/{transport}");
-                let holder = self
-                    .host
-                    .port_holder(at, transport, ports, &families)
-                    .map_err(EngineError::host(operation))?;
-                if let Some(holder) = holder {
-                    let ports = hns_net::PortRange::single(holder.port).unwrap_or(ports);
-                    let holder = describe(&holder);
-                    return Err(ModelError::PortTaken { ports, transport, at, holder }.into());
-                }
-            }
-        }
-        Ok(())
+    /// Holds the host ports of an endpoint that is made, or changed from `before`, and no others for it. Refuses those that come and that
+    /// a process of the host has already (rule Q23); the ports among endpoints were settled by the world before.
+    pub(crate) fn hold_host_ports(&self, id: Guid, before: &[HostPorts]) -> Result<(), EngineError> {
+        let wanted = self.host_ports(id)?;
+        let operation = || format!("cannot hold the host ports of endpoint {id}");
+        let others = self.host.hold_ports(id, &wanted).map_err(EngineError::host(operation))?;
+        let had = |other: &&PortHolder| before.iter().any(|ports| is_among(other, ports));
+        others.iter().find(|other| !had(other)).map_or(Ok(()), |other| Err(taken(other).into()))
     }
+
+    /// After a change that failed. Who was faster is named by the next repair.
+    pub(crate) fn hold_former_host_ports(&self, id: Guid, before: &[HostPorts]) {
+        if let Err(error) = self.host.hold_ports(id, before) {
+            tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its host ports are not held");
+            self.background.repair_everything();
+        }
+    }
+
+    pub(crate) fn host_ports(&self, id: Guid) -> Result<Vec<HostPorts>, EngineError> {
+        let world = self.world();
+        Ok(host_ports(world.endpoint(id)?, &world))
+    }
+
+    /// Holds the host ports of every endpoint. What somebody took while the daemon was away is his by now, though a mapping comes
+    /// before him: the endpoint says so, and it is tried again.
+    pub(crate) fn hold_all_host_ports(&self) {
+        let wanted: Vec<(Guid, Vec<HostPorts>)> = {
+            let world = self.world();
+            let ports = world.endpoints().map(|endpoint| (endpoint.id(), host_ports(endpoint, &world)));
+            ports.filter(|(_, ports)| !ports.is_empty()).collect()
+        };
+        for (id, wanted) in wanted {
+            let contest = match self.host.hold_ports(id, &wanted) {
+                Ok(others) => others.first().map(|other| taken(other).to_string()),
+                Err(error) => Some(format!("its host ports are not held: {error}")),
+            };
+            if let Some(contest) = &contest {
+                tracing::warn!(endpoint = %id, contest, "a published port is somebody else's, too");
+            }
+            // It may be gone by now, and then it has no ports.
+            let _ = self.world().set_contest(id, contest);
+        }
+    }
+}
+
+fn is_among(other: &PortHolder, ports: &HostPorts) -> bool {
+    ports.transport == other.transport && ports.ports.iter().any(|port| port == other.port)
+}
+
+/// The ports that lead to an endpoint by translation. In routed mode its own address is opened, and no port of the host's.
+fn host_ports(endpoint: &Endpoint, world: &World) -> Vec<HostPorts> {
+    let Ok(network) = world.network(endpoint.network()) else { return Vec::new() };
+    let families = [Family::V4, Family::V6].into_iter().filter(|family| {
+        let has = endpoint.addresses().map(IfAddr::family).any(|had| had == *family);
+        has && network.gateway_mode(*family) == GatewayMode::Nat
+    });
+    let mut all = Vec::new();
+    for mapping in endpoint.port_mappings() {
+        let Some(ports) = mapping.external else { continue };
+        let families: Vec<Family> = families.clone().filter(|family| mapping.covers(*family)).collect();
+        // Whoever asks for it so holds it himself.
+        if mapping.flags.has(NatFlags::EXTERNAL_PORT_RESERVED) || families.is_empty() {
+            continue;
+        }
+        let at = mapping.address.filter(|address| !address.is_unspecified());
+        let of = |transport| HostPorts { at, families: families.clone(), transport, ports };
+        all.extend(mapping.transports().iter().copied().map(of));
+    }
+    all
+}
+
+fn taken(holder: &PortHolder) -> ModelError {
+    let ports = PortRange::single(holder.port).unwrap_or_else(|_| unreachable!("nobody holds port 0"));
+    let at = Some(holder.at).filter(|address| !address.is_unspecified());
+    ModelError::PortTaken { ports, transport: holder.transport, at, holder: describe(holder) }
 }
 
 fn describe(holder: &PortHolder) -> String {

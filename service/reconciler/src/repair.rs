@@ -42,6 +42,7 @@ impl Engine {
     fn try_to_repair_everything(&self) -> Result<Repaired, EngineError> {
         let _alone = self.locks.close();
         self.drop_lost_namespaces();
+        self.hold_all_host_ports();
         let desired = compile(&self.world());
         let operation = || "cannot see what the host shows".to_owned();
         let mut observed = self.host.observe(&Scope::Everything).map_err(EngineError::host(operation))?;

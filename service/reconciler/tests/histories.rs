@@ -3,14 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a rig that cannot be built fails the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hns_datapath::{Datapath, FakeDatapath};
 use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
-use hns_model::{LeasePurpose, PoolWish};
+use hns_model::{Endpoint, LeasePurpose, PoolWish};
 use hns_net::Guid;
 use hns_planner::{Observed, Step, compile, plan};
 use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
@@ -80,6 +80,11 @@ impl Rig {
         assert!(steps.is_empty(), "left to do: {steps:#?}");
         let held = self.datapath.held().unwrap();
         assert!(held.keys().eq(desired.ports.keys()), "filters of ports that are gone: {held:#?}");
+        let world = self.engine.world();
+        let publishes = |endpoint: &&Endpoint| endpoint.port_mappings().next().is_some();
+        let publishers: BTreeSet<Guid> = world.endpoints().filter(publishes).map(Endpoint::id).collect();
+        let holders: BTreeSet<Guid> = self.host.held_ports().into_keys().collect();
+        assert_eq!(holders, publishers, "who holds ports of the host, and who publishes some");
     }
 
     /// Every object as it is shown to clients.

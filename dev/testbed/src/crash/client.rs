@@ -137,7 +137,7 @@ impl Client {
     fn publish(&mut self) -> Result<bool, ApiError> {
         let Some(path) = self.pick("/v2/endpoints/") else { return Ok(false) };
         let (port, mapping) = self.mapping();
-        let request = self.world.memory.begin(&path, port);
+        let Some(request) = self.world.memory.begin_new(&path, port) else { return Ok(false) };
         let done = self.change_policies(&path, "Add", &mapping)?.status == 200;
         let is = if done { Certainty::There } else { Certainty::Gone };
         self.world.memory.end(&path, port, request, is);

@@ -77,6 +77,12 @@ impl Memory {
         request
     }
 
+    /// The same for a port that the endpoint is to get; nothing where it has it, since a refusal would say nothing then.
+    pub(super) fn begin_new(&self, path: &str, port: u64) -> Option<Request> {
+        let is_known = self.lock().get(path).is_some_and(|known| known.ports.contains_key(&port));
+        (!is_known).then(|| self.begin(path, port))
+    }
+
     /// What a request about a port came to.
     pub(super) fn end(&self, path: &str, port: u64, request: Request, is: Certainty) {
         let mut known = self.lock();

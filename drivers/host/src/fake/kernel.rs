@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hns_net::{Cidr, IfAddr, IfName, Transport};
+use hns_net::{Cidr, Guid, IfAddr, IfName};
 use hns_planner::{
     Announcement, Element, Forwarding, Observed, ObservedPort, ObservedSwitch, Port, Switch, Target,
 };
 
 use super::Valve;
-use crate::{HostError, PortHolder};
+use crate::{HostError, HostPorts, PortHolder};
 
 /// A namespace's number, as an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +56,9 @@ pub(super) struct Kernel {
     pub announcements: Vec<Announcement>,
     pub routes: Vec<Cidr>,
     pub addresses: Vec<(IfName, IfAddr)>,
-    pub holders: Vec<(Transport, PortHolder)>,
+    pub holders: Vec<PortHolder>,
+    /// What endpoints hold.
+    pub held_ports: BTreeMap<Guid, Vec<HostPorts>>,
     pub watchers: Vec<Arc<Valve>>,
 }
 
@@ -75,6 +77,7 @@ impl Default for Kernel {
             routes: Vec::new(),
             addresses: Vec::new(),
             holders: Vec::new(),
+            held_ports: BTreeMap::new(),
             watchers: Vec::new(),
         }
     }

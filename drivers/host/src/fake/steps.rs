@@ -131,7 +131,7 @@ impl Kernel {
             object: "table inet hns".into(),
             source: KernelError::new(errno),
         };
-        let Some(rules) = &mut self.elements else { return Err(refused(libc::ENOENT)) };
+        let Some(rules) = &mut self.elements else { return Err(HostError::NoTable) };
         // One transaction: all or none.
         let mut after = rules.clone();
         for element in elements {
