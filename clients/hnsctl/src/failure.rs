@@ -54,7 +54,7 @@ pub enum Failure {
     NothingToCreate,
     #[error("a policy is needed")]
     NothingToChange,
-    #[error("network {network} has {} attached: {}", plural(endpoints.len(), "endpoint"), endpoints.join(", "))]
+    #[error("network {network} has {} attached: {}", plural(endpoints.len(), "endpoint"), some_of(endpoints))]
     NetworkInUse { network: String, endpoints: Vec<String> },
     #[error("endpoint {endpoint} is in no namespace")]
     NotAttached { endpoint: String },
@@ -158,6 +158,15 @@ impl Failure {
     }
 }
 
+/// A list that stays readable, however long it is.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names.len().checked_sub(SHOWN) {
+        Some(rest @ 1..) => format!("{} and {rest} more", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
+    }
+}
+
 pub fn plural(count: usize, thing: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {thing}{ending}")
@@ -166,6 +175,14 @@ pub fn plural(count: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let names: Vec<String> = (1..=10).map(|number| format!("c{number}")).collect();
+        assert_eq!(some_of(&names), "c1, c2, c3, c4, c5, c6, c7, c8 and 2 more");
+        assert_eq!(some_of(&names[..8]), names[..8].join(", "));
+        assert_eq!(some_of(&names[..1]), "c1");
+    }
 
     #[test]
     fn a_refusal_is_told_with_its_hint_and_code() {

@@ -277,7 +277,8 @@ async fn remove(context: &Context, reference: &str, force: bool) -> Result<(), F
     let id = view::id(&network);
     if !force {
         let endpoints = context.client.endpoints_of(id).await?;
-        let is_attached = |endpoint: &&Value| view::reference(endpoint, "HostComputeNamespace").is_some();
+        // To a namespace, or by Docker to a sandbox of its own.
+        let is_attached = |endpoint: &&Value| endpoint.pointer("/Health/Extra/Port").is_some();
         let attached: Vec<String> =
             endpoints.iter().filter(is_attached).map(|one| view::name_or_id(one).to_owned()).collect();
         if !attached.is_empty() {
