@@ -64,7 +64,7 @@ pub struct RunArgs {
     runtime: Option<PathBuf>,
     #[command(flatten)]
     place: ContainerDir,
-    /// A root folder, used where it is, or a file of `docker save`, `docker export` or an OCI layout
+    /// A root folder, used where it is, or an image: a file of `docker save` or `docker export`, an OCI layout
     root: PathBuf,
     /// What it runs [default: what the image says]
     #[arg(last = true)]

@@ -54,6 +54,21 @@ pub enum ContainerError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot unpack {entry:?} of {}", archive.display())]
+    UnpackEntry {
+        archive: PathBuf,
+        entry: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} has {entry:?}, and that is refused: {reason}", archive.display())]
+    EntryRefused { archive: PathBuf, entry: PathBuf, reason: &'static str },
+    #[error("{} is too large: with {entry:?} there are more than {limit}", archive.display())]
+    ArchiveLimit { archive: PathBuf, entry: PathBuf, limit: String },
+    #[error("{} is no regular file", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{} is longer than {length_max} bytes", path.display())]
+    TooLong { path: PathBuf, length_max: u64 },
     #[error("the image has no user {user:?}")]
     NoSuchUser { user: String },
     #[error("the daemon has not said where namespace {namespace} is")]
@@ -90,6 +105,9 @@ impl ContainerError {
             Self::NoCommand { .. } => "give one behind --, such as `-- sh`",
             Self::NoRuntime => "install it, `apt-get install crun`, or name one with --runtime",
             Self::NotARoot { .. } => "pass a folder, or a file of `docker save` or `docker export`",
+            Self::EntryRefused { .. } | Self::ArchiveLimit { .. } => {
+                "unpack it yourself if you trust it, and pass the folder"
+            }
             Self::LayerType { .. } => "pass a file of `docker save`, whose layers are plain or gzip",
             Self::PrivateMounts { .. } => "containers are started as root",
             _ => return None,

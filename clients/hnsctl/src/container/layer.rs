@@ -1,109 +1,172 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
-use tar::Archive;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, fchownat, geteuid, linkat, mkfifo};
+use tar::{Entry, Header};
+
+use super::archive::{Allowance, Refusal, Source, inner_path};
+use super::beneath::{Beneath, Folder};
+use super::error::ContainerError;
 
 /// The name that empties a folder of what lower layers put there, and the beginning of names that remove one entry.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const WHITEOUT: &[u8] = b".wh.";
+/// What AUFS notes about itself and Docker has always left out.
+const METADATA: &[u8] = b".wh..wh.";
 
-/// Unpacks a layer over what is in `root`, an absolute path without links. Never touches anything outside of it,
-/// wherever names and links of the layer point.
-pub fn apply<R: Read>(mut archive: Archive<R>, root: &Path) -> io::Result<()> {
-    let is_root = geteuid().is_root();
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(is_root);
-    archive.set_unpack_xattrs(is_root);
-    let mut layer = Layer { root, unpacked: HashSet::new() };
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let Some(path) = inner_path(&entry.path()?) else { continue };
-        let kind = entry.header().entry_type();
-        // A container has devices of its own in `/dev`.
-        let is_device = kind.is_character_special() || kind.is_block_special();
-        if is_device || layer.applied_whiteout(&path)? {
-            continue;
-        }
-        layer.make_way(&path, kind.is_dir())?;
-        entry.unpack_in(root)?;
-        layer.unpacked.insert(path);
-    }
-    Ok(())
+/// Unpacks a layer over what is in `root`. Never touches anything outside of it, wherever names and links of the layer
+/// point.
+pub fn apply(source: Source, root: &Path, allowance: &mut Allowance) -> Result<(), ContainerError> {
+    unpack(source, root, allowance, Whiteouts::Applied, geteuid().is_root())
 }
 
-struct Layer<'a> {
-    root: &'a Path,
-    /// What came from this layer, which its own whiteouts do not remove.
+/// Unpacks an archive that is no layer: names are just names, and everything is ours.
+pub fn unpack_parts(source: Source, root: &Path, allowance: &mut Allowance) -> Result<(), ContainerError> {
+    unpack(source, root, allowance, Whiteouts::JustNames, false)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whiteouts {
+    Applied,
+    JustNames,
+}
+
+fn unpack(
+    mut source: Source,
+    root: &Path,
+    allowance: &mut Allowance,
+    whiteouts: Whiteouts,
+    keeps_owners: bool,
+) -> Result<(), ContainerError> {
+    source.archive().set_preserve_permissions(whiteouts == Whiteouts::Applied);
+    source.archive().set_preserve_ownerships(keeps_owners);
+    source.archive().set_unpack_xattrs(keeps_owners);
+    let beneath =
+        Beneath::open(root).map_err(|source| ContainerError::Read { path: root.to_owned(), source })?;
+    let mut layer = Layer { root: beneath, keeps_owners, unpacked: HashSet::new() };
+    source.for_each(allowance, |path, entry| {
+        if whiteouts == Whiteouts::Applied && layer.applied_whiteout(path)? {
+            return Ok(());
+        }
+        layer.unpack(path, entry)
+    })
+}
+
+struct Layer {
+    root: Beneath,
+    keeps_owners: bool,
+    /// What came from this layer, by its real path, which its own whiteouts do not remove.
     unpacked: HashSet<PathBuf>,
 }
 
-impl Layer<'_> {
+impl Layer {
     /// Whether `path` was a whiteout. Then it is applied.
-    fn applied_whiteout(&self, path: &Path) -> io::Result<bool> {
-        let name = path.file_name().map_or(&[][..], OsStr::as_bytes);
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let Some(removed) = name.strip_prefix(WHITEOUT) else { return Ok(false) };
-        if !self.is_inside(folder) {
+    fn applied_whiteout(&self, path: &Path) -> Result<bool, Refusal> {
+        let (folder, name) = split(path);
+        let Some(removed) = name.as_os_str().as_bytes().strip_prefix(WHITEOUT) else { return Ok(false) };
+        if matches!(removed, b"" | b"." | b"..") {
+            return Err(Refusal::Never("it is a whiteout of no entry"));
+        }
+        let is_opaque = name.as_os_str().as_bytes() == OPAQUE;
+        if !is_opaque && name.as_os_str().as_bytes().starts_with(METADATA) {
             return Ok(true);
         }
-        if name == OPAQUE {
-            self.clear(folder)?;
-        } else if !removed.is_empty() {
-            remove(&self.root.join(folder).join(OsStr::from_bytes(removed)))?;
+        match self.root.folder(folder) {
+            // Nothing of lower layers is there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+            Ok(folder) if is_opaque => self.clear(&folder.own_path(), &folder.real_path()?)?,
+            Ok(folder) => remove(&folder.entry(Path::new(OsStr::from_bytes(removed))))?,
         }
         Ok(true)
     }
 
-    /// Removes what lower layers put into `folder`.
-    fn clear(&self, folder: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(self.root.join(folder))? {
+    /// Removes what lower layers put into the folder `at`, which is really `real`.
+    fn clear(&self, at: &Path, real: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(at)? {
             let entry = entry?;
-            let path = folder.join(entry.file_name());
-            if !self.unpacked.contains(&path) {
+            let real = real.join(entry.file_name());
+            if !self.unpacked.contains(&real) {
                 remove(&entry.path())?;
             } else if entry.file_type()?.is_dir() {
-                self.clear(&path)?;
+                self.clear(&entry.path(), &real)?;
             }
         }
         Ok(())
     }
 
-    /// Removes what is in the way of an entry of another kind: only a folder stays when a folder comes.
-    fn make_way(&self, path: &Path, is_dir: bool) -> io::Result<()> {
-        if !self.is_inside(path.parent().unwrap_or(Path::new(""))) {
+    fn unpack<R: Read>(&mut self, path: &Path, entry: &mut Entry<'_, R>) -> Result<(), Refusal> {
+        let kind = entry.header().entry_type();
+        if kind.is_pax_global_extensions() {
             return Ok(());
         }
-        let place = self.root.join(path);
-        match place.symlink_metadata() {
-            Ok(there) if is_dir && there.is_dir() => Ok(()),
-            Ok(_) => remove(&place),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+        if kind.is_character_special() || kind.is_block_special() {
+            // A container has devices of its own, mounted over the image's `/dev`.
+            let is_hidden = path.starts_with("dev");
+            return if is_hidden { Ok(()) } else { Err(Refusal::Never("it is a device outside of /dev")) };
         }
+        let (above, name) = split(path);
+        let folder = self.root.made_folder(above)?;
+        let place = folder.entry(name);
+        make_way(&place, kind.is_dir() || entry.path_bytes().ends_with(b"/"))?;
+        if kind.is_hard_link() {
+            self.link(&link_target(entry)?, &folder, name)?;
+        } else if kind.is_fifo() {
+            mkfifo(&place, Mode::S_IRUSR).map_err(io::Error::from)?;
+            self.give(&folder, name, entry.header())?;
+            fs::set_permissions(&place, Permissions::from_mode(entry.header().mode()? & 0o777))?;
+        } else {
+            entry.unpack(&place)?;
+        }
+        self.unpacked.insert(folder.real_path()?.join(name));
+        Ok(())
     }
 
-    /// Whether a folder is there and no link on the way leads out of the root.
-    fn is_inside(&self, folder: &Path) -> bool {
-        self.root.join(folder).canonicalize().is_ok_and(|real| real.starts_with(self.root))
+    fn link(&self, target: &Path, folder: &Folder, name: &Path) -> Result<(), Refusal> {
+        let (above, target) = split(target);
+        let above = self.root.folder(above)?;
+        // Without a flag the target itself is linked, also where it is a symbolic link.
+        let linked = linkat(above.handle(), target, folder.handle(), name, AtFlags::empty());
+        Ok(linked.map_err(io::Error::from)?)
+    }
+
+    fn give(&self, folder: &Folder, name: &Path, header: &Header) -> io::Result<()> {
+        if !self.keeps_owners {
+            return Ok(());
+        }
+        let number = |id: u64| u32::try_from(id).map_err(io::Error::other);
+        let (uid, gid) = (Uid::from_raw(number(header.uid()?)?), Gid::from_raw(number(header.gid()?)?));
+        let given = fchownat(folder.handle(), name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
+        given.map_err(io::Error::from)
     }
 }
 
-/// A path below the root, if it is one: nothing for the root itself, and for paths that climb.
-fn inner_path(path: &Path) -> Option<PathBuf> {
-    let mut inner = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => inner.push(name),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return None,
-        }
+fn link_target<R: Read>(entry: &Entry<'_, R>) -> Result<PathBuf, Refusal> {
+    const NOWHERE: Refusal = Refusal::Never("it is a link to nothing");
+    let target = entry.link_name()?.ok_or(NOWHERE)?;
+    inner_path(&target)?.ok_or(NOWHERE)
+}
+
+/// The folder and the name in it of a path below the root.
+fn split(path: &Path) -> (&Path, &Path) {
+    (path.parent().unwrap_or(Path::new("")), path.file_name().map_or(Path::new(""), Path::new))
+}
+
+/// Removes what is in the way of an entry of another kind: only a folder stays when a folder comes.
+fn make_way(place: &Path, is_dir: bool) -> io::Result<()> {
+    match place.symlink_metadata() {
+        Ok(there) if is_dir && there.is_dir() => Ok(()),
+        Ok(_) => remove(place),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
-    Some(inner).filter(|inner| inner.file_name().is_some())
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -9,6 +9,8 @@
 //!                    log          output of a detached container
 //! ```
 
+mod archive;
+mod beneath;
 mod bundle;
 mod cgroups;
 mod error;

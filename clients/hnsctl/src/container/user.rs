@@ -1,8 +1,12 @@
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
+use super::beneath::Beneath;
 use super::error::ContainerError;
+
+/// How much of a list of users is read.
+const LENGTH_MAX: u64 = 4 << 20;
 
 /// Who the container's first process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,15 +41,10 @@ impl User {
 /// The line of `name`, which may also be the number in its third field.
 fn find(root: &Path, file: &str, name: &str) -> Result<Option<Vec<String>>, ContainerError> {
     let path = root.join(file);
-    let text = match path.canonicalize() {
-        // Links of an image, followed here, may lead to the host's own file.
-        Ok(found) if !root.canonicalize().is_ok_and(|root| found.starts_with(root)) => return Ok(None),
-        Ok(found) => fs::read_to_string(found),
-        Err(error) => Err(error),
-    };
-    let text = match text {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|source| ContainerError::Read { path, source })?,
+    let Some(text) =
+        text_of(root, Path::new(file)).map_err(|source| ContainerError::Read { path, source })?
+    else {
+        return Ok(None);
     };
     let lines = text.lines().map(|line| line.split(':').map(str::to_owned).collect::<Vec<_>>());
     Ok(lines.into_iter().find(|fields| {
@@ -53,9 +52,41 @@ fn find(root: &Path, file: &str, name: &str) -> Result<Option<Vec<String>>, Cont
     }))
 }
 
+/// A file of the image, wherever its links lead inside. What is no file, such as a FIFO, names nobody.
+fn text_of(root: &Path, file: &Path) -> io::Result<Option<String>> {
+    let opened = match Beneath::open(root)?.regular_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let read = |file: File| io::read_to_string(file.take(LENGTH_MAX));
+    opened.map(read).transpose()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_list_of_users_is_a_file_of_the_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::write(folder.path().join("passwd"), "web:x:1:1::/:/bin/sh\n").unwrap();
+        let resolved = || User::resolve("web", &root);
+        let passwd = root.join("etc/passwd");
+        std::os::unix::fs::symlink("../../passwd", &passwd).unwrap();
+        assert!(matches!(resolved(), Err(ContainerError::NoSuchUser { .. })), "it leads out");
+        fs::remove_file(&passwd).unwrap();
+        nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(resolved(), Err(ContainerError::NoSuchUser { .. })), "nobody writes into a FIFO");
+        fs::remove_file(&passwd).unwrap();
+        std::os::unix::fs::symlink("/lists/passwd", &passwd).unwrap();
+        fs::create_dir(root.join("lists")).unwrap();
+        fs::write(root.join("lists/passwd"), "web:x:33:44::/:/bin/sh\n").unwrap();
+        assert_eq!(resolved().unwrap(), User { uid: 33, gid: 44 }, "as inside the container");
+    }
 
     #[test]
     fn names_and_numbers_are_those_of_the_image() {

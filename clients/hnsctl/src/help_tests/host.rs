@@ -8,8 +8,8 @@ fn hnsctl_run() {
     Usage: hnsctl run [OPTIONS] <ROOT> [-- <COMMAND>...]
 
     Arguments:
-      <ROOT>        A root folder, used where it is, or a file of `docker save`, `docker export` or an
-                    OCI layout
+      <ROOT>        A root folder, used where it is, or an image: a file of `docker save` or `docker
+                    export`, an OCI layout
       [COMMAND]...  What it runs [default: what the image says]
 
     Options:
