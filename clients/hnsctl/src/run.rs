@@ -94,6 +94,7 @@ impl RunArgs {
     pub async fn run(mut self, context: &Context) -> Result<ExitCode, Failure> {
         let containers = self.place.containers();
         let runtime = Runtime::find(self.runtime.as_deref(), &containers)?;
+        runtime.check_device_control()?;
         let mut record = Record {
             name: self.name.take().unwrap_or_else(made_up_name),
             network: self.network.clone(),

@@ -1,12 +1,13 @@
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::error::ContainerError;
+use super::private;
+use super::seccomp;
 use super::user::User;
 
-/// What Docker gives to a container by default.
+/// What Docker gives to a container by default, but for `CAP_MKNOD`: a container has its devices already.
 const CAPABILITIES: &[&str] = &[
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
@@ -14,7 +15,6 @@ const CAPABILITIES: &[&str] = &[
     "CAP_FOWNER",
     "CAP_FSETID",
     "CAP_KILL",
-    "CAP_MKNOD",
     "CAP_NET_BIND_SERVICE",
     "CAP_NET_RAW",
     "CAP_SETFCAP",
@@ -28,6 +28,7 @@ const CAPABILITIES: &[&str] = &[
 const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
@@ -35,9 +36,23 @@ const MASKED: &[&str] = &[
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Character devices that a container may use: what a runtime puts into `/dev`. Of 136 each is a terminal of its own.
+const DEVICES: [(&str, u32, Option<u32>); 9] = [
+    ("null", 1, Some(3)),
+    ("zero", 1, Some(5)),
+    ("full", 1, Some(7)),
+    ("random", 1, Some(8)),
+    ("urandom", 1, Some(9)),
+    ("tty", 5, Some(0)),
+    ("console", 5, Some(1)),
+    ("ptmx", 5, Some(2)),
+    ("pts", 136, None),
+];
 
 /// Everything that goes into an OCI bundle's `config.json`.
 #[derive(Debug)]
@@ -58,7 +73,7 @@ pub struct BundleSpec<'a> {
 impl BundleSpec<'_> {
     pub fn write(&self, bundle: &Path) -> Result<(), ContainerError> {
         let path = bundle.join("config.json");
-        fs::write(&path, format!("{:#}\n", self.to_json()))
+        private::write(&path, &format!("{:#}\n", self.to_json()))
             .map_err(|source| ContainerError::Write { path, source })
     }
 
@@ -74,7 +89,8 @@ impl BundleSpec<'_> {
                 "env": self.environment,
                 "cwd": self.working_dir,
                 "capabilities": self.capabilities(),
-                "noNewPrivileges": false,
+                // A setuid program of the image runs as who starts it.
+                "noNewPrivileges": true,
             },
             "mounts": self.mounts(),
             "linux": {
@@ -86,14 +102,15 @@ impl BundleSpec<'_> {
                     {"type": "network", "path": self.network_namespace},
                 ],
                 "cgroupsPath": format!("/hns-{}", self.name),
-                "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+                "resources": {"devices": device_rules()},
+                "seccomp": seccomp::profile(),
                 "maskedPaths": MASKED,
                 "readonlyPaths": READ_ONLY,
             },
         })
     }
 
-    /// Another user than root starts with none in effect, but may still gain them through its programs.
+    /// Another user than root starts with none in effect.
     fn capabilities(&self) -> Value {
         let in_effect: &[&str] = if self.user.uid == 0 { CAPABILITIES } else { &[] };
         json!({"bounding": CAPABILITIES, "permitted": in_effect, "effective": in_effect})
@@ -122,6 +139,18 @@ impl BundleSpec<'_> {
             file("hostname"),
         ]
     }
+}
+
+/// No device, then those that are known.
+fn device_rules() -> Vec<Value> {
+    let known = DEVICES.iter().map(|(_, major, minor)| {
+        let mut rule = json!({"allow": true, "type": "c", "major": major, "access": "rwm"});
+        if let Some(minor) = minor {
+            rule["minor"] = json!(minor);
+        }
+        rule
+    });
+    std::iter::once(json!({"allow": false, "access": "rwm"})).chain(known).collect()
 }
 
 #[cfg(test)]
@@ -156,7 +185,7 @@ mod tests {
     #[test]
     fn only_root_starts_with_capabilities() {
         let root = spec(&[], User::default()).capabilities();
-        assert_eq!(root["effective"].as_array().map(Vec::len), Some(14));
+        assert_eq!(root["effective"].as_array().map(Vec::len), Some(13));
         let other = spec(&[], User { uid: 33, gid: 33 }).capabilities();
         assert_eq!(other["effective"], json!([]));
         assert_eq!(other["bounding"], root["bounding"]);

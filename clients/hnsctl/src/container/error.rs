@@ -84,8 +84,10 @@ pub enum ContainerError {
     #[error("cannot prepare the mounts of the runtime")]
     PrivateMounts {
         #[source]
-        source: nix::Error,
+        source: io::Error,
     },
+    #[error("this host cannot hold a container to its devices: it has no control group for them")]
+    NoDeviceControl,
     #[error("{signal} came before the container was started")]
     Interrupted { signal: Signal },
     #[error("cannot watch for signals")]
@@ -109,7 +111,12 @@ impl ContainerError {
                 "unpack it yourself if you trust it, and pass the folder"
             }
             Self::LayerType { .. } => "pass a file of `docker save`, whose layers are plain or gzip",
-            Self::PrivateMounts { .. } => "containers are started as root",
+            Self::PrivateMounts { .. } => {
+                "containers are started as root, where control groups can be mounted"
+            }
+            Self::NoDeviceControl => {
+                "mount version 2 on /sys/fs/cgroup, or the controller `devices` on /sys/fs/cgroup/devices"
+            }
             _ => return None,
         };
         Some(fixed.to_owned())

@@ -1,6 +1,7 @@
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::ContainerError;
@@ -32,10 +33,13 @@ impl EtcFiles {
         }
     }
 
-    /// Writes the files into `folder`, which is made.
+    /// Writes the files into `folder`, which is made. Whatever our umask, everybody in the container reads them, and only
+    /// root writes.
     pub fn write(&self, folder: &Path) -> Result<(), ContainerError> {
         let write = |path: PathBuf, text: &str| {
-            fs::write(&path, text).map_err(|source| ContainerError::Write { path, source })
+            fs::write(&path, text)
+                .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o644)))
+                .map_err(|source| ContainerError::Write { path, source })
         };
         fs::create_dir_all(folder)
             .map_err(|source| ContainerError::Write { path: folder.to_owned(), source })?;

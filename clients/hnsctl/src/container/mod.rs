@@ -8,6 +8,8 @@
 //!                    rootfs/      only of an image file; a root folder is used where it is
 //!                    log          output of a detached container
 //! ```
+//!
+//! A container's folder is root's alone: nobody else reads what it was given, or runs a setuid program of its image.
 
 mod archive;
 mod beneath;
@@ -17,8 +19,10 @@ mod error;
 mod etc;
 mod image;
 mod layer;
+mod private;
 mod record;
 mod runtime;
+mod seccomp;
 mod signals;
 mod user;
 

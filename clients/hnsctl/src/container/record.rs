@@ -1,11 +1,12 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::error::ContainerError;
+use super::private;
 
 /// The longest name that also fits a host name.
 const NAME_LENGTH_MAX: usize = 63;
@@ -47,11 +48,13 @@ impl Containers {
         if !is_name(&record.name) {
             return Err(ContainerError::Name { name: record.name.clone() });
         }
-        let make =
-            |recursive: bool, path: &Path| DirBuilder::new().recursive(recursive).mode(0o711).create(path);
-        make(true, &self.path).map_err(|source| ContainerError::Write { path: self.path.clone(), source })?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(&self.path)
+            .map_err(|source| ContainerError::Write { path: self.path.clone(), source })?;
         let folder = self.folder_of(&record.name);
-        match make(false, &folder) {
+        match private::create_dir(&folder) {
             Ok(()) => self.save(record),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(ContainerError::NameTaken { name: record.name.clone() })
@@ -65,7 +68,7 @@ impl Containers {
         let new = path.with_extension("new");
         let text = format!("{:#}\n", record.to_json());
         // Renamed into place, so that a reader and a crash see one record or the other.
-        fs::write(&new, text)
+        private::write(&new, &text)
             .and_then(|()| fs::rename(&new, &path))
             .map_err(|source| ContainerError::Write { path, source })
     }

@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::cgroups::Layout;
 use super::error::ContainerError;
+use super::private;
 use super::record::Containers;
 
 /// What a runtime that failed has to say is at the end of what it said.
@@ -41,6 +42,11 @@ impl Runtime {
         Ok(Self { program, state: containers.runtime_state(), layout: Layout::of_this_host() })
     }
 
+    /// Fails where the runtime could not keep a container from the host's devices.
+    pub fn check_device_control(&self) -> Result<(), ContainerError> {
+        if self.layout.controls_devices() { Ok(()) } else { Err(ContainerError::NoDeviceControl) }
+    }
+
     pub fn program(&self) -> &Path {
         &self.program
     }
@@ -48,7 +54,7 @@ impl Runtime {
     /// Starts a container that outlives us; it writes to `log`.
     pub fn run_detached(&self, name: &str, bundle: &Path, log: &Path) -> Result<(), ContainerError> {
         let write_error = |source| ContainerError::Write { path: log.to_owned(), source };
-        let out = File::create(log).map_err(write_error)?;
+        let out = private::create(log).map_err(write_error)?;
         let errors = out.try_clone().map_err(write_error)?;
         let mut command = self.command();
         command.args(["run", "--detach", "--bundle"]).arg(bundle).arg(name);
@@ -122,14 +128,7 @@ impl Runtime {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--root").arg(&self.state);
-        if self.is_crun() && !self.layout.has_cgroups() {
-            command.arg("--cgroup-manager=disabled");
-        }
         command
-    }
-
-    fn is_crun(&self) -> bool {
-        self.program.file_name().is_some_and(|name| name.to_string_lossy().contains("crun"))
     }
 
     fn start_error(&self, source: io::Error) -> ContainerError {
