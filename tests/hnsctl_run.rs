@@ -8,6 +8,7 @@ use std::process::Command;
 use hns_testbed::engines::IMAGE;
 use hns_testbed::{Finished, needs};
 use hns_tests::story_support::{DockerScene, Scene};
+use serde_json::json;
 
 /// A host with a network, and a root folder for containers.
 struct Stage {
@@ -185,6 +186,46 @@ fn what_was_given_to_a_container_is_roots_alone() {
     // Inside, a user who is not root resolves names, too.
     assert_eq!(mode(&folder.join("etc/resolv.conf")), 0o644);
     stage.scene.hnsd.hnsctl(&["stop", "-t", "0", "web"]);
+}
+
+#[test]
+fn a_runtime_that_cannot_be_started_leaves_nothing_behind() {
+    needs!(root, "nft", "crun", "busybox");
+    let stage = Stage::new();
+    let hnsd = &stage.scene.hnsd;
+    // One that is there by name, and that the kernel cannot start.
+    let broken = stage.root.join("broken");
+    fs::write(&broken, "#!/nope\n").expect("the disk is not full");
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    for runtime in ["/nope", "nope", &broken.display().to_string(), "/bin/false"] {
+        for detach in [&[][..], &["-d"]] {
+            let options = [&["--name", "web", "--runtime", runtime], detach].concat();
+            assert!(!stage.run(&options, &["sh", "-c", "true"]).success(), "{runtime}");
+            assert_eq!(hnsd.hnsctl_json(&["ps"]), json!([]), "{runtime}");
+            assert_eq!(hnsd.hnsctl_json(&["endpoint", "ls"]), json!([]), "{runtime}");
+            assert_eq!(hnsd.hnsctl_json(&["namespace", "ls"]), json!([]), "{runtime}");
+        }
+    }
+    // A runtime that was there and is no longer: the others are shown and stopped as ever.
+    let own = stage.root.join("crun").display().to_string();
+    stage.scene.host.sh(&format!("cp $(command -v crun) {own}"));
+    let sleep = ["sh", "-c", "exec busybox sleep 1000"];
+    for options in [&["-d", "--name", "orphan", "--runtime", &own][..], &["-d", "--name", "web"]] {
+        assert_eq!(stage.run(options, &sleep).expect_success().trim_end(), options[2]);
+    }
+    fs::rename(&own, format!("{own}.away")).expect("it is ours");
+    let shown = hnsd.hnsctl_json(&["ps"]);
+    let states: Vec<_> =
+        [0, 1].map(|place| (shown[place]["Name"].clone(), shown[place]["State"].clone())).into();
+    assert_eq!(states, [(json!("orphan"), json!("unknown")), (json!("web"), json!("running"))]);
+    hnsd.hnsctl(&["stop", "-t", "0", "web"]);
+    assert!(
+        !hnsd.try_hnsctl(&["stop", "-t", "0", "orphan"]).success(),
+        "it may run, so that it is not forgotten"
+    );
+    fs::rename(format!("{own}.away"), &own).expect("it is ours");
+    hnsd.hnsctl(&["stop", "-t", "0", "orphan"]);
+    assert_eq!(hnsd.hnsctl_json(&["ps"]), json!([]));
 }
 
 #[test]

@@ -38,8 +38,12 @@ pub async fn run(arguments: &PsArgs, context: &Context) -> Result<(), Failure> {
     };
     let mut found = Vec::new();
     for record in containers.list()? {
-        let chosen = Some(record.runtime.as_path()).filter(|path| !path.as_os_str().is_empty());
-        let state = Runtime::find(chosen, &containers)?.state(&record.name)?;
+        let asked = Runtime::of(&record, &containers).and_then(|runtime| runtime.state(&record.name));
+        let state = asked.unwrap_or_else(|error| {
+            // One runtime that does not answer hides no container of the others.
+            output::complain(&Failure::Container(error).describe());
+            Some(State { status: "unknown".to_owned(), pid: None })
+        });
         let own = |endpoint: &&Value| record.endpoint.as_deref() == Some(view::id(endpoint));
         let endpoint = endpoints.iter().find(own).cloned();
         found.push(Container { record, state, endpoint });

@@ -38,8 +38,7 @@ async fn stop(
     patience: Duration,
 ) -> Result<(), Failure> {
     let record = containers.load(name)?;
-    let chosen = Some(record.runtime.as_path()).filter(|path| !path.as_os_str().is_empty());
-    let runtime = Runtime::find(chosen, containers)?;
+    let runtime = Runtime::of(&record, containers)?;
     if is_running(&runtime, name)? {
         runtime.kill(name, "TERM")?;
         let deadline = Instant::now() + patience;

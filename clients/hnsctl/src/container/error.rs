@@ -86,6 +86,8 @@ pub enum ContainerError {
         #[source]
         source: io::Error,
     },
+    #[error("there is no program {}", program.display())]
+    RuntimeMissing { program: PathBuf },
     #[error("this host cannot hold a container to its devices: it has no control group for them")]
     NoDeviceControl,
     #[error("{signal} came before the container was started")]
@@ -114,6 +116,7 @@ impl ContainerError {
             Self::PrivateMounts { .. } => {
                 "containers are started as root, where control groups can be mounted"
             }
+            Self::RuntimeMissing { .. } => "install it, or leave out --runtime",
             Self::NoDeviceControl => {
                 "mount version 2 on /sys/fs/cgroup, or the controller `devices` on /sys/fs/cgroup/devices"
             }

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::cgroups::Layout;
 use super::error::ContainerError;
 use super::private;
-use super::record::Containers;
+use super::record::{Containers, Record};
 
 /// What a runtime that failed has to say is at the end of what it said.
 const SAID_LENGTH_MAX: usize = 400;
@@ -31,15 +32,26 @@ pub struct State {
 }
 
 impl Runtime {
-    /// The runtime `chosen`, or the first that is installed.
+    /// The runtime `chosen`, or the first that is installed. It is there, and is found again from any folder.
     pub fn find(chosen: Option<&Path>, containers: &Containers) -> Result<Self, ContainerError> {
         let program = match chosen {
-            Some(program) => program.to_owned(),
-            None => {
-                ["crun", "runc"].iter().find_map(|name| installed(name)).ok_or(ContainerError::NoRuntime)?
-            }
+            Some(chosen) => located(chosen)
+                .ok_or_else(|| ContainerError::RuntimeMissing { program: chosen.to_owned() })?,
+            None => ["crun", "runc"].iter().find_map(installed).ok_or(ContainerError::NoRuntime)?,
         };
-        Ok(Self { program, state: containers.runtime_state(), layout: Layout::of_this_host() })
+        Ok(Self::at(program, containers))
+    }
+
+    /// The runtime that a container was started with, which need not be there any more.
+    pub fn of(record: &Record, containers: &Containers) -> Result<Self, ContainerError> {
+        if record.runtime.as_os_str().is_empty() {
+            return Self::find(None, containers);
+        }
+        Ok(Self::at(record.runtime.clone(), containers))
+    }
+
+    fn at(program: PathBuf, containers: &Containers) -> Self {
+        Self { program, state: containers.runtime_state(), layout: Layout::of_this_host() }
     }
 
     /// Fails where the runtime could not keep a container from the host's devices.
@@ -86,6 +98,9 @@ impl Runtime {
 
     /// What the runtime knows of the container; nothing when it knows none of this name.
     pub fn state(&self, name: &str) -> Result<Option<State>, ContainerError> {
+        if !self.may_know(name) {
+            return Ok(None);
+        }
         let output = self.output(&["state", name])?;
         if !output.status.success() {
             return Ok(None);
@@ -111,11 +126,20 @@ impl Runtime {
 
     /// Ends the container if it runs and forgets it.
     pub fn delete(&self, name: &str) -> Result<(), ContainerError> {
+        if !self.may_know(name) {
+            return Ok(());
+        }
         let output = self.output(&["delete", "--force", name])?;
         if output.status.success() || self.state(name)?.is_none() {
             return Ok(());
         }
         Err(self.refusal("delete", name, &output.stderr))
+    }
+
+    /// A runtime has a folder for each container, from before it makes it until after it has removed it. Where there is
+    /// none, nothing needs to be asked, and a runtime that cannot be started is in nobody's way.
+    fn may_know(&self, name: &str) -> bool {
+        self.state.join(name).exists()
     }
 
     fn output(&self, arguments: &[&str]) -> Result<Output, ContainerError> {
@@ -165,9 +189,50 @@ impl Attached {
     }
 }
 
-fn installed(name: &str) -> Option<PathBuf> {
+/// Where a program is, as the shell finds it: by its path, or by its name alone.
+fn located(program: &Path) -> Option<PathBuf> {
+    if program.components().count() == 1 && !program.is_absolute() {
+        return installed(program);
+    }
+    std::path::absolute(program).ok().filter(|program| is_program(program))
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+fn installed(name: impl AsRef<Path>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     // System folders last, for a PATH that an unprivileged login has set.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
-    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+    folders.map(|folder| folder.join(&name)).find(|program| is_program(program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_is_there_before_anything_is_begun() {
+        let containers = Containers::new("/nope/containers".into());
+        for missing in ["/nope", "nope", "./nope", "/etc", "/etc/passwd"] {
+            let found = Runtime::find(Some(Path::new(missing)), &containers);
+            assert!(matches!(found, Err(ContainerError::RuntimeMissing { .. })), "{missing}: {found:?}");
+        }
+        let shell = Runtime::find(Some(Path::new("sh")), &containers).unwrap();
+        assert!(shell.program().is_absolute(), "{shell:?}");
+    }
+
+    #[test]
+    fn a_runtime_that_is_gone_is_not_asked_about_what_it_never_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let containers = Containers::new(folder.path().to_owned());
+        let record = Record { runtime: "/nope".into(), ..Record::default() };
+        let gone = Runtime::of(&record, &containers).unwrap();
+        assert_eq!(gone.state("web").unwrap(), None);
+        gone.delete("web").unwrap();
+        fs::create_dir_all(containers.runtime_state().join("web")).unwrap();
+        assert!(matches!(gone.state("web"), Err(ContainerError::StartRuntime { .. })), "it may run");
+        assert!(matches!(gone.delete("web"), Err(ContainerError::StartRuntime { .. })), "it may run");
+    }
 }
