@@ -36,4 +36,4 @@ mod wire;
 
 pub use front::Front;
 pub use mirror::{DOCKER_SOCKET, MirrorSettings, mirror};
-pub use sockets::{PLUGINS, SocketError, Sockets, serve};
+pub use sockets::{PLUGINS, Sockets, serve};

@@ -6,7 +6,8 @@ use std::io::{BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use hns_docker::{SocketError, Sockets};
+use hns_docker::Sockets;
+use hns_server::ServerError;
 use rig::{Rig, id, network_body, read_answer, request};
 use serde_json::{Value, json};
 
@@ -149,12 +150,12 @@ fn sockets_that_nobody_listens_on_are_replaced_and_others_are_not() {
         UnixListener::bind(&socket).unwrap()
     };
     let refused = runtime.block_on(Sockets::bind(folder.path())).err().unwrap();
-    assert!(matches!(refused, SocketError::InUse { .. }), "{refused}");
+    assert!(matches!(refused, ServerError::InUse { .. }), "{refused}");
 
     std::fs::remove_file(&socket).unwrap();
     std::fs::write(&socket, "").unwrap();
     let refused = runtime.block_on(Sockets::bind(folder.path())).err().unwrap();
-    assert!(matches!(refused, SocketError::NotASocket { .. }), "{refused}");
+    assert!(matches!(refused, ServerError::NotASocket { .. }), "{refused}");
 }
 
 #[test]

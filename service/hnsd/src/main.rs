@@ -1,6 +1,7 @@
 //! The daemon: reads its configuration, wires the parts together, serves. No logic.
 
 mod config;
+mod descriptors;
 mod docker;
 mod log;
 
@@ -16,7 +17,7 @@ use hns_datapath::RealDatapath;
 use hns_docker::Front;
 use hns_host::RealHost;
 use hns_reconciler::{Engine, EngineSettings, HostThreads};
-use hns_server::{Access, Api, Listener};
+use hns_server::{Access, Api, Limits, Listener};
 use hns_store::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -41,16 +42,17 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let config = Config::load(Arguments::parse())?;
     log::start(&config)?;
+    let descriptors = descriptors::raise()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_stack_size(512 * 1024)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, descriptors))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, descriptors: usize) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for TERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for INT")?;
     // Both are taken before the host is touched: a daemon that may not run must not repair what another one made.
@@ -63,16 +65,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Docker's plugins answer before the host is in line: whom they keep waiting forgets them.
     let (ready, engine) = watch::channel(None);
     let front = Front::new(engine, threads.clone(), stopping.clone());
-    let docker = docker::serve(&config, front).await?;
+    let docker = docker::serve(&config, front, Limits::of_root(descriptors)).await?;
     let engine = tokio::task::block_in_place(|| start_engine(&config, store))?;
     ready.send_replace(Some(Arc::clone(&engine)));
     let api = Api {
         engine: Arc::clone(&engine),
         threads,
-        access: Access { write_group: config.group.clone(), read_group: config.read_group.clone() },
+        access: Access::new(&config.group, &config.read_group),
         stopping: stopping.clone(),
     };
-    let server = tokio::spawn(hns_server::serve(listener, api));
+    let server = tokio::spawn(hns_server::serve(listener, api, Limits::within(descriptors)));
     say_ready(&config.socket)?;
     tokio::select! {
         _ = terminate.recv() => {}

@@ -1,4 +1,5 @@
 use std::ffi::CString;
+use std::sync::Arc;
 
 use axum::extract::{Extension, Request, State};
 use axum::http::Method;
@@ -6,17 +7,21 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hns_hcn::ErrorCode;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use tokio::sync::Semaphore;
 
 use crate::answer::Refusal;
 use crate::api::Api;
 
+/// How many users are looked up in the group database at one time. It may be a file, or a server far away; root is
+/// known without it and never waits for it.
+const LOOKUPS_AT_ONCE: usize = 2;
+
 /// Who may do what, by the credentials of the process at the other end of the socket.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// May read and write, beside root and the user the daemon runs as.
-    pub write_group: String,
-    /// May read.
-    pub read_group: String,
+    write_group: Arc<str>,
+    read_group: Arc<str>,
+    lookups: Arc<Semaphore>,
 }
 
 /// The process at the other end of the connection.
@@ -27,17 +32,36 @@ pub(crate) struct Peer {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Right {
+pub(crate) enum Right {
     None,
     Read,
     Write,
 }
 
 impl Access {
-    fn of(&self, peer: Peer) -> Right {
-        if peer.uid == 0 || Uid::current().as_raw() == peer.uid {
+    /// Members of `write_group` may read and write, as may root and the user the daemon runs as; members of
+    /// `read_group` may read.
+    #[must_use]
+    pub fn new(write_group: &str, read_group: &str) -> Self {
+        Self {
+            write_group: write_group.into(),
+            read_group: read_group.into(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
+        }
+    }
+
+    /// What a peer may do now. A user who has left a group loses its right with the next request.
+    pub(crate) async fn right_of(&self, peer: Peer) -> Right {
+        if peer.is_root() {
             return Right::Write;
         }
+        let Ok(_turn) = self.lookups.acquire().await else { return Right::None };
+        let access = self.clone();
+        // The database is files and sockets of the C library's: no worker of the runtime waits for them.
+        tokio::task::spawn_blocking(move || access.look_up(peer)).await.unwrap_or(Right::None)
+    }
+
+    fn look_up(&self, peer: Peer) -> Right {
         let groups = groups_of(peer);
         let is_member = |name: &str| {
             Group::from_name(name).ok().flatten().is_some_and(|group| groups.contains(&group.gid))
@@ -49,6 +73,16 @@ impl Access {
         } else {
             Right::None
         }
+    }
+
+    /// What is said to a peer that may not do what takes this right.
+    pub(crate) fn refusal(&self, peer: Peer, needed: Right) -> Refusal {
+        let (group, verb) = match needed {
+            Right::None | Right::Read => (&self.read_group, "read"),
+            Right::Write => (&self.write_group, "change anything"),
+        };
+        Refusal::new(ErrorCode::ACCESS_DENIED, format!("user {} may not {verb}", peer.uid))
+            .with_hint(format!("be root or a member of group {group}"))
     }
 }
 
@@ -69,12 +103,8 @@ pub(crate) async fn authorise(
     next: Next,
 ) -> Response {
     let needed = if request.method() == Method::GET { Right::Read } else { Right::Write };
-    if api.access.of(peer) >= needed {
+    if api.access.right_of(peer).await >= needed {
         return next.run(request).await;
     }
-    let group = if needed == Right::Read { &api.access.read_group } else { &api.access.write_group };
-    let (verb, uid) = (if needed == Right::Read { "read" } else { "change anything" }, peer.uid);
-    Refusal::new(ErrorCode::ACCESS_DENIED, format!("user {uid} may not {verb}"))
-        .with_hint(format!("be root or a member of group {group}"))
-        .into_response()
+    api.access.refusal(peer, needed).into_response()
 }

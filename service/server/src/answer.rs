@@ -29,6 +29,28 @@ impl Refusal {
         self
     }
 
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The whole answer as bytes, for a peer whose request nobody reads. Version 1.0 says that the connection ends.
+    pub fn into_http(self) -> Vec<u8> {
+        let (status, body) = (self.status, self.render().to_string());
+        let length = body.len();
+        format!(
+            "HTTP/1.0 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+
+    fn render(self) -> serde_json::Value {
+        let mut body = json!({ "Success": false, "Error": self.text, "ErrorCode": self.code.0 });
+        if let Some(hint) = self.hint {
+            body["Hint"] = json!(hint);
+        }
+        body
+    }
+
     /// A document that cannot be read, with the name of the object it describes.
     pub fn document(object: &'static str) -> impl Fn(DocumentError) -> Self {
         move |error| Self::new(error.code, format!("{object} document: {error}"))
@@ -89,10 +111,6 @@ impl From<hns_model::ModelError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut body = json!({ "Success": false, "Error": self.text, "ErrorCode": self.code.0 });
-        if let Some(hint) = self.hint {
-            body["Hint"] = json!(hint);
-        }
-        (self.status, Json(body)).into_response()
+        (self.status, Json(self.render())).into_response()
     }
 }

@@ -14,6 +14,7 @@ use hns_host::{BridgeNetfilter, FakeHost};
 use hns_model::{Endpoint, Network};
 use hns_net::Guid;
 use hns_reconciler::{DefaultNetwork, Engine, EngineSettings, HostThreads};
+use hns_server::Limits;
 use hns_store::{MemoryStore, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -63,7 +64,7 @@ impl Rig {
         let threads = HostThreads::start(4).unwrap();
         let front = Front::new(engine_ready, threads, stopping.clone());
         let sockets = runtime.block_on(Sockets::bind(folder.path())).unwrap();
-        runtime.spawn(hns_docker::serve(sockets, front.clone()));
+        runtime.spawn(hns_docker::serve(sockets, front.clone(), Limits::of_root(1024)));
         Self { host, engine, ready, folder, front, runtime, stopping }
     }
 
