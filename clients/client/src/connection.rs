@@ -1,5 +1,7 @@
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -13,6 +15,10 @@ use crate::error::ClientError;
 
 /// Connections kept for later; one request in flight needs one, and a burst does not leave more behind.
 const IDLE_MAX: usize = 8;
+
+/// How long to try for a place in the kernel's queue of the socket, and how often.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
+const QUEUE_PAUSE: Duration = Duration::from_millis(2);
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -80,12 +86,25 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
+    /// Connects. A daemon that somebody floods may have more callers waiting than the kernel queues, which a blocking
+    /// program would wait for; ours are told to try again.
+    async fn queue_up(&self) -> io::Result<UnixStream> {
+        let begin = Instant::now();
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(full) if full.kind() == io::ErrorKind::WouldBlock && begin.elapsed() < QUEUE_PATIENCE => {
+                    tokio::time::sleep(QUEUE_PAUSE).await;
+                }
+                connected => return connected,
+            }
+        }
+    }
+
     async fn open(&self) -> Result<Connection, ClientError> {
         let unreachable = |source| ClientError::Unreachable { socket: self.socket.clone(), source };
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| unreachable(std::io::Error::other(source)))?;
+        let stream = self.queue_up().await.map_err(unreachable)?;
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|source| unreachable(io::Error::other(source)))?;
         // Its failure reaches the request that is in flight, so there is nobody else to tell.
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Connection { sender, _driver: AbortOnDropHandle::new(driver) })
