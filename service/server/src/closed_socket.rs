@@ -10,6 +10,10 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::socket::ServerError;
 
+/// How many callers wait in the kernel for the door. Root waits in the same line as everybody, so a line that somebody
+/// has filled must be short enough; whoever finds it full waits, or tries again.
+const QUEUE_MAX: i32 = 512;
+
 /// Who may connect to a socket, beside the user that made it.
 #[derive(Debug, Clone, Copy)]
 pub enum Openness {
@@ -38,7 +42,8 @@ pub async fn listen_at(path: &Path, openness: Openness) -> Result<UnixListener, 
         Openness::Everyone => 0o666,
     };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed("protect"))?;
-    listen(&socket, Backlog::MAXCONN).map_err(|errno| failed("listen on")(errno.into()))?;
+    let queue = Backlog::new(QUEUE_MAX).map_err(|errno| failed("listen on")(errno.into()))?;
+    listen(&socket, queue).map_err(|errno| failed("listen on")(errno.into()))?;
     UnixListener::from_std(socket.into()).map_err(failed("listen on"))
 }
 
