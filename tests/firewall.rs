@@ -210,17 +210,18 @@ fn our_networks_work_beside_dockers_policy_of_dropping() {
         let pair = Pair::on(scene);
         check(&pair.everything());
         assert!(!problems(&pair.doctor()).any(|finding| text(finding, "Check") == "foreign-rules"));
-        // Docker and its firewall are as they were, but for the two rules in the chain that is kept for others.
+        // Docker and its firewall are as they were, but for two rules in the chain that is kept for others, and behind all in FORWARD.
         let host = &pair.scene.host;
         let forward = host.sh("iptables -w -S FORWARD; ip6tables -w -S FORWARD");
-        assert!(!forward.contains("hns") && forward.contains("-P FORWARD DROP"), "{forward}");
+        assert!(forward.contains("-P FORWARD DROP"), "{forward}");
         pair.scene.hnsd.hnsctl(&["network", "rm", "--force", "blue"]);
         for tool in ["iptables", "ip6tables"] {
             let all = host.sh(&format!("{tool}-save"));
             let ours: Vec<&str> = all.lines().filter(|line| line.contains("hns")).collect();
             let marked = "-A DOCKER-USER -i hns+ -m mark --mark 0x40000000/0x40000000 -j ACCEPT";
-            let expected = [marked, "-A DOCKER-USER -o hns+ -j ACCEPT"];
-            assert_eq!(ours, expected, "{all}");
+            let in_chain = [marked, "-A DOCKER-USER -o hns+ -j ACCEPT"].map(str::to_owned);
+            let behind = in_chain.clone().map(|rule| rule.replace("DOCKER-USER", "FORWARD"));
+            assert_eq!(ours, [behind, in_chain].concat(), "{all}");
         }
     }
 }

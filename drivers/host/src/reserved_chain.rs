@@ -17,34 +17,46 @@ pub(crate) const PREFIX: &str = "hns";
 
 /// Accepts our switches there, in each family that has the chain: all that goes to one, which our own table decides over, and of what
 /// leaves one that which our table has marked. The rules look as if iptables had made them ([`as_iptables`]), and are found again by
-/// that.
+/// that. Where Docker drops by policy what is forwarded, they stand behind all others in FORWARD as well: a Docker that starts
+/// takes the jump to its chain out for a moment.
 ///
-/// Docker drops by policy what is forwarded when it is Docker that makes the host forward. Where we did (`forwards_for_us`), Docker
-/// came later, and left the policy: it gets what it would have had without us.
+/// Docker sets that policy when it is Docker that makes the host forward. Where we did (`forwards_for_us`), Docker came later, and
+/// left the policy: it gets what it would have had without us.
 pub(crate) fn open(netlink: &mut Netlink, forwards_for_us: impl Fn(Family) -> bool) -> Result<(), HostError> {
     let chains = ruleset::chains(netlink)?;
     for chain in chains.iter().filter(|chain| is_reserved(chain)) {
-        let rules = ruleset::rules(netlink, Some(chain))?;
         let mut batch = Batch::new();
-        for direction in [Direction::In, Direction::Out] {
-            if !rules.iter().any(|rule| is_ours(rule, direction)) {
-                if batch.is_empty() {
-                    batch::begin(&mut batch);
-                }
-                accept(&mut batch, chain, direction, closing_return(&rules));
+        let is_new = accept_where_missing(netlink, &mut batch, chain)?;
+        if let Some(forward) = chains.iter().find(|other| is_forward_beside(other, chain)) {
+            let family = if chain.family == family::IPV4 { Family::V4 } else { Family::V6 };
+            let sets_policy = is_new && !forward.drops_by_default && forwards_for_us(family);
+            if forward.drops_by_default || sets_policy {
+                accept_where_missing(netlink, &mut batch, forward)?;
+            }
+            if sets_policy {
+                drop_by_policy(&mut batch, forward);
             }
         }
         if !batch.is_empty() {
-            let family = if chain.family == family::IPV4 { Family::V4 } else { Family::V6 };
-            let open = chains.iter().find(|other| is_forward_beside(other, chain) && !other.drops_by_default);
-            if let Some(open) = open.filter(|_| forwards_for_us(family)) {
-                drop_by_policy(&mut batch, open);
-            }
             batch::end(&mut batch);
             netlink.execute(&batch)?;
         }
     }
     Ok(())
+}
+
+/// Says whether one of the two rules was missing.
+fn accept_where_missing(netlink: &mut Netlink, batch: &mut Batch, chain: &Chain) -> Result<bool, HostError> {
+    let rules = ruleset::rules(netlink, Some(chain))?;
+    let is_missing = |direction: &Direction| !rules.iter().any(|rule| is_ours(rule, *direction));
+    let missing: Vec<Direction> = [Direction::In, Direction::Out].into_iter().filter(is_missing).collect();
+    for direction in &missing {
+        if batch.is_empty() {
+            batch::begin(batch);
+        }
+        accept(batch, chain, *direction, closing_return(&rules));
+    }
+    Ok(!missing.is_empty())
 }
 
 pub(crate) fn is_reserved(chain: &Chain) -> bool {
