@@ -29,6 +29,7 @@ fn namespaces_and_changes_that_cannot_be_are_refused_by_name() {
         (path("/run/netns"), invalid, vec!["/run/netns"]),
         (path("/proc/self/ns/mnt"), invalid, vec!["/proc/self/ns/mnt", "not a network namespace"]),
         (path("/run/netns/given"), invalid, vec!["/run/netns/given", &namespace]),
+        (path("/proc/thread-self/ns/net"), invalid, vec!["the host's own"]),
         (with(&good, "/AdditionalParams", json!({"Pid": 0})), invalid, vec!["AdditionalParams.Pid"]),
         (with(&good, "/AdditionalParams", json!({"Pid": 4_000_000})), invalid, vec!["4000000"]),
     ];

@@ -50,6 +50,8 @@ pub enum HostError {
     NoSuchNamespace { path: PathBuf },
     #[error("{} is not a network namespace", path.display())]
     NotANamespace { path: PathBuf },
+    #[error("{} is the host's own network namespace", path.display())]
+    OwnNamespace { path: PathBuf },
     #[error("cannot {operation} the network namespace {}", path.display())]
     Namespace { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot {operation} {}", path.display())]

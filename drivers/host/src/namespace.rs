@@ -14,7 +14,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{FsType, statfs};
+use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::{HostError, NamespaceIdentity};
 
@@ -48,17 +48,28 @@ impl Namespace {
             }
             _ => HostError::Namespace { operation: "open", path: path.to_owned(), source: errno.into() },
         };
-        // Opening something else could wait for ever (a FIFO) or do something (a device).
-        let kind = statfs(path).map_err(fail)?.filesystem_type();
-        if kind != NSFS {
+        // Opening something else could wait for ever (a FIFO) or do something (a device), and what is at a path may change: it is
+        // pinned first, looked at, and only then opened, by what was pinned.
+        let pinned = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(fail)?;
+        if fstatfs(&pinned).map_err(fail)?.filesystem_type() != NSFS {
             return Err(HostError::NotANamespace { path: path.to_owned() });
         }
-        let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(fail)?;
+        let again = format!("/proc/thread-self/fd/{}", pinned.as_raw_fd());
+        let file = open(again.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(fail)?;
         let file = File::from(file);
         if !is_network_namespace(&file) {
             return Err(HostError::NotANamespace { path: path.to_owned() });
         }
         Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// One that was given to us, and is not `home`: what is done in a container would be done to the host.
+    pub(crate) fn open_given(path: &Path, home: &Self) -> Result<Self, HostError> {
+        let this = Self::open(path)?;
+        if this.identity()? == home.identity()? {
+            return Err(HostError::OwnNamespace { path: path.to_owned() });
+        }
+        Ok(this)
     }
 
     pub(crate) fn identity(&self) -> Result<NamespaceIdentity, HostError> {

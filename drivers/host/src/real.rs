@@ -96,7 +96,8 @@ impl RealHost {
     }
 
     fn plug(&self, port: &Port) -> Result<(), HostError> {
-        let opened = path_of_target(&port.target).map(Namespace::open).transpose()?;
+        let opened =
+            path_of_target(&port.target).map(|path| Namespace::open_given(path, &self.home)).transpose()?;
         let target = opened.as_ref().unwrap_or(&self.home);
         self.route.with(|near| match veth::create(near, target, port, &self.numbers) {
             Err(error) if error.is_errno(libc::EEXIST) => self.plug_over(port, target, near),
@@ -124,7 +125,8 @@ impl RealHost {
             // Nobody has raised the far end yet.
             return Ok(());
         }
-        let opened = path_of_target(target).map(Namespace::open).transpose()?;
+        let opened =
+            path_of_target(target).map(|path| Namespace::open_given(path, &self.home)).transpose()?;
         let target = opened.as_ref().unwrap_or(&self.home);
         let far = target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
         link::settle(&far, interface);
@@ -350,7 +352,7 @@ impl Host for RealHost {
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError> {
         match path_of_target(target) {
             None => self.home.identity(),
-            Some(path) => Namespace::open(path)?.identity(),
+            Some(path) => Namespace::open_given(path, &self.home)?.identity(),
         }
     }
 
@@ -358,7 +360,7 @@ impl Host for RealHost {
         let names = match path_of_target(target) {
             None => self.route.with(link::names),
             Some(path) => {
-                let target = Namespace::open(path)?;
+                let target = Namespace::open_given(path, &self.home)?;
                 let mut far = target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
                 link::names(&mut far)
             }

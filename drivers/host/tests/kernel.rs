@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hns_host::{BridgeNetfilter, Finding, HostError, HostEvent, Level, Scope, Settings};
 use hns_net::Cidr;
@@ -397,6 +399,53 @@ fn the_chain_that_docker_reserves_is_opened_once() {
     });
 }
 
+/// Whoever gives us a path may change what is there while we look.
+#[test]
+fn a_path_that_flips_to_a_fifo_keeps_nobody_waiting() {
+    on_real(|world| {
+        let [fifo, flipping, next] = ["fifo", "flipping", "next"].map(|name| world.path(name));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let container = world.container("a");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let flip = || {
+                for target in [&container, &fifo].into_iter().cycle() {
+                    std::os::unix::fs::symlink(target, &next).unwrap();
+                    std::fs::rename(&next, &flipping).unwrap();
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            };
+            scope.spawn(flip);
+            let mut outcomes = [0, 0];
+            while outcomes.iter().any(|count| *count < 200) {
+                match world.host.identify(&Target::Path(flipping.clone())) {
+                    Ok(_) => outcomes[0] += 1,
+                    Err(HostError::NotANamespace { .. }) => outcomes[1] += 1,
+                    // Before the first turn.
+                    Err(HostError::NoSuchNamespace { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+#[test]
+fn the_hosts_own_namespace_is_no_containers() {
+    on_real(|world| {
+        let own = PathBuf::from(format!("/proc/{}/ns/net", nix::unistd::gettid()));
+        let error = world.host.identify(&Target::Path(own.clone())).unwrap_err();
+        assert!(matches!(error, HostError::OwnNamespace { .. }), "{error:?}");
+        world.host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let error = world.host.execute(&Step::PlugPort(port(1, &own))).unwrap_err();
+        assert!(matches!(error, HostError::OwnNamespace { .. }), "{error:?}");
+        assert!(world.host.identify(&Target::Host).is_ok());
+    });
+}
+
 #[test]
 fn only_network_namespaces_are_taken_for_such() {
     on_real(|world| {
@@ -410,8 +459,6 @@ fn only_network_namespaces_are_taken_for_such() {
             let error = world.host.identify(&Target::Path(path.into())).unwrap_err();
             assert!(matches!(error, HostError::NoSuchNamespace { .. }), "{path:?}: {error:?}");
         }
-        let own = world.host.identify(&Target::Path("/proc/thread-self/ns/net".into())).unwrap();
-        assert_eq!(own, world.host.identify(&Target::Host).unwrap());
     });
 }
 

@@ -40,7 +40,10 @@ impl EngineError {
             Self::Document { source, .. } => source.code,
             Self::Host { source: HostError::InterfaceTaken { .. }, .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
             Self::Host {
-                source: HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. },
+                source:
+                    HostError::NoSuchNamespace { .. }
+                    | HostError::NotANamespace { .. }
+                    | HostError::OwnNamespace { .. },
                 ..
             } => ErrorCode::INVALID_PARAMETER,
             Self::Host { source: HostError::NoIpv6, .. } => ErrorCode::REQUEST_UNSUPPORTED,
@@ -57,6 +60,9 @@ impl EngineError {
             Self::Model(error) => error.hint(),
             Self::Host { source: HostError::NoSuchNamespace { .. }, .. } => {
                 Some("give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net")
+            }
+            Self::Host { source: HostError::OwnNamespace { .. }, .. } => {
+                Some("a namespace of type HostDefault is the host's own, without a path")
             }
             Self::Host { source: HostError::NoIpv6, .. } => Some("leave the IPv6 subnets out"),
             Self::Host { source: HostError::NoTable, .. } => {
@@ -77,6 +83,7 @@ impl EngineError {
                 HostError::InterfaceTaken { .. }
                     | HostError::NoSuchNamespace { .. }
                     | HostError::NotANamespace { .. }
+                    | HostError::OwnNamespace { .. }
                     | HostError::NoIpv6
             ),
             Self::Datapath { .. } | Self::Store { .. } | Self::Record { .. } => true,

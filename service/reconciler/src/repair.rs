@@ -263,7 +263,10 @@ impl Engine {
 
 /// Whether a namespace is gone, rather than out of sight for a moment.
 pub(crate) fn is_gone(error: &HostError) -> bool {
-    matches!(error, HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. })
+    matches!(
+        error,
+        HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. } | HostError::OwnNamespace { .. }
+    )
 }
 
 /// The port that carries frames again after this step.
