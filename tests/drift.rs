@@ -76,15 +76,19 @@ fn inside(host: &Host, name: &str) -> String {
     ))
 }
 
+/// Where the kernel does not let it be turned on again.
 #[test]
-fn forwarding_that_was_turned_off_is_told_by_the_doctor() {
+fn forwarding_that_stays_off_is_told_by_the_doctor() {
     needs!(root, "nft");
     let stage = Stage::new();
-    stage.host().sh("sysctl -qw net.ipv4.ip_forward=0");
-    let said = stage.scene.hnsd.try_hnsctl(&["doctor", "-o", "json"]).stdout;
-    let findings: Vec<Value> = serde_json::from_str(&said).unwrap();
-    let told = |finding: &Value| finding["Check"] == "forwarding" && finding["Level"] != "Ok";
-    assert!(findings.iter().any(told), "{findings:#?}");
+    stage.host().sh("sysctl -qw net.ipv4.ip_forward=0
+        mount --bind /dev/full /proc/sys/net/ipv4/ip_forward");
+    eventually!({
+        let said = stage.scene.hnsd.try_hnsctl(&["doctor", "-o", "json"]).stdout;
+        let findings: Vec<Value> = serde_json::from_str(&said).unwrap_or_default();
+        let told = |finding: &Value| finding["Check"] == "forwarding" && finding["Level"] != "Ok";
+        findings.iter().any(told)
+    });
 }
 
 #[test]
@@ -196,6 +200,47 @@ mod alone {
         stage.repaired(&format!("ip addr del 10.7.0.1/24 dev {switch}"), &whole);
         stage.repaired(&format!("ip -6 addr del fd00:7::1/64 dev {switch}"), &whole);
         stage.repaired(&format!("ip addr flush dev {switch}"), &whole);
+    }
+
+    #[test]
+    fn what_comes_with_an_address_is_put_back() {
+        needs!(root, "nft");
+        let stage = Stage::new();
+        let switch = &stage.switch;
+        let whole = format!(
+            "ip route show 10.7.0.0/24 dev {switch} | grep -q 10.7.0.1 && ip -6 route show fd00:7::/64 dev {switch} | grep -q fd00:7"
+        );
+        stage.repaired(&format!("ip route del 10.7.0.0/24 dev {switch}"), &whole);
+        stage.repaired(&format!("ip -6 route del fd00:7::/64 dev {switch}"), &whole);
+    }
+
+    #[test]
+    fn what_was_renamed_or_moved_away_comes_back() {
+        needs!(root, "nft");
+        let stage = Stage::new();
+        let (switch, port) = (&stage.switch, stage.web.port());
+        let plugged = format!("ip link show dev {port} up master {switch} | grep -q {port}");
+        let alone = format!("{plugged} && ! ip link show dev br-renamed");
+        for rename in [
+            "ip link set {switch} name br-renamed",
+            "ip link set {switch} down; ip link set {switch} name br-renamed",
+        ] {
+            stage.repaired(&rename.replace("{switch}", switch), &alone);
+        }
+        stage.repaired(&format!("ip link set {port} down; ip link set {port} name mine"), &plugged);
+        stage.repaired(&format!("ip netns add elsewhere; ip link set {port} netns elsewhere"), &plugged);
+    }
+
+    /// Nothing tells of settings: they are looked at once a second.
+    #[test]
+    fn forwarding_is_put_back() {
+        needs!(root, "nft");
+        let stage = Stage::new();
+        for setting in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            stage.host().sh(&format!("sysctl -qw {setting}=0"));
+            eventually!(stage.host().sh(&format!("sysctl -n {setting}")).trim() == "1");
+            eventually!(stage.flows());
+        }
     }
 
     #[test]

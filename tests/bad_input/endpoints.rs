@@ -5,6 +5,14 @@ use serde_json::{Value, json};
 
 use super::{Row, UNKNOWN_ID, World, port_mapping, with};
 
+fn many(count: u16, key: &str, start: &str) -> Value {
+    let one = |number: u16| match start.matches('.').count() {
+        1 => json!({"NextHop": "172.16.0.1", key: format!("{start}.{}.{}/32", number / 256, number % 256)}),
+        _ => json!({key: format!("{start}.{number}")}),
+    };
+    (0..count).map(one).collect()
+}
+
 #[test]
 fn endpoints_that_cannot_be_are_refused_by_name() {
     needs!(root, "nft", "socat");
@@ -45,6 +53,12 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
             0x1E,
             vec!["IpConfigurations[1].IpAddress", "twice"],
         ),
+        (
+            with(&good, "/IpConfigurations", many(65, "IpAddress", "172.16.7")),
+            0x0C,
+            vec!["IpConfigurations", "64 at most"],
+        ),
+        (with(&good, "/Routes", many(257, "DestinationPrefix", "10.9")), 0x0C, vec!["Routes", "256 at most"]),
         (
             with(&good, "/IpConfigurations/0/PrefixLength", json!(8)),
             0x1E,

@@ -5,6 +5,13 @@ use serde_json::{Value, json};
 
 use super::{ENDPOINT_ID, Row, World, with};
 
+/// So many subnets of their own.
+fn subnets(count: u16) -> Value {
+    let subnet =
+        |number: u16| json!({"IpAddressPrefix": format!("10.{}.{}.0/24", 100 + number / 256, number % 256)});
+    (0..count).map(subnet).collect()
+}
+
 #[test]
 fn networks_that_cannot_be_are_refused_by_name() {
     needs!(root, "nft", "socat");
@@ -77,6 +84,8 @@ fn networks_that_cannot_be_are_refused_by_name() {
             0x32,
             vec!["Ipams"],
         ),
+        (with(&good, "/Ipams/0/Subnets", subnets(65)), 0x32, vec!["Ipams", "65 subnets", "64 at most"]),
+        (with(&good, "/Ipams/0/Subnets", subnets(5000)), 0x32, vec!["Ipams", "5000 subnets"]),
         (prefix("172.16.128.0/20"), 0x32, vec!["172.16.128.0/20", "172.16.0.0/16", "\"nat\""]),
         (prefix("198.18.0.0/16"), 0x32, vec!["198.18.0.0/16", "198.18.0.0/24", "route"]),
         (gateway("10.99.0.1"), 0x32, vec![routes, "10.99.0.1"]),

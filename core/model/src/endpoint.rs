@@ -198,6 +198,10 @@ impl Endpoint {
     }
 }
 
+/// Both are set in one message to the kernel.
+const ADDRESSES_MAX: usize = 64;
+const ROUTES_MAX: usize = 256;
+
 /// Refuses what an endpoint of this network cannot have, before anything is taken.
 pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), ModelError> {
     let unsupported = [(EndpointFlags::REMOTE, "RemoteEndpoint"), (4, "EnableMirroring"), (32, "EnableDhcp")];
@@ -212,6 +216,15 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
         return Err(ModelError::endpoint("Flags", problem, ErrorCode::REQUEST_UNSUPPORTED));
     }
     check_policies(document, network)?;
+    for (field, count, most) in [
+        ("IpConfigurations", document.addresses.len(), ADDRESSES_MAX),
+        ("Routes", document.routes.len(), ROUTES_MAX),
+    ] {
+        if count > most {
+            let problem = format!("{count} entries; an endpoint has {most} at most");
+            return Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_ENDPOINT));
+        }
+    }
     for (place, configured) in document.addresses.iter().enumerate() {
         let Some(address) = configured.address else { continue };
         let field = |key: &str| format!("IpConfigurations[{place}].{key}");

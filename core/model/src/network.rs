@@ -198,11 +198,19 @@ pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> 
     Some(Pool::new(prefix, ranges, reserved))
 }
 
+/// Each is an address of the host's and a route, which are set in one message to the kernel.
+const SUBNETS_MAX: usize = 64;
+
 fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
     if !matches!(document.kind, NetworkType::Nat | NetworkType::Internal | NetworkType::Private) {
         let problem =
             format!("{} networks are not available; NAT, Internal and Private are", document.kind.name());
         return Err(ModelError::network("Type", problem, ErrorCode::INVALID_NETWORK_TYPE));
+    }
+    let subnets = document.subnets().count();
+    if subnets > SUBNETS_MAX {
+        let problem = format!("{subnets} subnets; a network has {SUBNETS_MAX} at most");
+        return Err(ModelError::network("Ipams", problem, ErrorCode::INVALID_SUBNET));
     }
     let of_subnets = document.subnets().flat_map(|subnet| &subnet.policies);
     if let Some(policy) = document.policies.iter().chain(of_subnets).next() {

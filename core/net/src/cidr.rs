@@ -167,6 +167,12 @@ impl IfAddr {
         self.length
     }
 
+    /// The prefix it lies in.
+    #[must_use]
+    pub fn prefix(self) -> Cidr {
+        Cidr(IpNet::new_assert(self.address, self.length).trunc())
+    }
+
     #[must_use]
     pub const fn family(self) -> Family {
         Family::of(self.address)

@@ -7,7 +7,7 @@ use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
 use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
 
-use crate::desired::{Desired, NamespaceSpec, Port, Route, Switch, Target};
+use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
 use crate::policy::port_policy;
 use crate::rules::Element;
 
@@ -67,11 +67,17 @@ pub fn compile_endpoint(endpoint: &Endpoint, world: &World) -> Desired {
 fn add_network(desired: &mut Desired, network: &Network) {
     let switch = switch_of(network);
     desired.rules.extend(network_elements(network));
-    if network.kind() == NetworkType::Nat {
-        desired.forwarding.v4 |= network.has_family(Family::V4);
-        desired.forwarding.v6 |= network.has_family(Family::V6);
-    }
+    let forwarding = forwarding_for(network);
+    desired.forwarding.v4 |= forwarding.v4;
+    desired.forwarding.v6 |= forwarding.v6;
     desired.switches.insert(switch.name.clone(), switch);
+}
+
+/// Which families the host must forward for a network.
+#[must_use]
+pub fn forwarding_for(network: &Network) -> Forwarding {
+    let forwards = |family| network.kind() == NetworkType::Nat && network.has_family(family);
+    Forwarding { v4: forwards(Family::V4), v6: forwards(Family::V6) }
 }
 
 fn add_namespace(desired: &mut Desired, namespace: &Namespace) {

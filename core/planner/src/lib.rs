@@ -24,7 +24,8 @@ mod rules;
 mod step;
 
 pub use compile::{
-    Layout, compile, compile_endpoint, compile_network, endpoint_elements, port_of, switch_name, switch_of,
+    Layout, compile, compile_endpoint, compile_network, endpoint_elements, forwarding_for, port_of,
+    switch_name, switch_of,
 };
 pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
 pub use diff::{Plan, plan};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hns_net::{Cidr, Family, IfAddr, Mac};
 use hns_planner::Route;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
@@ -22,6 +22,8 @@ const ROUTE_HEADER_LEN: usize = 12;
 const TABLE_LOCAL: u8 = 255;
 /// Routes that we add say so; nothing else uses the number (`/etc/iproute2/rt_protos`).
 const PROTOCOL_OURS: u8 = 0x6e;
+/// `IP6_RT_PRIO_ADDRCONF`: what the kernel gives routes that come with addresses.
+const CONNECTED_METRIC6: u32 = 256;
 /// Behind the route that makes `::1` local on `lo`.
 const LOOPBACK_METRIC: u32 = 2048;
 
@@ -268,6 +270,46 @@ pub(crate) fn list_routes(netlink: &mut Netlink, family: Family) -> Result<Vec<S
         Subject::new("list", format!("{family} routes")),
     );
     netlink.dump(&question, Seen::read)
+}
+
+/// The prefixes that the kernel's own routes reach without a gateway, those that come with addresses: of all links, or of one.
+pub(crate) fn connected(
+    netlink: &mut Netlink,
+    family: Family,
+    link: Option<u32>,
+) -> Result<Vec<(u32, Cidr)>, HostError> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family_number(family);
+    message.header.table = netlink_packet_route::route::RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Kernel;
+    message.attributes.extend(link.map(RouteAttribute::Oif));
+    let mut question = Batch::new();
+    let subject = Subject::new("list", format!("connected routes of {family}"));
+    question.route(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, subject);
+    netlink.dump(&question, |payload| {
+        Seen::read(payload).and_then(|route| Some((route.link?, route.destination)))
+    })
+}
+
+/// The route that comes with an address, where somebody has taken it away.
+pub(crate) fn connect(batch: &mut Batch, link: u32, address: IfAddr) {
+    let mut message = RouteMessage::default();
+    let prefix = address.prefix();
+    message.header.address_family = family_number(prefix.family());
+    message.header.destination_prefix_length = prefix.length();
+    message.header.table = netlink_packet_route::route::RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Kernel;
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(RouteAttribute::Destination(prefix.network().into()));
+    message.attributes.push(RouteAttribute::Oif(link));
+    if prefix.family() == Family::V4 {
+        message.header.scope = RouteScope::Link;
+        message.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(address.address())));
+    } else {
+        message.attributes.push(RouteAttribute::Priority(CONNECTED_METRIC6));
+    }
+    let subject = Subject::new("add", format!("route to {prefix}")).fine_if(&[libc::EEXIST]);
+    batch.route(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL, subject);
 }
 
 /// The links that default routes of one family lead by, in all tables.

@@ -16,6 +16,7 @@ use crate::{HostError, address, group, sysctl};
 
 /// Makes the switch or brings it in line.
 pub(crate) fn make(netlink: &mut Netlink, switch: &Switch, ipv6: bool) -> Result<(), HostError> {
+    name_again(netlink, switch)?;
     netlink.execute(&segments(switch, ipv6)).map_err(|error| taken(error, &switch.name))?;
     for number in (0..=switch.extra_segments).filter(|number| !is_host_port(switch, *number)) {
         sysctl::close(&segment(switch, number))?;
@@ -32,6 +33,23 @@ pub(crate) fn make(netlink: &mut Netlink, switch: &Switch, ipv6: bool) -> Result
     }
     sysctl::set_routes_loopback(&switch.name, switch.loopback)?;
     align_addresses(netlink, switch, index, ipv6)
+}
+
+/// Gives a bridge its name back that somebody has renamed: its ports are on it still.
+fn name_again(netlink: &mut Netlink, switch: &Switch) -> Result<(), HostError> {
+    if link::find_index(netlink, &switch.name)?.is_some() {
+        return Ok(());
+    }
+    let ours = link::list(netlink, |message| link::Link::group_of(message) == group::OURS)?;
+    let is_it = |link: &&link::Link| {
+        link.kind.as_deref() == Some("bridge")
+            && link.mac == Some(switch.mac)
+            && group::Role::of(&link.name).is_none()
+    };
+    match ours.iter().find(is_it) {
+        Some(renamed) => link::rename(netlink, renamed.index, &switch.name),
+        None => Ok(()),
+    }
 }
 
 fn taken(error: HostError, name: &IfName) -> HostError {
@@ -223,6 +241,10 @@ fn align_addresses(netlink: &mut Netlink, switch: &Switch, index: u32, ipv6: boo
     }
     for missing in wanted.difference(&held) {
         address::add(&mut batch, index, *missing);
+    }
+    let has_route = |gateway: &&IfAddr| gateway.length() < gateway.family().bits();
+    for gateway in switch.gateways.iter().filter(has_route) {
+        address::connect(&mut batch, index, *gateway);
     }
     if ipv6 {
         if switch.loopback && switch.gateways.iter().any(|gateway| gateway.family() == Family::V6) {

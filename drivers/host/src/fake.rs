@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_net::{Cidr, Guid, IfAddr, IfName};
-use hns_planner::{Announcement, Element, Observed, Step, Target};
+use hns_planner::{Announcement, Element, Forwarding, Observed, Step, Target};
 
 use crate::event::Wake;
 use crate::{
@@ -206,6 +206,10 @@ impl Host for FakeHost {
 
     fn routes(&self) -> Result<Vec<Cidr>, HostError> {
         Ok(self.call()?.routes.clone())
+    }
+
+    fn forwarding(&self) -> Result<Forwarding, HostError> {
+        Ok(self.call()?.forwarding)
     }
 
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError> {

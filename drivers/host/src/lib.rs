@@ -51,7 +51,7 @@ mod watch;
 mod ways_out;
 
 use hns_net::{Cidr, Guid, IfAddr, IfName};
-use hns_planner::{Announcement, Observed, Step, Target};
+use hns_planner::{Announcement, Forwarding, Observed, Step, Target};
 
 pub use error::{HostError, KernelError};
 pub use event::{HostEvent, Next, Stopper, Watch};
@@ -107,6 +107,9 @@ pub trait Host: Send + Sync + 'static {
     fn flush_flows(&self, filters: &[FlowFilter]) -> Result<usize, HostError>;
 
     fn stats(&self, port: &IfName) -> Result<LinkStats, HostError>;
+
+    /// Which families the host forwards.
+    fn forwarding(&self) -> Result<Forwarding, HostError>;
 
     /// The prefixes the host already reaches, other than by our switches: not the default routes, nor
     /// loopback, link-local and multicast.

@@ -234,6 +234,17 @@ pub(crate) fn lower(mut message: LinkMessage) -> LinkMessage {
     message
 }
 
+/// Gives a link another name. It is down afterwards: older kernels rename no link that is up.
+pub(crate) fn rename(netlink: &mut Netlink, index: u32, name: &IfName) -> Result<(), HostError> {
+    let subject = |operation| Subject::new(operation, format!("link {name}"));
+    let mut message = with_index(index);
+    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    let mut batch = Batch::new();
+    batch.route(RouteNetlinkMessage::SetLink(lower(with_index(index))), 0, subject("lower"));
+    batch.route(RouteNetlinkMessage::SetLink(message), 0, subject("name"));
+    netlink.execute(&batch)
+}
+
 /// Keeps the kernel from answering ARP on the link.
 pub(crate) fn without_arp(mut message: LinkMessage) -> LinkMessage {
     message.header.flags |= LinkFlags::Noarp;

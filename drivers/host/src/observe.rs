@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hns_net::{Family, IfAddr, IfName};
+use hns_net::{Cidr, Family, IfAddr, IfName};
 use hns_planner::{Observed, ObservedPort, ObservedSwitch};
 
 use crate::group::{OURS, REAP, Role, trunk};
@@ -17,6 +17,8 @@ struct Snapshot {
     /// The names of our bridges, since ports tell theirs by number.
     names: BTreeMap<u32, IfName>,
     addresses: Vec<address::Held>,
+    /// Which prefixes routes reach by which links.
+    connected: BTreeSet<(u32, Cidr)>,
     /// The links that `::1` is local to.
     loopback: Vec<u32>,
 }
@@ -52,6 +54,7 @@ pub(crate) fn switch(
     let mut snapshot = Snapshot::default();
     let Some(bridge) = link::find(netlink, name)?.filter(|link| link.group == OURS) else { return Ok(()) };
     snapshot.addresses = address::list(netlink, Some(bridge.index))?;
+    snapshot.connected = connected(netlink, ipv6, Some(bridge.index))?;
     if ipv6 {
         snapshot.loopback = address::loopback_links(netlink)?;
     }
@@ -87,6 +90,18 @@ pub(crate) fn port(netlink: &mut Netlink, name: &IfName, observed: &mut Observed
     Ok(())
 }
 
+fn connected(
+    netlink: &mut Netlink,
+    ipv6: bool,
+    link: Option<u32>,
+) -> Result<BTreeSet<(u32, Cidr)>, HostError> {
+    let mut all = BTreeSet::new();
+    for family in [Family::V4, Family::V6].into_iter().filter(|family| ipv6 || *family == Family::V4) {
+        all.extend(address::connected(netlink, family, link)?);
+    }
+    Ok(all)
+}
+
 fn is_ours(link: &Link) -> bool {
     matches!(link.group, OURS | REAP)
 }
@@ -101,6 +116,7 @@ impl Snapshot {
             return Ok(snapshot);
         }
         snapshot.addresses = address::list(netlink, None)?;
+        snapshot.connected = connected(netlink, ipv6, None)?;
         if ipv6 {
             snapshot.loopback = address::loopback_links(netlink)?;
         }
@@ -120,6 +136,7 @@ impl Snapshot {
             .iter()
             .filter(|held| held.link == bridge.index && held.address != address::link_local(mac))
             .map(|held| held.address)
+            .filter(|address| self.is_connected(bridge, *address))
             .collect();
         let v6 = gateways.iter().any(|gateway| gateway.family() == Family::V6);
         let loopback = sysctl::routes_loopback(name)? && (!v6 || self.loopback.contains(&bridge.index));
@@ -132,6 +149,12 @@ impl Snapshot {
             loopback,
             answers: !bridge.silent || sysctl::is_open(name)?,
         })
+    }
+
+    /// Whether the route is there that comes with an address, and that others may take away.
+    fn is_connected(&self, bridge: &Link, address: IfAddr) -> bool {
+        let alone = address.length() == address.family().bits();
+        alone || !bridge.up || self.connected.contains(&(bridge.index, address.prefix()))
     }
 
     /// The further segments that are up, answer nothing and are joined to `bridge` by a trunk that is up.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName};
-use hns_planner::{Announcement, Element, Forwarding, Observed, Port, Step, Target};
+use hns_planner::{Announcement, Element, Forwarding, Observed, Port, Step, Switch, Target};
 
 use crate::held_ports::HeldPorts;
 use crate::link;
@@ -160,10 +160,7 @@ impl RealHost {
     /// Plugs in where one of the two names is taken already.
     fn plug_over(&self, port: &Port, target: &Namespace, near: &mut Netlink) -> Result<(), HostError> {
         let Some(existing) = link::find(near, &port.name)? else {
-            return Err(HostError::InterfaceTaken {
-                interface: port.interface.clone(),
-                namespace: target.path().display().to_string(),
-            });
+            return self.plug_stray(port, target, near);
         };
         if existing.group == group::REAP {
             // The reaper has not come yet; the name is needed now.
@@ -175,6 +172,29 @@ impl RealHost {
             return veth::replug(near, port);
         }
         Err(HostError::LinkTaken { name: port.name.clone() })
+    }
+
+    /// Plugs in where the far end may still be in its place, and somebody has renamed the near one, or moved it away.
+    fn plug_stray(&self, port: &Port, target: &Namespace, near: &mut Netlink) -> Result<(), HostError> {
+        let far = &mut target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
+        let ours = |link: &link::Link| link.kind.as_deref() == Some("veth") && link.mac == Some(port.mac);
+        let Some(far_end) = link::find(far, &port.interface)?.filter(ours) else {
+            return Err(HostError::InterfaceTaken {
+                interface: port.interface.clone(),
+                namespace: target.path().display().to_string(),
+            });
+        };
+        let peer = far_end.peer.map(|index| link::find_by_index(near, index)).transpose()?.flatten();
+        match peer.filter(|peer| peer.group == group::OURS && peer.peer == Some(far_end.index)) {
+            Some(renamed) => {
+                link::rename(near, renamed.index, &port.name)?;
+                veth::replug(near, port)
+            }
+            None => {
+                veth::delete(far, &port.interface)?;
+                veth::create(near, target, port, &self.numbers)
+            }
+        }
     }
 
     fn unplug(&self, name: &IfName) -> Result<(), HostError> {
@@ -210,6 +230,17 @@ impl RealHost {
             Ok(())
         })?;
         self.netfilter.with(|netlink| batch::add_gateways(netlink, &gateways))
+    }
+
+    /// Half a switch is none, unless it was there before.
+    fn make_switch(&self, switch: &Switch) -> Result<(), HostError> {
+        let is_new = self.route.with(|netlink| link::find_index(netlink, &switch.name))?.is_none();
+        let made = self.route.with(|netlink| bridge::make(netlink, switch, self.ipv6));
+        if made.is_err() && is_new {
+            // The first failure is the one to tell.
+            let _ = self.route.with(|netlink| bridge::remove(netlink, &switch.name));
+        }
+        made
     }
 
     fn remove_switch(&self, name: &IfName) -> Result<(), HostError> {
@@ -291,7 +322,7 @@ impl Host for RealHost {
             Step::LoadTable => self.load_tables(),
             Step::MakeNamespace(spec) => namespace::make(&spec.path),
             Step::RemoveNamespace(spec) => self.remove_namespace(&spec.path),
-            Step::MakeSwitch(switch) => self.route.with(|netlink| bridge::make(netlink, switch, self.ipv6)),
+            Step::MakeSwitch(switch) => self.make_switch(switch),
             Step::RemoveSwitch { name } => self.remove_switch(name),
             Step::PlugPort(port) => self.plug(port),
             Step::ReplugPort(port) => self.route.with(|netlink| veth::replug(netlink, port)),
@@ -338,6 +369,10 @@ impl Host for RealHost {
             prefixes.dedup();
             Ok(prefixes)
         })
+    }
+
+    fn forwarding(&self) -> Result<Forwarding, HostError> {
+        sysctl::forwarding()
     }
 
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError> {

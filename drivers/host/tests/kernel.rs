@@ -103,8 +103,8 @@ fn a_port_looks_as_it_should_from_inside() {
         assert_eq!(shown, "");
         let host_end = port(1, &a).name;
         assert_eq!(output(&["ip", "-o", "-6", "address", "show", "dev", host_end.as_str()]), "");
-        output_in(&a, &["ping", "-c1", "-W1", "fd00:16::1"]);
-        output_in(&a, &["ping", "-c1", "-W1", "172.16.0.3"]);
+        output_in(&a, &["ping", "-c1", "-W5", "fd00:16::1"]);
+        output_in(&a, &["ping", "-c1", "-W5", "172.16.0.3"]);
         let stats = world.host.stats(&host_end).unwrap();
         assert!(stats.packets_sent >= 2 && stats.bytes_sent > 0, "{stats:?}");
         assert!(stats.packets_received >= 2, "{stats:?}");
@@ -158,7 +158,7 @@ fn a_vnic_that_its_engine_has_moved_is_a_port_like_any_other() {
         output(&["ip", "link", "set", port.interface.as_str(), "netns", &target, "name", "eth7"]);
         output_in(&a, &["ip", "address", "add", "172.16.0.2/16", "dev", "eth7"]);
         output_in(&a, &["ip", "link", "set", "eth7", "up"]);
-        output_in(&a, &["ping", "-c1", "-W1", "172.16.0.1"]);
+        output_in(&a, &["ping", "-c1", "-W5", "172.16.0.1"]);
         let scope = Scope::Port(port.name.clone());
         let shown = &world.host.observe(&scope).unwrap().ports[&port.name];
         assert!(shown.up && shown.forwards, "{shown:?}");
@@ -459,6 +459,20 @@ fn only_network_namespaces_are_taken_for_such() {
             let error = world.host.identify(&Target::Path(path.into())).unwrap_err();
             assert!(matches!(error, HostError::NoSuchNamespace { .. }), "{path:?}: {error:?}");
         }
+    });
+}
+
+/// More than one message to the kernel can say.
+#[test]
+fn of_a_switch_that_cannot_be_made_nothing_stays() {
+    on_real(|world| {
+        let gateway = |number: u32| {
+            let address = std::net::Ipv4Addr::from(0x0a00_0001 + (number << 8));
+            hns_net::IfAddr::new(address.into(), 24).unwrap()
+        };
+        let wide = hns_planner::Switch { gateways: (0..5000).map(gateway).collect(), ..switch() };
+        assert!(world.host.execute(&Step::MakeSwitch(wide)).is_err());
+        assert_eq!(output(&["ip", "-o", "link", "show", "type", "bridge"]), "");
     });
 }
 

@@ -115,6 +115,7 @@ fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
         let Some(engine) = engine.upgrade() else { return };
         engine.collect_flows();
         engine.look_for_sandboxes();
+        engine.keep_forwarding();
         if let Some(cause) = rounds.tick(&engine.repairs, engine.locks.passes()) {
             engine.repair_everything_and_log(cause);
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use hns_host::{HostError, Scope};
 use hns_model::Attachment;
 use hns_net::{Guid, IfName};
-use hns_planner::{Step, Target, compile, compile_endpoint, plan};
+use hns_planner::{Step, Target, compile, compile_endpoint, forwarding_for, plan};
 
 use crate::endpoints::announcement;
 use crate::engine::{Engine, blank_slate};
@@ -99,6 +99,28 @@ impl Engine {
                 tracing::error!(cause, error = &error as &dyn std::error::Error, "the host was not repaired");
                 self.follow_host_firewall()
             }
+        }
+    }
+
+    /// Repairs everything when somebody has turned off the host's forwarding: nothing tells of that.
+    pub(crate) fn keep_forwarding(&self) {
+        let shown = match self.host.forwarding() {
+            Ok(shown) => shown,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the host's forwarding is not known"
+                );
+                return;
+            }
+        };
+        let lacks = {
+            let world = self.world();
+            let mut wanted = world.networks().map(forwarding_for);
+            wanted.any(|wanted| wanted.v4 && !shown.v4 || wanted.v6 && !shown.v6)
+        };
+        if lacks && !self.repairs.left_something_undone() {
+            self.repair_everything_and_log("the host's forwarding was turned off");
         }
     }
 

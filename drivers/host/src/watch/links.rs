@@ -34,7 +34,7 @@ impl Links {
             libc::RTM_DELADDR => self.see_lost_address(message.payload, tell),
             libc::RTM_NEWADDR => self.see_address(message.payload, tell),
             libc::RTM_NEWROUTE => self.see_route(message.payload, tell),
-            libc::RTM_DELROUTE => Self::see_lost_route(message.payload, tell),
+            libc::RTM_DELROUTE => self.see_lost_route(message.payload, tell),
             _ => self.see_filter(message, tell),
         }
     }
@@ -48,7 +48,10 @@ impl Links {
             return;
         }
         let Some(link) = Link::read(payload) else { return };
-        self.0.insert(link.index, Known { name: link.name.clone(), group: link.group });
+        let before = self.0.insert(link.index, Known { name: link.name.clone(), group: link.group });
+        if let Some(before) = before.filter(|before| before.group == OURS && before.name != link.name) {
+            gone(&before.name).into_iter().for_each(&mut *tell);
+        }
         // A link that is being made is not plugged in and up yet; one that was handed to the reaper need not.
         if link.untouched || link.group != OURS {
             return;
@@ -74,23 +77,12 @@ impl Links {
         if group != OURS {
             return;
         }
-        let event = match Role::of(&link.name) {
-            Some(Role::Port) => link.name.parse().ok().map(HostEvent::PortGone),
-            Some(Role::Segment { switch, number: 0 }) => Some(HostEvent::SwitchGone(switch)),
-            Some(Role::Segment { switch, .. } | Role::Trunk { switch, .. }) => {
-                Some(HostEvent::SwitchChanged(switch))
-            }
-            None => None,
-        };
-        event.into_iter().for_each(tell);
+        gone(&link.name).into_iter().for_each(tell);
     }
 
     fn see_lost_address(&self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
-        let Some(held) = address::read(payload) else { return };
-        let in_use = self.0.get(&held.link).filter(|known| known.group == OURS);
-        let Some(switch) = in_use.and_then(|known| known.name.parse::<IfName>().ok()) else { return };
-        if matches!(Role::of(switch.as_str()), Some(Role::Segment { number: 0, .. })) {
-            tell(HostEvent::SwitchChanged(switch));
+        if let Some(held) = address::read(payload) {
+            self.tell_switch(Some(held.link), tell);
         }
     }
 
@@ -110,9 +102,21 @@ impl Links {
         self.tell_reach(&route, tell);
     }
 
-    fn see_lost_route(payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
-        if Seen::read(payload).is_some_and(|route| route.destination.is_default()) {
+    fn see_lost_route(&self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
+        let Some(route) = Seen::read(payload) else { return };
+        if route.destination.is_default() {
             tell(HostEvent::WaysOutChanged);
+        } else if route.kind == libc::RTN_UNICAST {
+            self.tell_switch(route.link, tell);
+        }
+    }
+
+    /// What was lost may be what came with a gateway's address.
+    fn tell_switch(&self, link: Option<u32>, tell: &mut dyn FnMut(HostEvent)) {
+        let in_use = link.and_then(|link| self.0.get(&link)).filter(|known| known.group == OURS);
+        let Some(switch) = in_use.and_then(|known| known.name.parse::<IfName>().ok()) else { return };
+        if matches!(Role::of(switch.as_str()), Some(Role::Segment { number: 0, .. })) {
+            tell(HostEvent::SwitchChanged(switch));
         }
     }
 
@@ -137,5 +141,14 @@ impl Links {
         if !ours && route.is_reach() {
             tell(HostEvent::RoutesChanged(route.destination));
         }
+    }
+}
+
+/// What it means that a link of ours bears this name no more.
+fn gone(name: &str) -> Option<HostEvent> {
+    match Role::of(name)? {
+        Role::Port => name.parse().ok().map(HostEvent::PortGone),
+        Role::Segment { switch, number: 0 } => Some(HostEvent::SwitchGone(switch)),
+        Role::Segment { switch, .. } | Role::Trunk { switch, .. } => Some(HostEvent::SwitchChanged(switch)),
     }
 }
