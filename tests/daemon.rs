@@ -160,6 +160,8 @@ fn docker_is_served_where_that_is_possible_and_not_where_it_is_unwanted() {
             daemon.say(By::Flag, key, &path);
         }
         daemon.say(By::Flag, "socket", &socket);
+        // Each has a state of its own, and the one before has left its network.
+        daemon.command.arg("--forget");
         daemon.say(By::Flag, "docker", docker);
         daemon.say(By::Flag, "docker_plugins", &plugins);
         (daemon.launch(), socket, PathBuf::from(plugins))

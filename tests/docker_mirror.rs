@@ -209,7 +209,7 @@ fn networks_that_hns_lost_are_made_again_from_docker() {
     let before = hns_network(&stage, "blue");
     stage.scene.hnsd.kill9();
     std::fs::remove_dir_all(stage.scene.hnsd.state_dir()).unwrap();
-    stage.scene.hnsd.start_again();
+    stage.scene.hnsd.start_again_with("--forget");
     eventually!(hns_names(&stage) == ["blue", "nat"]);
     let after = hns_network(&stage, "blue");
     assert_eq!(after["ID"], blue["ID"]);

@@ -66,9 +66,9 @@ fn two_hundred_kills_at_random_moments_lose_nothing_and_leave_nothing_in_all_rou
 fn a_first_start_that_is_killed_is_made_up_for_by_the_next() {
     needs!(root, "nft", "ip");
     let lab = Lab::new();
-    let host = lab.host("h1");
     for number in 0..12_u64 {
-        let setup = Hnsd::builder(&host).named(&format!("start{number}"));
+        let host = lab.host(&format!("h{number}"));
+        let setup = Hnsd::builder(&host);
         let mut first = setup.launch();
         let end = Instant::now() + Duration::from_millis(number * 12);
         while Instant::now() < end {
@@ -79,7 +79,6 @@ fn a_first_start_that_is_killed_is_made_up_for_by_the_next() {
         let networks = get(&mut hnsd.api(), "/v2/networks");
         assert_eq!(networks.as_array().unwrap().len(), 1, "killed after {} ms: {networks:#}", number * 12);
         assert_eq!(networks[0]["Ipams"][0]["Subnets"][0]["IpAddressPrefix"], "172.16.0.0/16");
-        // What earlier rounds had made with other state directories is nobody's, and goes.
         let switch = text(&networks[0]["Health"]["Extra"]["Switch"]).to_owned();
         let ours: Vec<String> = host.links().into_iter().filter(|name| name.starts_with("hn")).collect();
         assert_eq!(ours, [switch]);

@@ -202,6 +202,30 @@ impl Hnsd {
         self.wait_until_ready();
     }
 
+    /// Starts it again with one more argument that the starts after this one do not have.
+    ///
+    /// # Panics
+    /// When it does not get ready; with its log.
+    #[track_caller]
+    pub fn start_again_with(&mut self, argument: &str) {
+        self.process = self.setup.clone().arg(argument).launch();
+        self.wait_until_ready();
+    }
+
+    /// Starts it again in expectation of its refusal, and gives what it says.
+    ///
+    /// # Panics
+    /// When it does not end, or ends well.
+    #[must_use]
+    #[track_caller]
+    pub fn refuses_to_start_again(&mut self) -> String {
+        self.process = self.setup.launch();
+        let process = &mut self.process;
+        let ended = crate::until(READY_WITHIN, "hnsd refuses to start", || process.ended());
+        assert!(!ended.success(), "{}", self.log());
+        self.log()
+    }
+
     /// Ends it with TERM and starts it again.
     ///
     /// # Panics

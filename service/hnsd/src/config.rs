@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Configuration file (TOML); /etc/hns/hnsd.toml is read when it exists
     #[arg(long, env = "HNS_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where the records are lost: remove what is left of them on this host, and begin anew (for one start; a flag only)
+    #[arg(long)]
+    forget: bool,
     #[command(flatten)]
     values: Values,
 }
@@ -115,6 +118,7 @@ pub(crate) struct Config {
     pub docker: DockerChoice,
     pub docker_plugins: PathBuf,
     pub docker_socket: PathBuf,
+    pub forget: bool,
 }
 
 const DEFAULT_FILE: &str = "/etc/hns/hnsd.toml";
@@ -126,7 +130,7 @@ impl Config {
             None if std::path::Path::new(DEFAULT_FILE).exists() => read(DEFAULT_FILE.as_ref())?,
             None => Values::default(),
         };
-        Self::complete(arguments.values, file)
+        Ok(Self { forget: arguments.forget, ..Self::complete(arguments.values, file)? })
     }
 
     fn complete(said: Values, file: Values) -> anyhow::Result<Self> {
@@ -154,6 +158,7 @@ impl Config {
                 .docker_socket
                 .or(file.docker_socket)
                 .unwrap_or_else(|| hns_docker::DOCKER_SOCKET.into()),
+            forget: false,
         })
     }
 

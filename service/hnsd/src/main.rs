@@ -16,7 +16,7 @@ use clap::Parser;
 use hns_datapath::RealDatapath;
 use hns_docker::Front;
 use hns_host::RealHost;
-use hns_reconciler::{Engine, EngineSettings, HostThreads};
+use hns_reconciler::{Engine, EngineError, EngineSettings, HostThreads, WithoutRecords};
 use hns_server::{Access, Api, Limits, Listener};
 use hns_store::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,9 +34,17 @@ fn main() -> ExitCode {
         Err(error) => {
             // The log may not be there yet; the reason must reach whoever started the daemon.
             let _ = writeln!(std::io::stderr(), "hnsd: {error:#}");
+            if let Some(hint) = hint(&error) {
+                let _ = writeln!(std::io::stderr(), "hint: {hint}");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the operator can do about it.
+fn hint(error: &anyhow::Error) -> Option<&str> {
+    error.chain().find_map(|cause| cause.downcast_ref::<EngineError>()?.hint())
 }
 
 fn run() -> anyhow::Result<()> {
@@ -60,13 +68,14 @@ async fn serve(config: Config, descriptors: usize) -> anyhow::Result<()> {
     let groups = [config.group.as_str(), config.read_group.as_str()];
     let listener = Listener::bind(&config.socket, &groups).await?;
     let _claim = claim_namespace()?;
+    let host = tokio::task::block_in_place(|| reach_host(&config, &store))?;
     let stopping = CancellationToken::new();
     let threads = HostThreads::start(HOST_THREADS).context("cannot start the threads for requests")?;
     // Docker's plugins answer before the host is in line: whom they keep waiting forgets them.
     let (ready, engine) = watch::channel(None);
     let front = Front::new(engine, threads.clone(), stopping.clone());
     let docker = docker::serve(&config, front, Limits::of_root(descriptors)).await?;
-    let engine = tokio::task::block_in_place(|| start_engine(&config, store))?;
+    let engine = tokio::task::block_in_place(|| start_engine(&config, host, store))?;
     ready.send_replace(Some(Arc::clone(&engine)));
     let api = Api {
         engine: Arc::clone(&engine),
@@ -109,9 +118,17 @@ fn claim_namespace() -> anyhow::Result<File> {
     }
 }
 
-fn start_engine(config: &Config, store: SqliteStore) -> anyhow::Result<Arc<Engine>> {
+/// The host, if the records may be all there is to know of it. Nothing on it is changed before that is known.
+fn reach_host(config: &Config, store: &SqliteStore) -> anyhow::Result<RealHost> {
     make_folder(&config.run_dir)?;
     let host = RealHost::new(config.run_dir.clone()).context("cannot reach the kernel's network")?;
+    let without_records = if config.forget { WithoutRecords::Forget } else { WithoutRecords::Refuse };
+    hns_reconciler::check_state(&host, store, without_records)
+        .with_context(|| format!("cannot start on the state directory {}", config.state_dir.display()))?;
+    Ok(host)
+}
+
+fn start_engine(config: &Config, host: RealHost, store: SqliteStore) -> anyhow::Result<Arc<Engine>> {
     let settings = EngineSettings {
         namespaces: config.run_dir.join("netns"),
         default_network: config.default_network(),

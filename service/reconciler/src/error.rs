@@ -4,6 +4,8 @@ use hns_host::HostError;
 use hns_model::ModelError;
 use hns_store::StoreError;
 
+use crate::lost_state::Unrecorded;
+
 /// Why a request was not performed. Nothing of it stays behind.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -19,6 +21,12 @@ pub enum EngineError {
     Store { operation: &'static str, object: String, source: StoreError },
     #[error("the record {key} cannot be read: {problem}")]
     Record { key: String, problem: String },
+    #[error(
+        "there are no records, but this host shows what they were of: {found}. Nothing was touched, traffic goes on"
+    )]
+    Unrecorded { found: Unrecorded },
+    #[error("there are records, and nothing to forget")]
+    NothingToForget,
     #[error("the service is stopping")]
     Stopping,
 }
@@ -47,9 +55,12 @@ impl EngineError {
                 ..
             } => ErrorCode::INVALID_PARAMETER,
             Self::Host { source: HostError::NoIpv6, .. } => ErrorCode::REQUEST_UNSUPPORTED,
-            Self::Host { .. } | Self::Datapath { .. } | Self::Store { .. } | Self::Record { .. } => {
-                ErrorCode::FAIL
-            }
+            Self::Host { .. }
+            | Self::Datapath { .. }
+            | Self::Store { .. }
+            | Self::Record { .. }
+            | Self::Unrecorded { .. }
+            | Self::NothingToForget => ErrorCode::FAIL,
             Self::Stopping => ErrorCode::MANAGER_STOPPED,
         }
     }
@@ -70,6 +81,13 @@ impl EngineError {
             }
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
+            Self::Unrecorded { .. } => Some(
+                "put the state back: the file itself, or a backup of it by hnsd recover; or start once with --forget, \
+                 which removes what was found and begins anew",
+            ),
+            Self::NothingToForget => {
+                Some("start without --forget, which is for one start on a host whose records are lost")
+            }
             _ => None,
         }
     }
@@ -86,7 +104,11 @@ impl EngineError {
                     | HostError::OwnNamespace { .. }
                     | HostError::NoIpv6
             ),
-            Self::Datapath { .. } | Self::Store { .. } | Self::Record { .. } => true,
+            Self::Datapath { .. }
+            | Self::Store { .. }
+            | Self::Record { .. }
+            | Self::Unrecorded { .. }
+            | Self::NothingToForget => true,
             Self::Model(_) | Self::Document { .. } | Self::Stopping => false,
         }
     }
