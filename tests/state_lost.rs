@@ -127,3 +127,42 @@ fn forgetting_removes_what_is_left_once_and_is_refused_where_there_are_records()
     stage.hnsd.start_again();
     assert_eq!(stage.names("networks"), ["nat"]);
 }
+
+/// What a daemon says of its state, as `hnsctl doctor` shows it.
+fn doctor(stage: &Stage) -> String {
+    stage.hnsd.try_hnsctl(&["doctor"]).stdout
+}
+
+#[test]
+fn files_that_go_away_under_the_daemon_are_noticed_and_it_goes_on_when_they_are_back() {
+    needs!(root, "nft", "ip");
+    let stage = Stage::new();
+    let stream = stage.stream();
+    let state = stage.hnsd.state_dir();
+    let network = json!({"Name": "late", "Type": "Internal"});
+    let refused = |stage: &Stage| {
+        let answer = stage.hnsd.api().post("/v2/networks", &network).unwrap();
+        assert_eq!(answer.status, 500, "{answer:?}");
+        answer.body.to_string()
+    };
+
+    // Away for a while, the file alone and the whole folder, and back: it goes on by itself.
+    let aside = stage.host.folder().join("aside");
+    for path in [state.join("hns.db"), state.join("hns.db-wal"), state.clone()] {
+        fs::rename(&path, &aside).unwrap();
+        says(&refused(&stage), &["was removed while in use", "what exists goes on to work"]);
+        says(&doctor(&stage), &["Problem  state", "changes are refused"]);
+        fs::rename(&aside, &path).unwrap();
+        assert!(!doctor(&stage).contains("changes are refused"));
+    }
+    post(&mut stage.hnsd.api(), "networks", &json!({"Name": "between", "Type": "Internal"}));
+
+    // Another file in its place is not the one that is written to.
+    fs::rename(state.join("hns.db"), &aside).unwrap();
+    fs::copy(&aside, state.join("hns.db")).unwrap();
+    says(&refused(&stage), &["was replaced by another one"]);
+    fs::rename(&aside, state.join("hns.db")).unwrap();
+
+    assert_eq!(stage.names("endpoints"), ["client", "web"]);
+    is_whole(stream);
+}

@@ -42,6 +42,20 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    #[error("state file {} is damaged: {problem}", path.display())]
+    Damaged { path: PathBuf, problem: String },
+    /// The log holds what the file does not; a new file would end it.
+    #[error("state file {} is missing, but its log is there", path.display())]
+    Headless { path: PathBuf },
+    /// The file that is open has lost its name: nothing that is written to it outlives this process.
+    #[error("state file {} was removed while in use", path.display())]
+    Gone {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("state file {} was replaced by another one while in use", path.display())]
+    Replaced { path: PathBuf },
     #[error("cannot read record {key}")]
     Get {
         key: String,
@@ -65,4 +79,22 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+}
+
+impl StoreError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Damaged { .. } | Self::Headless { .. } => Some(
+                "hnsd recover shows what can be read of it and what the backup holds, and puts it in place; nothing is \
+                 deleted, and traffic goes on",
+            ),
+            Self::Gone { .. } | Self::Replaced { .. } => Some(
+                "what exists goes on to work; put the very file back (mv, not cp), or stop hnsd, run hnsd recover and start \
+                 it again",
+            ),
+            _ => None,
+        }
+    }
 }

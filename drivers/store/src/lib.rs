@@ -20,6 +20,7 @@
 
 mod error;
 mod history;
+mod identity;
 mod lock;
 mod memory;
 mod record;
@@ -55,4 +56,7 @@ pub trait Store: Send + Sync + 'static {
     /// Moves what was committed to where it is cheapest to read at the next start. Call it in quiet moments: it waits
     /// for the disk.
     fn checkpoint(&self) -> Result<(), StoreError>;
+
+    /// Whether what is committed will be found at the next start: every commit asks, and is refused otherwise.
+    fn verify(&self) -> Result<(), StoreError>;
 }

@@ -105,4 +105,8 @@ impl Store for MemoryStore {
     fn checkpoint(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -1,7 +1,7 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use crate::Store;
 use crate::error::StoreError;
 use crate::history::{Change, History, Watch};
+use crate::identity::Identity;
 use crate::lock::DirectoryLock;
 use crate::record::{Record, Revision};
 use crate::txn::{Durability, Txn, Write, first_conflict};
@@ -55,6 +56,8 @@ pub struct SqliteStore {
     /// A connection of its own, so that no commit waits while a checkpoint waits for the disk.
     checkpointer: Mutex<Connection>,
     history: Arc<History>,
+    /// The file and its log, as they were opened.
+    files: [Identity; 2],
     _lock: DirectoryLock,
 }
 
@@ -84,10 +87,15 @@ impl SqliteStore {
         let revision = connection
             .query_row("SELECT revision FROM position", [], |row| revision_at(row, 0))
             .map_err(open_error)?;
+        let identify = |path: &Path| {
+            Identity::of(path).map_err(|source| StoreError::Gone { path: path.to_owned(), source })
+        };
+        let files = [identify(path)?, identify(&log_of(path))?];
         Ok(Self {
             state: Mutex::new(State { connection, revision, durability: Durability::Process }),
             checkpointer: Mutex::new(checkpointer),
             history: History::new(revision),
+            files,
             _lock: lock,
         })
     }
@@ -103,6 +111,18 @@ fn prepare(directory: &Path, file: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)?;
     Ok(())
+}
+
+/// SQLite's log of a file: where commits are until a checkpoint.
+pub(crate) fn log_of(file: &Path) -> PathBuf {
+    beside(file, "-wal")
+}
+
+/// A file whose name begins with that of another one.
+pub(crate) fn beside(file: &Path, rest: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(rest);
+    name.into()
 }
 
 fn connect(file: &Path) -> rusqlite::Result<Connection> {
@@ -234,6 +254,7 @@ impl Store for SqliteStore {
     }
 
     fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+        self.verify()?;
         let mut state = self.lock();
         let revision = state.revision.next();
         match state.commit(txn, revision).map_err(|source| StoreError::Commit { revision, source })? {
@@ -262,5 +283,9 @@ impl Store for SqliteStore {
         checkpointer
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
             .map_err(|source| StoreError::Checkpoint { source })
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        self.files.iter().try_for_each(Identity::verify)
     }
 }

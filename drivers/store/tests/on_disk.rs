@@ -227,3 +227,26 @@ fn write_until_killed(directory: &Path) {
         writeln!(out, "acknowledged {revision}").unwrap();
     }
 }
+
+#[test]
+fn nothing_is_committed_to_files_that_have_lost_their_names() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("state");
+    let store = SqliteStore::open(&directory.join("hns.db")).unwrap();
+    let commit = |key: &str| store.commit(Txn::new(Durability::Process).put(key, "x"));
+    commit("a").unwrap();
+    let aside = parent.path().join("aside");
+    for path in [directory.join("hns.db"), directory.join("hns.db-wal"), directory.clone()] {
+        fs::rename(&path, &aside).unwrap();
+        assert!(matches!(commit("lost"), Err(StoreError::Gone { .. })), "{}", path.display());
+        assert!(store.verify().is_err() && store.get("a").unwrap().is_some());
+        fs::rename(&aside, &path).unwrap();
+        commit("a").unwrap();
+    }
+    fs::rename(directory.join("hns.db"), &aside).unwrap();
+    fs::copy(&aside, directory.join("hns.db")).unwrap();
+    assert!(matches!(commit("lost"), Err(StoreError::Replaced { .. })));
+    fs::rename(&aside, directory.join("hns.db")).unwrap();
+    assert_eq!(commit("b").unwrap(), Revision::new(5));
+    assert_eq!(store.get("lost").unwrap(), None);
+}

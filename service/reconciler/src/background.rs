@@ -12,6 +12,7 @@ use hns_planner::Announcement;
 
 use crate::engine::Engine;
 use crate::rounds::Rounds;
+use crate::state::StateWatch;
 
 /// Handles of the threads that work behind the requests.
 pub(crate) struct Background {
@@ -107,15 +108,17 @@ impl Background {
 /// How often connections and sandboxes that have ended are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
-/// Throws away connections that have ended, and endpoints whose sandbox has, and looks at everything when it is time, for as
-/// long as there is an engine.
+/// Throws away connections that have ended, and endpoints whose sandbox has, looks at everything when it is time, and after
+/// the records, for as long as there is an engine.
 fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
     let mut rounds = Rounds::default();
+    let mut state = StateWatch::default();
     while stopped.recv_timeout(COLLECT_EVERY) == Err(RecvTimeoutError::Timeout) {
         let Some(engine) = engine.upgrade() else { return };
         engine.collect_flows();
         engine.look_for_sandboxes();
         engine.keep_forwarding();
+        state.tick(&*engine.store);
         if let Some(cause) = rounds.tick(&engine.repairs, engine.locks.passes()) {
             engine.repair_everything_and_log(cause);
         }

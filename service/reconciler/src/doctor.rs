@@ -2,6 +2,7 @@ use hns_host::{Finding, Level};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::repair::chain;
 
 impl Engine {
     /// What an operator should know: of the host, and of objects that are not well.
@@ -10,6 +11,7 @@ impl Engine {
         let operation = || "cannot examine the host".to_owned();
         let mut findings = self.host.diagnose(&switches).map_err(EngineError::host(operation))?;
         findings.extend(self.diagnose_datapath()?);
+        findings.extend(self.diagnose_state());
         if self.repairs.left_something_undone() {
             findings.push(Finding {
                 check: "repair",
@@ -36,6 +38,18 @@ impl Engine {
         }));
         Ok(findings)
     }
+
+    /// Whether the records are where the next start looks for them.
+    fn diagnose_state(&self) -> Option<Finding> {
+        let error = self.store.verify().err()?;
+        Some(Finding {
+            check: "state",
+            level: Level::Problem,
+            detail: format!("{}; changes are refused", chain(&error)),
+            hint: error.hint().map(str::to_owned),
+        })
+    }
+
     /// Whether the ports that can have programs have them.
     fn diagnose_datapath(&self) -> Result<Vec<Finding>, EngineError> {
         let check = "datapath";

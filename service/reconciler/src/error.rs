@@ -81,6 +81,7 @@ impl EngineError {
             }
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
+            Self::Store { source, .. } => source.hint(),
             Self::Unrecorded { .. } => Some(
                 "put the state back: the file itself, or a backup of it by hnsd recover; or start once with --forget, \
                  which removes what was found and begins anew",

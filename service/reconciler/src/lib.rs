@@ -48,6 +48,7 @@ mod repair;
 mod rounds;
 mod sandboxes;
 mod start;
+mod state;
 mod threads;
 
 pub use admission::{Admission, WantedNetwork};
