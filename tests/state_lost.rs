@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may say that something must be there")]
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use hns_testbed::{Api, Hnsd, Host, Lab, Netns, eventually, needs, udp};
+use hns_testbed::{Api, Finished, Hnsd, Host, Lab, Netns, eventually, needs, program, udp};
 use serde_json::{Value, json};
 
 /// A daemon with two networks, and a container that somebody outside and another container reach.
@@ -134,9 +136,9 @@ fn doctor(stage: &Stage) -> String {
 }
 
 #[test]
-fn files_that_go_away_under_the_daemon_are_noticed_and_it_goes_on_when_they_are_back() {
+fn files_that_go_away_under_the_daemon_are_noticed_and_what_it_knows_is_written_down() {
     needs!(root, "nft", "ip");
-    let stage = Stage::new();
+    let mut stage = Stage::new();
     let stream = stage.stream();
     let state = stage.hnsd.state_dir();
     let network = json!({"Name": "late", "Type": "Internal"});
@@ -146,12 +148,21 @@ fn files_that_go_away_under_the_daemon_are_noticed_and_it_goes_on_when_they_are_
         answer.body.to_string()
     };
 
+    // That of the start, so that no other is in the making.
+    eventually!(within 10 s, state.join("hns.db.backup").exists());
     // Away for a while, the file alone and the whole folder, and back: it goes on by itself.
     let aside = stage.host.folder().join("aside");
     for path in [state.join("hns.db"), state.join("hns.db-wal"), state.clone()] {
         fs::rename(&path, &aside).unwrap();
         says(&refused(&stage), &["was removed while in use", "what exists goes on to work"]);
         says(&doctor(&stage), &["Problem  state", "changes are refused"]);
+        let green = stage.hnsd.try_hnsctl(&["network", "create", "green"]).stderr;
+        let words = [
+            "error: cannot write the record of network \"green\": state file ",
+            "hint: what exists",
+            "code: ",
+        ];
+        says(&green, &words);
         fs::rename(&aside, &path).unwrap();
         assert!(!doctor(&stage).contains("changes are refused"));
     }
@@ -163,6 +174,129 @@ fn files_that_go_away_under_the_daemon_are_noticed_and_it_goes_on_when_they_are_
     says(&refused(&stage), &["was replaced by another one"]);
     fs::rename(&aside, state.join("hns.db")).unwrap();
 
+    // Deleted for good: the daemon still knows everything.
+    for file in fs::read_dir(&state).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    refused(&stage);
+    eventually!(within 10 s, state.join("hns.db.backup").exists());
+    assert!(stage.hnsd.terminate().success());
+    says(&stage.hnsd.refuses_to_start_again(), &["hnsd recover"]);
+    says(
+        &recover(&stage, &["--yes"]).expect_success(),
+        &["hns.db: empty", "hns.db.backup: sound", "start hnsd"],
+    );
+    stage.hnsd.start_again();
+    assert_eq!(stage.names("networks"), ["nat", "inner", "between"]);
     assert_eq!(stage.names("endpoints"), ["client", "web"]);
     is_whole(stream);
+}
+
+fn recover(stage: &Stage, options: &[&str]) -> Finished {
+    let (program, state) = (program("hnsd"), stage.hnsd.state_dir());
+    let run = stage.hnsd.run_dir();
+    let words = [program.to_str().unwrap(), "recover", "--state-dir", state.to_str().unwrap(), "--run-dir"];
+    stage.host.try_run(&[&words[..], &[run.to_str().unwrap()], options].concat())
+}
+
+/// Damages a state file in one way.
+type Damage = fn(&Path);
+
+fn truncate(file: &Path) {
+    let file = File::options().write(true).open(file).unwrap();
+    file.set_len(5_000).unwrap();
+}
+
+fn garble(file: &Path) {
+    let file = File::options().write(true).open(file).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.write_all_at(&[0xa5; 3_000], length / 2).unwrap();
+}
+
+/// Nothing that SQLite would notice.
+fn garble_a_document(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let at = bytes.windows(8).rposition(|window| window == b"\"Schema\"").unwrap();
+    bytes[at..at + 8].copy_from_slice(b"12345678");
+    fs::write(file, bytes).unwrap();
+}
+
+fn overwrite_everything(file: &Path) {
+    fs::write(file, "certainly no database, but as long as one would have to be to be taken for one")
+        .unwrap();
+}
+
+#[test]
+fn damaged_state_is_recovered_without_anybody_losing_a_packet() {
+    needs!(root, "nft", "ip");
+    let mut stage = Stage::new();
+    let state = stage.hnsd.state_dir();
+    let (file, backup) = (state.join("hns.db"), state.join("hns.db.backup"));
+    let damages: [Damage; 4] = [truncate, garble, garble_a_document, overwrite_everything];
+    // So that there is a middle.
+    for number in 0..12 {
+        let network = json!({"Name": format!("n{number}"), "Type": "Internal"});
+        post(&mut stage.hnsd.api(), "networks", &network);
+    }
+    let (networks, endpoints) = (stage.names("networks"), stage.names("endpoints"));
+    stage.hnsd.restart();
+    let stream = stage.stream();
+    for (number, damage) in (1..).zip(damages) {
+        let written = fs::metadata(&backup).and_then(|found| found.modified()).ok();
+        // Written by this start, behind it.
+        if number > 1 {
+            eventually!(within 10 s, fs::metadata(&backup).and_then(|found| found.modified()).ok() != written);
+        }
+        eventually!(within 10 s, backup.exists());
+        assert!(stage.hnsd.terminate().success());
+        damage(&file);
+        let damaged = fs::read(&file).unwrap();
+        let before = stage.shown();
+        says(&stage.hnsd.refuses_to_start_again(), &["hns", "hnsd recover", "nothing is deleted"]);
+        let looked_at = recover(&stage, &[]);
+        assert!(!looked_at.success());
+        says(&looked_at.to_string(), &["damaged: ", "would be restored: ", "give --yes"]);
+        assert_eq!(fs::read(&file).unwrap(), damaged, "looking changes nothing");
+        assert_eq!(stage.shown(), before);
+
+        let recovered = recover(&stage, &["--yes"]).expect_success();
+        says(&recovered, &["14 networks", "2 of the 2 ports on this host are among them", "start hnsd"]);
+        let aside = state.join(format!("hns.db.damaged-{number}"));
+        assert_eq!(fs::read(aside).unwrap(), damaged, "it is kept");
+        stage.hnsd.start_again();
+        assert_eq!(sorted(stage.names("networks")), sorted(networks.clone()));
+        assert_eq!(sorted(stage.names("endpoints")), sorted(endpoints.clone()));
+    }
+    is_whole(stream);
+    // A state that is sound is left alone.
+    assert!(stage.hnsd.terminate().success());
+    says(&recover(&stage, &["--yes"]).expect_success(), &["nothing to recover"]);
+    stage.hnsd.start_again();
+    says(&recover(&stage, &["--yes"]).to_string(), &["in use by another daemon"]);
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+#[test]
+fn a_backup_that_is_too_old_says_what_it_would_cost() {
+    needs!(root, "nft", "ip");
+    let mut stage = Stage::new();
+    let state = stage.hnsd.state_dir();
+    eventually!(within 10 s, state.join("hns.db.backup").exists());
+    let old = stage.host.folder().join("old.db");
+    fs::copy(state.join("hns.db.backup"), &old).unwrap();
+    let (late, _) = container(&stage.host, &mut stage.hnsd.api(), "late");
+    assert!(stage.hnsd.terminate().success());
+    let said = recover(&stage, &["--from", old.to_str().unwrap()]).to_string();
+    says(
+        &said,
+        &["on this host are among them", "the start after this removes the other", "hnv", "give --yes"],
+    );
+    stage.hnsd.start_again();
+    assert!(late.ping(stage.server), "nothing was changed");
+    let absent = recover(&stage, &["--from", "/absent.db"]).to_string();
+    says(&absent, &["in use by another daemon"]);
 }

@@ -79,6 +79,36 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    #[error("cannot copy the state into {}", path.display())]
+    BackUp {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("cannot keep the backup {}", path.display())]
+    KeepBackup {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot read {} for recovery", path.display())]
+    ReadDamaged {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot write {}", path.display())]
+    WriteRecovered {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("cannot put other state in the place of {}", path.display())]
+    Restore {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl StoreError {

@@ -18,12 +18,14 @@
 //! This crate never looks into a value: what a record says is its writer's business. It is synchronous and never waits
 //! for anything but the disk; a commit of [`Durability::Process`] does not even wait for that.
 
+mod backup;
 mod error;
 mod history;
 mod identity;
 mod lock;
 mod memory;
 mod record;
+mod recovery;
 mod sqlite;
 mod txn;
 
@@ -31,6 +33,7 @@ pub use error::StoreError;
 pub use history::{Change, HISTORY_MAX, Watch};
 pub use memory::MemoryStore;
 pub use record::{Record, Revision};
+pub use recovery::{Found, Recovery};
 pub use sqlite::SqliteStore;
 pub use txn::{Durability, Txn};
 
@@ -59,4 +62,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether what is committed will be found at the next start: every commit asks, and is refused otherwise.
     fn verify(&self) -> Result<(), StoreError>;
+
+    /// Keeps a copy of the records, for the day on which they are damaged or lost, unless the newest copy is as new. Holds
+    /// up no commit; waits for the disk.
+    fn back_up(&self) -> Result<(), StoreError>;
 }

@@ -109,4 +109,8 @@ impl Store for MemoryStore {
     fn verify(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn back_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

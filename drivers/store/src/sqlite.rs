@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use crate::Store;
+use crate::backup::{self, Backup};
+
 use crate::error::StoreError;
 use crate::history::{Change, History, Watch};
 use crate::identity::Identity;
@@ -26,7 +29,7 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 const LOG_PAGES_MAX: u32 = 8000;
 
 // `seq` orders records of one transaction among each other, which share their revision.
-const CREATE: &str = "
+pub(crate) const CREATE: &str = "
     CREATE TABLE records (
         seq      INTEGER PRIMARY KEY,
         key      TEXT NOT NULL UNIQUE,
@@ -58,6 +61,9 @@ pub struct SqliteStore {
     history: Arc<History>,
     /// The file and its log, as they were opened.
     files: [Identity; 2],
+    path: PathBuf,
+    /// The newest that this store has made.
+    backup: Mutex<Option<Backup>>,
     _lock: DirectoryLock,
 }
 
@@ -73,17 +79,20 @@ impl SqliteStore {
     /// Opens the state file `path`. Its folder, the state directory, is made when it does not exist, and is held for
     /// this store alone.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let directory = directory_of(path);
+        refuse_a_log_alone(path)?;
         prepare(directory, path)
             .map_err(|source| StoreError::Prepare { path: directory.to_owned(), source })?;
         let lock = DirectoryLock::take(directory)?;
-        let open_error = |source| StoreError::Open { path: path.to_owned(), source };
+        let open_error = |source| failure_of_open(path, source);
         let mut connection = connect(path).map_err(open_error)?;
+        if let Some(problem) = problem_of(&connection) {
+            return Err(StoreError::Damaged { path: path.to_owned(), problem });
+        }
         migrate(&mut connection, path)?;
+        keep_log_on_close(&connection, false).map_err(open_error)?;
         let checkpointer = connect(path).map_err(open_error)?;
+        keep_log_on_close(&checkpointer, false).map_err(open_error)?;
         let revision = connection
             .query_row("SELECT revision FROM position", [], |row| revision_at(row, 0))
             .map_err(open_error)?;
@@ -96,6 +105,8 @@ impl SqliteStore {
             checkpointer: Mutex::new(checkpointer),
             history: History::new(revision),
             files,
+            path: path.to_owned(),
+            backup: Mutex::default(),
             _lock: lock,
         })
     }
@@ -113,6 +124,46 @@ fn prepare(directory: &Path, file: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// SQLite would take the file for a new one, and end the log.
+fn refuse_a_log_alone(file: &Path) -> Result<(), StoreError> {
+    let length = |path: &Path| path.metadata().map_or(0, |found| found.len());
+    if length(file) == 0 && length(&log_of(file)) > 0 {
+        return Err(StoreError::Headless { path: file.to_owned() });
+    }
+    Ok(())
+}
+
+fn failure_of_open(file: &Path, source: rusqlite::Error) -> StoreError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged { path: file.to_owned(), problem: source.to_string() }
+        }
+        _ => StoreError::Open { path: file.to_owned(), source },
+    }
+}
+
+/// What SQLite finds wrong in a file, in its first sentence.
+pub(crate) fn problem_of(connection: &Connection) -> Option<String> {
+    match connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)) {
+        Ok(said) if said == "ok" => None,
+        Ok(said) => Some(said.replace('\n', ": ")),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// The folder of a file, the state directory.
+pub(crate) fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Whoever only looks at damaged files leaves them as they are.
+fn keep_log_on_close(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
+}
+
 /// SQLite's log of a file: where commits are until a checkpoint.
 pub(crate) fn log_of(file: &Path) -> PathBuf {
     beside(file, "-wal")
@@ -127,6 +178,7 @@ pub(crate) fn beside(file: &Path, rest: &str) -> PathBuf {
 
 fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(file)?;
+    keep_log_on_close(&connection, true)?;
     connection.busy_timeout(BUSY_PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -158,11 +210,11 @@ fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
 }
 
 // Revisions count commits, so they stay far below the largest integer of SQLite.
-fn revision_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Revision> {
+pub(crate) fn revision_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Revision> {
     row.get::<_, i64>(column).map(|number| Revision::new(number.unsigned_abs()))
 }
 
-fn as_column(revision: Revision) -> i64 {
+pub(crate) fn as_column(revision: Revision) -> i64 {
     revision.as_u64().cast_signed()
 }
 
@@ -287,5 +339,16 @@ impl Store for SqliteStore {
 
     fn verify(&self) -> Result<(), StoreError> {
         self.files.iter().try_for_each(Identity::verify)
+    }
+
+    fn back_up(&self) -> Result<(), StoreError> {
+        let mut backup = self.backup.lock().unwrap_or_else(PoisonError::into_inner);
+        let revision = self.lock().revision;
+        if backup.as_ref().is_some_and(|backup| backup.holds(revision)) {
+            return Ok(());
+        }
+        let checkpointer = self.checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
+        *backup = Some(backup::write(&checkpointer, &self.path, revision)?);
+        Ok(())
     }
 }

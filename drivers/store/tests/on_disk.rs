@@ -140,7 +140,7 @@ fn a_file_that_is_no_state_is_refused() {
     fs::write(directory.path().join("hns.db"), "certainly not a database, but long enough to be one")
         .unwrap();
     let refused = SqliteStore::open(&directory.path().join("hns.db")).unwrap_err();
-    assert!(matches!(refused, StoreError::Open { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
 }
 
 /// Power is cut: what is left is the file and some beginning of its log, never the memory. Whatever the length of that

@@ -1,11 +1,13 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use hns_host::BridgeNetfilter;
 use hns_net::Cidr;
 use hns_reconciler::DefaultNetwork;
 use serde::Deserialize;
+
+use crate::recover::RecoverArgs;
 
 /// The Host Network Service: virtual switches, networks, endpoints and policies for containers.
 #[derive(Debug, Parser)]
@@ -16,13 +18,27 @@ use serde::Deserialize;
 )]
 pub(crate) struct Arguments {
     /// Configuration file (TOML); /etc/hns/hnsd.toml is read when it exists
-    #[arg(long, env = "HNS_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "HNS_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the records are lost: remove what is left of them on this host, and begin anew (for one start; a flag only)
     #[arg(long)]
     forget: bool,
     #[command(flatten)]
     values: Values,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What is done in place of serving.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    Recover(RecoverArgs),
+}
+
+impl Arguments {
+    pub fn command(&self) -> Option<Command> {
+        self.command.clone()
+    }
 }
 
 /// What flags, environment and file can say; each may be silent.
@@ -30,10 +46,10 @@ pub(crate) struct Arguments {
 #[serde(deny_unknown_fields, default)]
 struct Values {
     /// Where the objects are kept [default: /var/lib/hns]
-    #[arg(long, env = "HNS_STATE_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "HNS_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Where namespaces and the socket are held while the host is up [default: /run/hns]
-    #[arg(long, env = "HNS_RUN_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "HNS_RUN_DIR", value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// The socket to listen on [default: hns.sock in the run directory]
     #[arg(long, env = "HNS_SOCKET", value_name = "PATH")]

@@ -1,9 +1,11 @@
-//! The daemon: reads its configuration, wires the parts together, serves. No logic.
+//! The daemon: reads its configuration, wires the parts together, serves. No logic. And what is done in its place while it
+//! cannot start: [`recover`].
 
 mod config;
 mod descriptors;
 mod docker;
 mod log;
+mod recover;
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -18,12 +20,12 @@ use hns_docker::Front;
 use hns_host::RealHost;
 use hns_reconciler::{Engine, EngineError, EngineSettings, HostThreads, WithoutRecords};
 use hns_server::{Access, Api, Limits, Listener};
-use hns_store::SqliteStore;
+use hns_store::{SqliteStore, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Arguments, Config};
+use crate::config::{Arguments, Command, Config};
 
 /// Threads on which requests change the host. The kernel serialises most of it; a few hide its waits.
 const HOST_THREADS: usize = 4;
@@ -43,12 +45,21 @@ fn main() -> ExitCode {
 }
 
 /// What the operator can do about it.
-fn hint(error: &anyhow::Error) -> Option<&str> {
-    error.chain().find_map(|cause| cause.downcast_ref::<EngineError>()?.hint())
+fn hint<'e>(error: &'e anyhow::Error) -> Option<&'e str> {
+    let hint = |cause: &'e (dyn std::error::Error + 'static)| {
+        let engine = cause.downcast_ref::<EngineError>().and_then(EngineError::hint);
+        engine.or_else(|| cause.downcast_ref::<StoreError>()?.hint())
+    };
+    error.chain().find_map(hint)
 }
 
 fn run() -> anyhow::Result<()> {
-    let config = Config::load(Arguments::parse())?;
+    let arguments = Arguments::parse();
+    let command = arguments.command();
+    let config = Config::load(arguments)?;
+    if let Some(Command::Recover(recover)) = command {
+        return recover.run(&config.state_dir, &config.run_dir);
+    }
     log::start(&config)?;
     let descriptors = descriptors::raise()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -82,6 +82,10 @@ impl EngineError {
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
             Self::Store { source, .. } => source.hint(),
+            Self::Record { .. } => Some(
+                "hnsd recover shows what can be read of the state and what the backup holds, and puts it in place; nothing is \
+                 deleted, and traffic goes on",
+            ),
             Self::Unrecorded { .. } => Some(
                 "put the state back: the file itself, or a backup of it by hnsd recover; or start once with --forget, \
                  which removes what was found and begins anew",
