@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use hns_testbed::{Api, Finished, Hnsd, Host, Lab, Netns, eventually, needs, program, udp};
+use hns_tests::story_support::guide;
 use serde_json::{Value, json};
 
 /// A daemon with two networks, and a container that somebody outside and another container reach.
@@ -299,4 +300,40 @@ fn a_backup_that_is_too_old_says_what_it_would_cost() {
     assert!(late.ping(stage.server), "nothing was changed");
     let absent = recover(&stage, &["--from", "/absent.db"]).to_string();
     says(&absent, &["in use by another daemon"]);
+}
+
+/// The page is followed with a damaged file, by somebody for whom `systemctl` is this test.
+#[test]
+fn the_guide_is_followed_word_by_word() {
+    needs!(root, "nft", "ip");
+    let mut stage = Stage::new();
+    let state = stage.hnsd.state_dir();
+    for number in 0..12 {
+        let network = json!({"Name": format!("n{number}"), "Type": "Internal"});
+        post(&mut stage.hnsd.api(), "networks", &network);
+    }
+    stage.hnsd.restart();
+    eventually!(within 10 s, state.join("hns.db.backup").exists());
+    assert!(stage.hnsd.terminate().success());
+    garble(&state.join("hns.db"));
+    let _said = stage.hnsd.refuses_to_start_again();
+    let mut run = |command: &str| {
+        let lab = state.display().to_string();
+        let mut finished = match command {
+            "systemctl start hnsd" => {
+                stage.hnsd.start_again();
+                stage.host.try_sh("true")
+            }
+            "hnsd recover --yes" => recover(&stage, &["--yes"]),
+            "hnsctl doctor" => stage.hnsd.try_hnsctl(&["doctor"]),
+            "journalctl -u hnsd -o cat -n 2" => {
+                stage.host.try_sh(&format!("tail -n 2 {}", stage.hnsd.log_file().display()))
+            }
+            other => panic!("the page says {other}, which this test does not know"),
+        };
+        finished.stdout = finished.stdout.replace(&lab, "/var/lib/hns");
+        finished
+    };
+    guide::follow("recovery.md", &mut run, |path, _| panic!("the page writes {path}"));
+    assert_eq!(stage.names("networks").len(), 14);
 }
