@@ -10,6 +10,8 @@
 //!   host  ──► Observed┘
 //! ```
 //!
+//! What a container shows of its port is compared too (`inside.rs`), and only told: no step repairs it.
+//!
 //! To add a kind of kernel object: its desired form in `desired.rs`, its observed form in `observed.rs`,
 //! the steps that make, align and remove it in `step.rs`, the comparison in `diff.rs`.
 //!
@@ -18,6 +20,7 @@
 mod compile;
 mod desired;
 mod diff;
+mod inside;
 mod observed;
 mod policy;
 mod rules;
@@ -29,6 +32,7 @@ pub use compile::{
 };
 pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
 pub use diff::{Plan, plan};
+pub use inside::{Difference, Inside, Vnic, differences};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};
 pub use policy::port_policy;
 pub use rules::Element;

@@ -18,7 +18,7 @@ use crate::netlink::{Attributes, Batch, Netlink, Subject};
 
 /// `struct ifaddrmsg` and `struct rtmsg`.
 const ADDRESS_HEADER_LEN: usize = 8;
-const ROUTE_HEADER_LEN: usize = 12;
+pub(crate) const ROUTE_HEADER_LEN: usize = 12;
 const TABLE_LOCAL: u8 = 255;
 /// Routes that we add say so; nothing else uses the number (`/etc/iproute2/rt_protos`).
 const PROTOCOL_OURS: u8 = 0x6e;
@@ -261,6 +261,15 @@ impl Seen {
 
 /// All routes of one family, in all tables.
 pub(crate) fn list_routes(netlink: &mut Netlink, family: Family) -> Result<Vec<Seen>, HostError> {
+    read_routes(netlink, family, Seen::read)
+}
+
+/// What `read` makes of the routes of one family, in all tables.
+pub(crate) fn read_routes<T>(
+    netlink: &mut Netlink,
+    family: Family,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Vec<T>, HostError> {
     let mut message = RouteMessage::default();
     message.header.address_family = family_number(family);
     let mut question = Batch::new();
@@ -269,7 +278,7 @@ pub(crate) fn list_routes(netlink: &mut Netlink, family: Family) -> Result<Vec<S
         NLM_F_DUMP,
         Subject::new("list", format!("{family} routes")),
     );
-    netlink.dump(&question, Seen::read)
+    netlink.dump(&question, read)
 }
 
 /// The prefixes that the kernel's own routes reach without a gateway, those that come with addresses: of all links, or of one.

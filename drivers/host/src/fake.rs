@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_net::{Cidr, Guid, IfAddr, IfName};
-use hns_planner::{Announcement, Element, Forwarding, Observed, Step, Target};
+use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Target, Vnic};
 
 use crate::event::Wake;
 use crate::{
@@ -102,6 +102,13 @@ impl FakeHost {
     pub fn unplug(&self, port: &IfName) {
         if self.kernel().lose_bridge(port) {
             self.tell(HostEvent::PortChanged(port.clone()));
+        }
+    }
+
+    /// The container's owner changes its end of a port.
+    pub fn change_inside(&self, port: &IfName, change: impl FnOnce(&mut Vnic)) {
+        if let Some(Link::Port(port)) = self.kernel().links.get_mut(port) {
+            change(&mut port.vnic);
         }
     }
 
@@ -225,6 +232,10 @@ impl Host for FakeHost {
         let kernel = self.call()?;
         let space = kernel.space_of_target(target)?;
         Ok(kernel.interfaces_in(space))
+    }
+
+    fn look_inside(&self, port: &Port) -> Result<Inside, HostError> {
+        Ok(self.call()?.look_inside(port))
     }
 
     fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<PortHolder>, HostError> {

@@ -9,6 +9,7 @@
 //!                                      nat/table.rs (text, `nft -f -`, once)
 //!                                      nat/element.rs + nat/batch.rs              nf_tables netlink, per endpoint
 //!  kernel ──► Host::observe ──► planner::Observed        kernel ──► Host::watch ──► HostEvent
+//!  a port's container ──► Host::look_inside ──► planner::Inside        read, never repaired
 //! ```
 //!
 //! All calls block, and some move their thread into another network namespace and back: call them from plain
@@ -32,6 +33,7 @@ mod fake;
 pub mod group;
 mod held_ports;
 mod input_drops;
+mod inside;
 mod link;
 mod listener;
 mod namespace;
@@ -51,7 +53,7 @@ mod watch;
 mod ways_out;
 
 use hns_net::{Cidr, Guid, IfAddr, IfName};
-use hns_planner::{Announcement, Forwarding, Observed, Step, Target};
+use hns_planner::{Announcement, Forwarding, Inside, Observed, Port, Step, Target};
 
 pub use error::{HostError, KernelError};
 pub use event::{HostEvent, Next, Stopper, Watch};
@@ -122,6 +124,10 @@ pub trait Host: Send + Sync + 'static {
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError>;
 
     fn interfaces_in(&self, target: &Target) -> Result<Vec<IfName>, HostError>;
+
+    /// What the port's container shows of it. Changes nothing. An engine's own namespace is not known here
+    /// ([`Target::Engine`]): such a port is looked for in the host's, and not found.
+    fn look_inside(&self, port: &Port) -> Result<Inside, HostError>;
 
     /// Lets `holder` hold these ports of the host and no others, so that no other program gets one; names those who have some
     /// already.

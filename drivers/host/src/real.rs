@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName};
-use hns_planner::{Announcement, Element, Forwarding, Observed, Port, Step, Switch, Target};
+use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Switch, Target};
 
 use crate::held_ports::HeldPorts;
 use crate::link;
@@ -19,7 +19,7 @@ use crate::veth::Style;
 use crate::{
     BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
     PortHolder, Scope, Settings, Watch, address, announce, bridge, conntrack, diagnose, group, input_drops,
-    observe, reserved_chain, ruleset, stats, sysctl, veth, watch, ways_out,
+    inside, observe, reserved_chain, ruleset, stats, sysctl, veth, watch, ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -403,6 +403,18 @@ impl Host for RealHost {
         let mut names: Vec<IfName> = names?.into_values().collect();
         names.sort();
         Ok(names)
+    }
+
+    fn look_inside(&self, port: &Port) -> Result<Inside, HostError> {
+        let opened = match path_of_target(&port.target).map(Namespace::open).transpose() {
+            Err(HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. }) => {
+                return Ok(Inside::NoNamespace);
+            }
+            opened => opened?,
+        };
+        let target = opened.as_ref().unwrap_or(&self.home);
+        let far = &mut target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
+        self.route.with(|near| inside::look(near, far, port, self.ipv6))
     }
 
     fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<PortHolder>, HostError> {

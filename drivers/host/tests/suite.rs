@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 
 use hns_host::{Host, HostError, Scope};
 use hns_net::Transport;
-use hns_planner::{Element, Forwarding, NamespaceSpec, ObservedPort, ObservedSwitch, Step, Switch, Target};
+use hns_planner::{
+    Element, Forwarding, Inside, NamespaceSpec, ObservedPort, ObservedSwitch, Port, Step, Switch, Target,
+    differences,
+};
 use support::{address, elements, handed, name, on_both, on_real, open, policy, port, switch};
 
 fn everything(host: &dyn Host) -> hns_planner::Observed {
@@ -112,6 +115,39 @@ fn a_port_is_plugged_unplugged_and_reaped() {
         assert_eq!(everything(&*world.host).ports, [].into());
         assert_eq!(world.host.interfaces_in(&port.target).unwrap(), [name("lo")]);
         do_twice(&*world.host, Step::UnplugPort { name: port.name });
+    });
+}
+
+#[test]
+fn the_inside_of_a_port_is_seen_as_it_was_asked_for() {
+    on_both(|world| {
+        let host = &*world.host;
+        host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let container = world.container("a");
+        let port = port(1, &container);
+        assert_eq!(host.look_inside(&port).unwrap(), Inside::NoPort);
+        world.plug(&port);
+        let inside = host.look_inside(&port).unwrap();
+        assert!(!port.addresses.is_empty() && !port.routes.is_empty());
+        assert_eq!(differences(&port, &inside), [], "{inside:?}");
+
+        // An endpoint of the host itself.
+        let seat = Port {
+            target: Target::Host,
+            interface: name("web0"),
+            routes: Vec::new(),
+            ..support::port(2, &container)
+        };
+        world.plug(&seat);
+        assert_eq!(differences(&seat, &host.look_inside(&seat).unwrap()), []);
+
+        let elsewhere = Port { target: Target::Path(world.container("b")), ..port.clone() };
+        assert_eq!(host.look_inside(&elsewhere).unwrap(), Inside::Elsewhere { namesake: false });
+        let nowhere = Port { target: Target::Path(world.path("c")), ..port.clone() };
+        assert_eq!(host.look_inside(&nowhere).unwrap(), Inside::NoNamespace);
+        host.execute(&Step::UnplugPort { name: port.name.clone() }).unwrap();
+        host.reap().unwrap();
+        assert_eq!(host.look_inside(&port).unwrap(), Inside::NoPort);
     });
 }
 

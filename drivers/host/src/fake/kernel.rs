@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use hns_net::{Cidr, Guid, IfAddr, IfName};
 use hns_planner::{
-    Announcement, Element, Forwarding, Observed, ObservedPort, ObservedSwitch, Port, Switch, Target,
+    Announcement, Element, Forwarding, Inside, Observed, ObservedPort, ObservedSwitch, Port, Switch, Target,
+    Vnic,
 };
 
 use super::Valve;
@@ -33,6 +34,8 @@ pub(super) struct Bridge {
 #[derive(Debug, Clone)]
 pub(super) struct PluggedPort {
     pub port: Port,
+    /// The far end, which its container may change.
+    pub vnic: Vnic,
     /// Where the far end is.
     pub space: SpaceId,
     pub bridge: Option<IfName>,
@@ -141,6 +144,17 @@ impl Kernel {
         let mut names: BTreeSet<IfName> = here.chain(far_ends).collect();
         names.extend("lo".parse());
         names.into_iter().collect()
+    }
+
+    pub fn look_inside(&self, port: &Port) -> Inside {
+        let Ok(space) = self.space_of_target(&port.target) else { return Inside::NoNamespace };
+        match self.links.get(&port.name) {
+            Some(Link::Port(plugged)) if plugged.space == space => Inside::Here(plugged.vnic.clone()),
+            Some(Link::Port(_)) => {
+                Inside::Elsewhere { namesake: self.interfaces_in(space).contains(&port.interface) }
+            }
+            _ => Inside::NoPort,
+        }
     }
 
     pub fn host_bridges(&self) -> impl Iterator<Item = &IfName> {

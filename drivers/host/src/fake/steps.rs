@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hns_net::{Family, IfName};
-use hns_planner::{Element, Port, Step, Switch};
+use hns_planner::{Element, Port, Step, Switch, Vnic};
 
 use super::kernel::{Bridge, HOST, Kernel, Link, PluggedPort, is_segment_of};
 use crate::{HostError, KernelError};
@@ -69,6 +69,7 @@ impl Kernel {
         }
         let link = PluggedPort {
             port: port.clone(),
+            vnic: Vnic::in_line_with(port),
             space,
             bridge: Some(port.bridge.clone()),
             up: false,
