@@ -58,6 +58,11 @@ impl Client {
         self.get(&format!("{}/{id}/stats", Kind::Endpoint.path())).await
     }
 
+    /// What an endpoint's container shows of it that is not as it should be.
+    pub async fn check_endpoint(&self, id: &str) -> Result<Value, ClientError> {
+        self.get(&format!("{}/{id}/check", Kind::Endpoint.path())).await
+    }
+
     pub async fn namespaces(&self) -> Result<Vec<Value>, ClientError> {
         self.list(Kind::Namespace).await
     }

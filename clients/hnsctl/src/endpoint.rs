@@ -51,6 +51,12 @@ pub enum EndpointCommand {
     /// Take an endpoint's interface out of its namespace; the endpoint keeps its addresses and policies
     #[command(after_help = "Example:\n  hnsctl endpoint detach web")]
     Detach { endpoint: String },
+    /// Look whether endpoints are inside their containers as they should be; changes nothing
+    #[command(after_help = "Example:\n  hnsctl endpoint check web db")]
+    Check {
+        #[arg(required = true, value_name = "ENDPOINT")]
+        endpoints: Vec<String>,
+    },
     /// Show how much an endpoint has sent and received
     #[command(after_help = "Example:\n  hnsctl endpoint stats web")]
     Stats { endpoint: String },
@@ -182,6 +188,7 @@ impl EndpointCommand {
                 show_endpoint(context, &client.endpoint(&endpoint).await?).await
             }
             Self::Detach { endpoint } => detach(context, &endpoint).await,
+            Self::Check { endpoints } => crate::check::run(context, &endpoints).await,
             Self::Stats { endpoint } => {
                 let id = client.find_id(Kind::Endpoint, &endpoint).await?;
                 let stats = client.endpoint_stats(&id).await?;

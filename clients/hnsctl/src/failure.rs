@@ -62,6 +62,8 @@ pub enum Failure {
     NotAMember { endpoint: String, namespace: String },
     #[error("endpoint {endpoint} has no port mapping {mapping}")]
     NoSuchMapping { endpoint: String, mapping: String },
+    #[error("{} not as it should be", are(*count))]
+    NotAsTheyShouldBe { count: usize },
     #[error("this host has {}", plural(*count, "problem"))]
     ProblemsFound { count: usize },
     #[error("{failed} of {} could not be imported", plural(*total, "object"))]
@@ -165,6 +167,10 @@ fn some_of(names: &[String]) -> String {
         Some(rest @ 1..) => format!("{} and {rest} more", names[..SHOWN].join(", ")),
         _ => names.join(", "),
     }
+}
+
+fn are(endpoints: usize) -> String {
+    format!("{} {}", plural(endpoints, "endpoint"), if endpoints == 1 { "is" } else { "are" })
 }
 
 pub fn plural(count: usize, thing: &str) -> String {

@@ -15,6 +15,7 @@
 //! This program changes networks only through the daemon's API; the only host objects it makes itself are files under
 //! the container directory and the processes of an OCI runtime.
 
+mod check;
 mod cli;
 mod container;
 mod doctor;

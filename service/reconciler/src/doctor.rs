@@ -12,6 +12,7 @@ impl Engine {
         let mut findings = self.host.diagnose(&switches).map_err(EngineError::host(operation))?;
         findings.extend(self.diagnose_datapath()?);
         findings.extend(self.diagnose_state());
+        findings.extend(self.diagnose_insides());
         if self.repairs.left_something_undone() {
             findings.push(Finding {
                 check: "repair",

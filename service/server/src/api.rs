@@ -50,6 +50,7 @@ fn v2() -> Router<Api> {
     Router::new()
         .merge(crate::networks::routes())
         .merge(crate::endpoints::routes())
+        .merge(crate::inside::routes())
         .merge(crate::namespaces::routes())
         .merge(crate::events::routes())
         .merge(crate::version::routes())

@@ -28,6 +28,7 @@ mod door;
 mod endpoints;
 mod events;
 mod explain;
+mod inside;
 mod namespaces;
 mod networks;
 mod patience;

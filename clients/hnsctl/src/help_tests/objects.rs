@@ -197,6 +197,7 @@ fn hnsctl_endpoint() {
       attach   Put an endpoint's interface into a namespace
       detach   Take an endpoint's interface out of its namespace; the endpoint keeps its addresses and
                policies
+      check    Look whether endpoints are inside their containers as they should be; changes nothing
       stats    Show how much an endpoint has sent and received
       help     Print this message or the help of the given subcommand(s)
 
@@ -358,6 +359,29 @@ fn hnsctl_endpoint_detach() {
 
     Example:
       hnsctl endpoint detach web
+    ");
+}
+
+#[test]
+fn hnsctl_endpoint_check() {
+    insta::assert_snapshot!(help("endpoint check"), @"
+    Look whether endpoints are inside their containers as they should be; changes nothing
+
+    Usage: hnsctl endpoint check [OPTIONS] <ENDPOINT>...
+
+    Arguments:
+      <ENDPOINT>...
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl endpoint check web db
     ");
 }
 
