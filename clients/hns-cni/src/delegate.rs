@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::conf::Routes;
 use crate::environment::{Environment, Verb};
 use crate::failure::Failure;
-use crate::object::{Found, Object};
+use crate::object::Object;
 
 /// An IPAM plugin that was found.
 #[derive(Debug)]
@@ -154,12 +154,6 @@ impl Lease {
 fn given(mut object: Object<'_>, key: &str) -> Result<Given, Failure> {
     let missing = object.invalid(key, "missing");
     Ok(Given { address: object.parsed(key)?.ok_or(missing)?, gateway: object.parsed("gateway")? })
-}
-
-/// The addresses that a result names, for CHECK.
-pub(crate) fn addresses_of(result: &Found<'_>) -> Result<Vec<IfAddr>, Failure> {
-    let Value::Object(document) = result.value else { return Err(result.expected("a result")) };
-    Ok(Lease::read(document)?.addresses.into_iter().map(|given| given.address).collect())
 }
 
 #[cfg(test)]

@@ -23,10 +23,12 @@ mod conf;
 mod delegate;
 mod environment;
 mod failure;
+mod inspection;
 mod object;
 mod plugin;
 mod request;
 mod result;
+mod told;
 mod version;
 
 pub use about::{HELP, about};

@@ -185,8 +185,13 @@ fn an_address_from_beyond_the_ranges_is_given_back() {
     assert_eq!(daemon.asked().last(), Some(&format!("DELETE /v2/endpoints/{ID}")));
 }
 
-/// A daemon with the endpoint of an ADD, shown with `change` made to it.
+/// A daemon with the endpoint of an ADD, shown with `change` made to it, in a container that is as it should be.
 fn daemon_with(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Daemon {
+    daemon_seeing(json!({"Addresses": ["172.16.0.5/16"], "Differences": []}), change)
+}
+
+/// The same; inside the container it sees this.
+fn daemon_seeing(inside: Value, change: impl Fn(&mut Value) + Send + Sync + 'static) -> Daemon {
     let namespace = std::sync::OnceLock::<Value>::new();
     let made = std::sync::OnceLock::<Value>::new();
     Daemon::start(move |line, body| match line {
@@ -196,6 +201,10 @@ fn daemon_with(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Daemon {
             (201, answer.clone())
         }
         _ if line == format!("GET /v2/namespaces/{NAMESPACE}") => (200, namespace.get().unwrap().clone()),
+        _ if line == format!("GET /v2/networks/{NETWORK}") => {
+            (200, made.get().unwrap()["HostComputeNetwork"].clone())
+        }
+        _ if line == format!("GET /v2/endpoints/{ID}/check") => (200, inside.clone()),
         _ if line == format!("GET /v2/endpoints/{ID}") => {
             let mut shown = queried(made.get().unwrap());
             change(&mut shown);
@@ -229,10 +238,13 @@ fn a_check_names_what_is_not_as_it_was_added() {
     let cases: [(Change, &str); 5] = [
         (|shown| shown["Health"]["Extra"]["Interface"] = json!("eth7"), "the daemon has it as eth7"),
         (|shown| shown["Health"]["Data"] = json!({"LastError": "its port is lost"}), "its port is lost"),
-        (|shown| shown["MacAddress"] = json!("00-15-5D-0A-00-06"), "its MAC address is 00:15:5d:0a:00:06"),
+        (
+            |shown| shown["MacAddress"] = json!("00-15-5D-0A-00-06"),
+            "prevResult.interfaces[1].mac is 00:15:5d:0a:00:05, not 00:15:5d:0a:00:06",
+        ),
         (
             |shown| shown["IpConfigurations"] = json!([{"IpAddress": "172.16.0.6", "PrefixLength": 16}]),
-            "it does not have 172.16.0.5/16",
+            "prevResult.ips does not name 172.16.0.6/16",
         ),
         (
             |shown| shown["HostComputeNamespace"] = json!("00000000-0000-0000-0000-000000000000"),
@@ -246,6 +258,116 @@ fn a_check_names_what_is_not_as_it_was_added() {
         let refused = runtime.refused(Verb::Check, &conf("1.0.0", &json!({"prevResult": told})));
         assert_eq!(refused["code"], 101);
         assert_eq!(refused["msg"], format!("interface eth0 is not as it was added: {said}"));
+    }
+}
+
+/// What `prevResult` of version 1.1.0 must say, field by field.
+#[test]
+fn a_check_compares_the_whole_of_what_was_told() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 20] = [
+        (|told| told["interfaces"][1]["name"] = json!("eth7"), "prevResult does not name it"),
+        (|told| told["interfaces"][1]["sandbox"] = json!(""), "prevResult does not name it"),
+        (
+            |told| told["interfaces"][1]["mac"] = json!("02:00:00:00:00:01"),
+            "interfaces[1].mac is 02:00:00:00:00:01, not 00:15:5d:0a:00:05",
+        ),
+        (|told| told["interfaces"][1]["sandbox"] = json!("/"), "interfaces[1].sandbox is /, not "),
+        (|told| told["interfaces"][1]["mtu"] = json!(1400), "interfaces[1].mtu is 1400, not 1500"),
+        (|told| told["interfaces"][0]["mtu"] = json!(1400), "interfaces[0].mtu is 1400, not 1500"),
+        (|told| told["interfaces"][0]["name"] = json!("x"), "interfaces does not name hnv0123456789ab"),
+        (|told| told["ips"][0]["address"] = json!("172.16.0.5/24"), "ips does not name 172.16.0.5/16"),
+        (|told| told["ips"][0]["address"] = json!("172.16.0.9/16"), "it does not have 172.16.0.9/16"),
+        (|told| told["ips"] = json!([]), "ips does not name 172.16.0.5/16"),
+        (
+            |told| told["ips"][0]["gateway"] = json!("172.16.0.9"),
+            "ips[0].gateway is 172.16.0.9, not 172.16.0.1",
+        ),
+        (|told| told["ips"][0]["gateway"] = json!(""), "ips[0].gateway is absent, not 172.16.0.1"),
+        (|told| told["ips"][0]["interface"] = json!(0), "ips[0].interface is 0, not 1"),
+        (
+            |told| told["routes"][0]["dst"] = json!("10.0.0.0/8"),
+            "routes does not name 0.0.0.0/0 via 172.16.0.1",
+        ),
+        (
+            |told| told["routes"][0]["gw"] = json!("172.16.0.9"),
+            "routes does not name 0.0.0.0/0 via 172.16.0.1",
+        ),
+        (|told| told["routes"][1]["priority"] = json!(9), "routes[1].priority is 9, not 7"),
+        (
+            |told| told["dns"]["nameservers"] = json!(["192.0.2.9"]),
+            "dns.nameservers does not name 192.0.2.53",
+        ),
+        (|told| told["dns"]["domain"] = json!("x"), "dns.domain is x, not lab.test"),
+        (|told| told["dns"]["search"] = json!([]), "dns.search does not name a.test"),
+        (|told| told["dns"] = json!({}), "dns.options does not name ndots:5"),
+    ];
+    let more = json!({"dns": {"nameservers": ["192.0.2.53"], "domain": "lab.test", "search": ["a.test"],
+            "options": ["ndots:5"]},
+        "additionalRoutes": [{"dst": "0.0.0.0/0", "gw": "172.16.0.1"},
+            {"dst": "10.9.0.0/16", "gw": "172.16.0.1", "priority": 7}]});
+    let daemon = daemon_with(|_| ());
+    let runtime = Runtime::new(&daemon);
+    let mut told = runtime.add(&conf("1.1.0", &more));
+    let check = |told: &Value| {
+        let mut checked = more.clone();
+        checked["prevResult"] = told.clone();
+        conf("1.1.0", &checked)
+    };
+    assert_eq!(runtime.call(Verb::Check, &check(&told)).unwrap(), None);
+    for (change, said) in cases {
+        let mut altered = told.clone();
+        change(&mut altered);
+        let refused = runtime.refused(Verb::Check, &check(&altered));
+        assert_eq!(refused["code"], 101);
+        assert!(refused["msg"].as_str().unwrap().contains(said), "{said}: {refused}");
+    }
+    // What later plugins add, and what HNS sets nowhere.
+    told["dns"]["nameservers"].as_array_mut().unwrap().push(json!("192.0.2.9"));
+    told["routes"].as_array_mut().unwrap().push(json!({"dst": "10.8.0.0/16", "table": 5}));
+    told["routes"][0]["advmss"] = json!(1400);
+    told["interfaces"].as_array_mut().unwrap().push(json!({"name": "bwp0", "mac": "no address"}));
+    assert_eq!(runtime.call(Verb::Check, &check(&told)).unwrap(), None);
+}
+
+/// A later plugin may change what a result can say, when it says so.
+#[test]
+fn a_check_takes_what_is_inside_from_whoever_told_of_it() {
+    let difference = |property: &str, wanted: Value, found: Value| {
+        let detail = format!("the {property} differs");
+        let one = json!({"Property": property, "Wanted": wanted, "Found": found, "Detail": detail});
+        json!({"Addresses": ["172.16.0.9/16"], "Differences": [one]})
+    };
+    let route = |via: &str| json!({"DestinationPrefix": "0.0.0.0/0", "NextHop": via, "Metric": 20_000});
+    let other_address = |told: &mut Value| told["ips"][0]["address"] = json!("172.16.0.9/16");
+    let other_route = |told: &mut Value| {
+        told["routes"][0]["gw"] = json!("172.16.0.9");
+        told["ips"][0]["gateway"] = json!("172.16.0.9");
+    };
+    type Telling<'a> = &'a dyn Fn(&mut Value);
+    let mac = |told: &mut Value| told["interfaces"][1]["mac"] = json!("02:00:00:00:00:09");
+    let mtu = |told: &mut Value| told["interfaces"][1]["mtu"] = json!(1400);
+    let cases: [(Value, Option<Telling<'_>>); 6] = [
+        (difference("MacAddress", json!(MAC), json!("02-00-00-00-00-09")), Some(&mac)),
+        (difference("Mtu", json!(1500), json!(1400)), Some(&mtu)),
+        (difference("Address", json!("172.16.0.5/16"), Value::Null), Some(&other_address)),
+        (difference("Route", route("172.16.0.1"), route("172.16.0.9")), Some(&other_route)),
+        (difference("Up", json!(true), json!(false)), None),
+        (difference("Interface", json!("eth0"), json!("eth9")), None),
+    ];
+    for (inside, telling) in cases {
+        let daemon = daemon_seeing(inside.clone(), |_| ());
+        let runtime = Runtime::new(&daemon);
+        let mut told = runtime.add(&conf("1.1.0", &json!({})));
+        let refused = runtime.refused(Verb::Check, &conf("1.1.0", &json!({"prevResult": told})));
+        let said = inside["Differences"][0]["Detail"].as_str().unwrap();
+        assert_eq!(refused["code"], 101);
+        assert!(refused["msg"].as_str().unwrap().contains(said), "{refused}");
+        if let Some(telling) = telling {
+            telling(&mut told);
+            let checked = runtime.call(Verb::Check, &conf("1.1.0", &json!({"prevResult": told})));
+            assert_eq!(checked.unwrap(), None, "{inside}");
+        }
     }
 }
 
