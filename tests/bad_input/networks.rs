@@ -74,6 +74,9 @@ fn networks_that_cannot_be_are_refused_by_name() {
         (prefix("127.9.0.0/24"), 0x30, vec![prefix_field]),
         (prefix("fe80::/64"), 0x30, vec![prefix_field]),
         (prefix("0.0.0.0/8"), 0x30, vec![prefix_field]),
+        (prefix("::ffff:0:0/96"), 0x30, vec![prefix_field]),
+        (prefix("::ffff:10.42.0.0/120"), 0x30, vec![prefix_field]),
+        (prefix("64:ff9b::/96"), 0x30, vec![prefix_field]),
         (
             with(&good, "/Ipams/0/Subnets/-", json!({"IpAddressPrefix": "10.42.0.64/26"})),
             0x32,

@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hns_hcn::{
     self as hcn, ErrorCode, GatewayMode, IpSubnet, IpamType, NetworkFlags, NetworkType, Route, Subnet,
@@ -313,6 +313,11 @@ fn choose_prefixes<'n>(
     Ok(())
 }
 
+/// `::/8`, in which the addresses of IPv4 are, mapped (RFC 4291 section 2.5.5.2) and translated.
+fn is_reserved(address: Ipv6Addr) -> bool {
+    address.octets()[0] == 0
+}
+
 fn check_prefixes<'n>(
     document: &hcn::Network,
     others: &(impl Iterator<Item = &'n Network> + Clone),
@@ -325,7 +330,7 @@ fn check_prefixes<'n>(
         let special = first.is_multicast()
             || first.is_loopback()
             || first.is_unspecified()
-            || matches!(first, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            || matches!(first, IpAddr::V6(v6) if v6.is_unicast_link_local() || is_reserved(v6));
         if special {
             let problem = format!("{prefix} is not a block of unicast addresses for hosts");
             return Err(ModelError::network(field, problem, ErrorCode::INVALID_PREFIX));

@@ -406,8 +406,15 @@ impl Host for RealHost {
     }
 
     fn look_inside(&self, port: &Port) -> Result<Inside, HostError> {
-        let opened = match path_of_target(&port.target).map(Namespace::open).transpose() {
-            Err(HostError::NoSuchNamespace { .. } | HostError::NotANamespace { .. }) => {
+        let opened = match path_of_target(&port.target)
+            .map(|path| Namespace::open_given(path, &self.home))
+            .transpose()
+        {
+            Err(
+                HostError::NoSuchNamespace { .. }
+                | HostError::NotANamespace { .. }
+                | HostError::OwnNamespace { .. },
+            ) => {
                 return Ok(Inside::NoNamespace);
             }
             opened => opened?,
