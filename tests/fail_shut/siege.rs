@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use hns_testbed::raw::{self, Injector, Link};
 use hns_testbed::{Barrage, Netns, eventually, tcp};
-use hns_tests::story_support::{Container, Scene, Server, text};
-use serde_json::Value;
+use hns_tests::story_support::{Container, Scene, Server};
 
 /// Where all streams go; nothing else does.
 const PORT: u16 = 9;
@@ -31,8 +30,7 @@ struct Ear {
 
 impl Siege {
     #[track_caller]
-    pub fn begin() -> Self {
-        let scene = Scene::new();
+    pub fn begin(scene: Scene) -> Self {
         let [_, green, inner] = [("blue", 7, "nat"), ("green", 8, "nat"), ("inner", 9, "internal")]
             .map(|(name, number, kind)| scene.switch(&scene.network(name, number, &["--type", kind])));
         let web = scene.container("blue", "web", &["-p", "8080:80"]);
@@ -87,15 +85,6 @@ impl Siege {
         for socket in &self.loopback {
             assert!(socket.recv(&mut [0; 64]).is_err(), "something came to {:?}", socket.local_addr());
         }
-    }
-
-    /// How many packets ports have dropped for this reason.
-    #[track_caller]
-    pub fn dropped(&self, reason: &str) -> u64 {
-        let drops = self.scene.get("/v2/drops");
-        let drops = drops.as_array().cloned().unwrap_or_default();
-        let of = |drop: &&Value| text(drop, "Reason") == reason;
-        drops.iter().filter(of).filter_map(|drop| drop["Packets"].as_u64()).sum()
     }
 
     #[track_caller]

@@ -48,6 +48,9 @@ impl Engine {
         let mut observed = self.host.observe(&Scope::Everything).map_err(EngineError::host(operation))?;
         self.observe_policies(&mut observed)?;
         let steps = plan(&desired, &observed).steps;
+        // A repair that failed late may have left nothing to do.
+        let unlike: BTreeSet<&IfName> = steps.iter().filter_map(Step::port).collect();
+        desired.ports.keys().filter(|port| !unlike.contains(port)).for_each(|port| self.clear_trouble(port));
         let mut repaired = Repaired { steps: steps.len(), ..Repaired::default() };
         let had_table = observed.rules.is_some();
         // Ports of which a step was not done: the later ones would open what has no filter, or hide that it has trouble.
