@@ -62,7 +62,8 @@ __noinline int remember_fragment(struct packet *packet, struct port *port, int d
 	return 0;
 }
 
-/* A flow older than the port's rules must still be allowed by them, in the direction it began. */
+/* A flow older than the port's rules must still be allowed by them, in the direction it began. TCP that is not stays known, or its next
+ * packet would be taken for one of a connection that nobody has followed (see `adopts`). */
 static __always_inline int judge_again(struct half *half, struct packet *packet, struct port *port, struct flow *flow)
 {
 	int origin = flow->origin;
@@ -78,7 +79,8 @@ static __always_inline int judge_again(struct half *half, struct packet *packet,
 		return REASON_NONE;
 	}
 	count_rule(packet);
-	forget_flow(&half->key);
+	if (half->key.protocol != IPPROTO_TCP)
+		forget_flow(&half->key);
 	return refused_by(origin);
 }
 

@@ -56,6 +56,29 @@ fn replies_of_allowed_connections_pass_and_others_do_not() {
     assert_eq!(bed.switch.out(A, &forbidden, 0).reason(), Some(Reason::AclOut));
 }
 
+/// Whoever is refused sends again, while connections that nobody has followed are still taken over.
+#[test]
+fn a_connection_that_a_change_ended_is_not_taken_over() {
+    const ADOPTS: u64 = 300 * SECOND;
+    let mut bed = Bed::open();
+    let all = |action| vec![rule(action, 100, protocol(6))];
+    bed.rules(A, all(Action::Allow), all(Action::Allow));
+    for (from, flags) in [(B, SYN), (A, SYN_ACK), (B, ACK)] {
+        let frame =
+            if from == B { bed.tcp(B, A, (1000, 80), flags) } else { bed.tcp(A, B, (80, 1000), flags) };
+        assert_eq!(bed.switch.out(from, &frame, 0).reason(), None);
+    }
+    let mut port = bed.switch.board().ports[&A].clone();
+    port.acl[Direction::In.index()].rules = all(Action::Block);
+    bed.switch.set_port(A, port, ADOPTS);
+    for flags in [ACK, RST, ACK, SYN, ACK] {
+        let frame = bed.tcp(B, A, (1000, 80), flags);
+        assert_eq!(bed.switch.out(B, &frame, 0).reason(), Some(Reason::AclIn), "flags {flags:#x}");
+    }
+    let unknown = bed.tcp(B, A, (2000, 80), ACK);
+    assert_eq!(bed.switch.out(B, &unknown, 0).reason(), None);
+}
+
 #[test]
 fn tcp_goes_through_its_states() {
     let mut bed = client();
@@ -105,7 +128,7 @@ fn changed_rules_meet_the_next_packet_of_every_connection_and_touch_no_other() {
     bed.switch.out(A, &ask, 0);
     bed.rules(A, vec![], vec![rule(Action::Allow, 100, to_port(17, 53))]);
     assert_eq!(bed.switch.out(B, &reply, 0).reason(), Some(Reason::AclOut), "judged as it began");
-    assert_eq!(bed.switch.memory().flows().filter(|(port, ..)| *port == A).count(), 1);
+    assert_eq!(bed.switch.memory().flows().filter(|(port, ..)| *port == A).count(), 2, "TCP stays known");
     assert_eq!(bed.switch.out(B, &answer, 0).reason(), None);
 }
 

@@ -8,7 +8,7 @@ use crate::flow::{Flow, Tuple, is_echo_request};
 use crate::layers::Layer;
 use crate::layers::acl::{Cause, Facts};
 use crate::model::Verdict;
-use crate::packet::{Ip, Transport};
+use crate::packet::{Ip, Transport, protocol};
 
 impl Half<'_> {
     /// Layer acl, in either direction.
@@ -48,7 +48,8 @@ impl Half<'_> {
         Ok(())
     }
 
-    /// A flow older than the port's rules must still be allowed by them, in the direction it began.
+    /// A flow older than the port's rules must still be allowed by them, in the direction it began. TCP that is not stays known, or
+    /// its next packet would be taken for one of a connection that nobody has followed ([`Self::adopts`]).
     fn judge_again(self, memory: &mut Memory, tuple: Tuple, travel: &mut Travel) -> Result<(), Refusal> {
         let Some(flow) = memory.flows.get_mut(&(self.ifindex, tuple)) else { return Ok(()) };
         if flow.generation == self.epoch.generation {
@@ -61,7 +62,9 @@ impl Half<'_> {
             flow.cause = decision.cause;
             return Ok(());
         }
-        memory.forget_flow(self.ifindex, tuple);
+        if tuple.protocol != protocol::TCP {
+            memory.forget_flow(self.ifindex, tuple);
+        }
         self.note(
             Layer::Acl,
             Event::Judged { by: origin, verdict: decision.verdict, cause: decision.cause },
