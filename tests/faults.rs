@@ -33,8 +33,6 @@ enum Kind {
 #[derive(Debug, Clone, Copy)]
 struct Fault(Kind, i32, i32);
 
-/// Each with one of the deeds of others.
-const ROUNDS: usize = DAMAGE.len();
 const NAMESPACES: usize = 3;
 
 /// The page that the preloaded library and the test share: kind, error, every so many, calls, failed.
@@ -115,9 +113,9 @@ impl Trouble {
         self.siege.under_fire(|scene, barrage| {
             for fault in faults {
                 page.arm(*fault);
-                for round in 0..ROUNDS {
+                for (round, damage) in DAMAGE.iter().enumerate() {
                     burden(scene, blue, round);
-                    scene.host.sh(DAMAGE[round].replace("PORT", &port).as_str());
+                    scene.host.sh(damage.replace("PORT", &port).as_str());
                 }
                 barrage.go_on(barrage.sent(), 20);
                 let failed = page.disarm();
@@ -130,7 +128,7 @@ impl Trouble {
     }
 }
 
-/// What others do meanwhile.
+/// What others do meanwhile, once a round.
 const DAMAGE: [&str; 3] = ["nft flush ruleset", "ip link set PORT down", "true"];
 
 /// Whoever asks is answered, by a document or by a reason; what was made is taken away again, as far as that is possible.

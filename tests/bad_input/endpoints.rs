@@ -28,6 +28,8 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
     let routed = json!({"Name": "routed", "AdditionalParams": {"EnableIPv6": true, "GatewayMode": {"IPv4": "nat", "IPv6": "routed"}}});
     let routed = world.api.post("/v2/networks", &routed).unwrap().id();
     let at = |address: &str| with(&port_mapping(6, 80, 8004), "/Settings/VIP", json!(address));
+    let rule = json!({"Type": "ACL", "Settings": {"Action": "Block", "Direction": "In"}});
+    let limit = json!({"Type": "QOS", "Settings": {"MaximumOutgoingBandwidthInBytes": 1000}});
     let address = |value: &str| with(&good, "/IpConfigurations/0", json!({"IpAddress": value}));
     let settings = |key: &str, value: Value| with(&good, &format!("/Policies/0/Settings/{key}"), value);
     let policy = |value: Value| with(&good, "/Policies", json!([value]));
@@ -117,10 +119,30 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
         ),
         (policy(json!({"Type": "Teleport", "Settings": {}})), 0x0E, vec!["Policies[0].Type", "Teleport"]),
         (
-            policy(json!({"Type": "ACL", "Settings": {"Action": "Block", "Direction": "In"}})),
+            policy(
+                json!({"Type": "ACL", "Settings": {"Action": "Block", "Direction": "In", "RemoteAddresses": "web,db"}}),
+            ),
             0x15,
-            vec!["Policies[0].Type", "ACL"],
+            vec!["Policies[0].Settings", "web", "sets"],
         ),
+        (
+            policy(json!({"Type": "ACL", "Settings": {"Action": "Pass", "Direction": "In"}})),
+            0x0D,
+            vec!["Policies[0].Settings.Action", "TierAcl"],
+        ),
+        (
+            policy(
+                json!({"Type": "ACL", "Settings": {"Action": "Block", "Direction": "In", "LocalPorts": "80"}}),
+            ),
+            0x0D,
+            vec!["LocalPorts", "Protocols"],
+        ),
+        (
+            on(&nat, (0..=16_384).map(|_| rule.clone()).collect()),
+            0x0D,
+            vec!["Policies", "16385 rules", "16384 at most"],
+        ),
+        (on(&nat, json!([limit, limit])), 0x0D, vec!["Policies[1].Type", "second QOS"]),
         (
             policy(json!({"Type": "L4Proxy", "Settings": {"Destination": "10.0.0.5:3128"}})),
             0x15,

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use hns_hcn::{
     self as hcn, EndpointFlags, ErrorCode, GatewayMode, IpConfiguration, NetworkType, PolicySettings, Route,
+    RuleDirection,
 };
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
 
@@ -193,6 +194,11 @@ impl Endpoint {
         })
     }
 
+    #[must_use]
+    pub fn policies(&self) -> &[hcn::Policy] {
+        &self.document.policies
+    }
+
     pub fn port_mappings(&self) -> impl Iterator<Item = &hcn::PortMapping> {
         self.document.policies.iter().filter_map(hcn::Policy::as_port_mapping)
     }
@@ -256,7 +262,8 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
 
 /// Which policies an endpoint of this network may have.
 pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Result<(), ModelError> {
-    let mut parameters = 0;
+    check_size(&document.policies)?;
+    let (mut parameters, mut limits) = (0, 0);
     for (place, policy) in document.policies.iter().enumerate() {
         let field = format!("Policies[{place}].Type");
         match policy.kind {
@@ -266,6 +273,12 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
                     format!("a port cannot be published from a network of type {}", network.kind().name());
                 return Err(ModelError::endpoint(field, problem, ErrorCode::MAPPING_NOT_SUPPORTED));
             }
+            "ACL" | "TierAcl" => check_rules(policy, place)?,
+            "QOS" if limits > 0 => {
+                let problem = "a second QOS; an endpoint has one";
+                return Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_POLICY));
+            }
+            "QOS" => limits += 1,
             "InterfaceParameters" if parameters > 0 => {
                 let problem = "a second InterfaceParameters";
                 return Err(ModelError::endpoint(
@@ -288,6 +301,39 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
         }
     }
     Ok(())
+}
+
+/// What the programs of a port can hold, by direction.
+fn check_size(policies: &[hcn::Policy]) -> Result<(), ModelError> {
+    for direction in [RuleDirection::In, RuleDirection::Out] {
+        let rules = policies.iter().map(|policy| match &policy.meaning {
+            PolicySettings::Acl(acl) if acl.direction == direction => 1,
+            PolicySettings::TierAcl(tier) if tier.direction == direction => tier.rules.len(),
+            _ => 0,
+        });
+        let is_tier = |policy: &&hcn::Policy| matches!(&policy.meaning, PolicySettings::TierAcl(tier) if tier.direction == direction);
+        // One tier is made of the rules of the type Host.
+        let tiers = 1 + policies.iter().filter(is_tier).count();
+        for (count, most, what) in
+            [(rules.sum(), hns_abi::RULES_MAX, "rules"), (tiers, hns_abi::TIERS_MAX, "tiers")]
+        {
+            if count > most {
+                let problem = format!("{count} {what} of one direction; a port holds {most} at most");
+                return Err(ModelError::endpoint("Policies", problem, ErrorCode::INVALID_POLICY));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets are a network's, and none has any yet.
+fn check_rules(policy: &hcn::Policy, place: usize) -> Result<(), ModelError> {
+    let named =
+        policy.rule_matches().find_map(|rule| rule.local.sets().iter().chain(rule.remote.sets()).next());
+    let Some(set) = named else { return Ok(()) };
+    let problem = format!("\"{set}\" is not an address; address sets are not supported yet");
+    let field = format!("Policies[{place}].Settings");
+    Err(ModelError::endpoint(field, problem, ErrorCode::REQUEST_UNSUPPORTED))
 }
 
 fn check_mtu(policy: &hcn::Policy, network: &Network, place: usize) -> Result<(), ModelError> {

@@ -17,6 +17,7 @@
 //!
 //! Never here: I/O, clocks, randomness, choices for the executor.
 
+mod acl;
 mod compile;
 mod desired;
 mod diff;

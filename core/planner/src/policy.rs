@@ -2,17 +2,21 @@
 
 use std::net::IpAddr;
 
-use hns_hcn::{EndpointFlags, NetworkType, PortParams, RuleAction};
+use hns_abi::Direction;
+use hns_hcn::{EndpointFlags, NetworkType, PortParams};
 use hns_model::{Attachment, Endpoint, NamespaceOrigin, Network, World};
 use hns_net::IfAddr;
 use hns_vfp::Port;
-use hns_vfp::model::{Acl, Guards, Verdict, both};
+use hns_vfp::model::{Guards, both};
+
+use crate::acl;
 
 /// What the filter of an attached endpoint's port holds it to. An endpoint that waits for an address has no MAC address, and
 /// no port.
 #[must_use]
 pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Option<Port> {
     let said = said(endpoint, network);
+    let policies = endpoint.policies();
     Some(Port {
         endpoint: endpoint.id(),
         network: network.id(),
@@ -24,8 +28,11 @@ pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Opt
         plain_redirect: is_host_seat(endpoint, world),
         ruled: network.has_host_port(),
         confined: hosts_on(network),
-        acl: both(fallback(said.acl_default_in), fallback(said.acl_default_out)),
-        meters: [None, None],
+        acl: both(
+            acl::compile(policies, Direction::In, said.acl_default_in),
+            acl::compile(policies, Direction::Out, said.acl_default_out),
+        ),
+        meters: acl::meters(policies),
     })
 }
 
@@ -61,9 +68,4 @@ fn guards(said: &PortParams) -> Guards {
         router_advertisements: said.ra_guard.unwrap_or(true),
         dhcp_servers: said.dhcp_guard.unwrap_or(true),
     }
-}
-
-fn fallback(said: Option<RuleAction>) -> Acl {
-    let fallback = if said == Some(RuleAction::Block) { Verdict::Block } else { Verdict::Allow };
-    Acl { fallback, ..Acl::open() }
 }
