@@ -128,6 +128,9 @@ static __always_inline int is_beyond(const struct packet *packet, const struct p
 
 	if (!is_ip(packet))
 		return 0;
+	/* To groups and to everybody: nobody routes it. */
+	if (packet->family == FAMILY_IPV4 ? packet->destination.b[12] >= 224 : packet->destination.b[0] == 0xff)
+		return 0;
 	if (packet->family == FAMILY_IPV6 && (word(&packet->destination, 0) & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
 		return 0;
 	key.network = port->network;
@@ -138,14 +141,15 @@ static __always_inline int is_beyond(const struct packet *packet, const struct p
 /* The short way to a port of the same network, and into the bridge for everything else. */
 static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port)
 {
-	struct port *target;
+	struct port *target = 0;
 	__u32 ifindex;
 	int reason;
 
-	if (packet->to[0] & 1)
-		return pass(skb, packet);
-	target = neighbour(skb, port, packet->to, &ifindex);
-	if (!target && port->flags & PORT_CONFINED && is_beyond(packet, port))
+	if (!(packet->to[0] & 1))
+		target = neighbour(skb, port, packet->to, &ifindex);
+	/* Another container may be a router. The host is none, also where it has a seat on the network, and it takes what is sent to a
+	 * group of stations for itself. */
+	if (port->flags & PORT_CONFINED && (!target || target->flags & PORT_PLAIN_REDIRECT) && is_beyond(packet, port))
 		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_CONFINED);
 	if (!target)
 		return pass(skb, packet);

@@ -203,6 +203,10 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	return parse_transport(skb, packet, 0);
 }
 
+/* Of a tag's control information (IEEE 802.1Q). A tag without a number says a priority alone, and a receiver takes the frame for an
+ * untagged one: nothing in it would have been asked for. */
+#define VLAN_NUMBER 0x0fff
+
 /* Fills a zeroed `packet`. A function of its own to the verifier: called from both programs, verified once. */
 __noinline int parse(struct __sk_buff *skb, struct packet *packet)
 {
@@ -223,8 +227,13 @@ __noinline int parse(struct __sk_buff *skb, struct packet *packet)
 	}
 	__builtin_memcpy(packet->to, ethernet->h_dest, 6);
 	if (skb->vlan_present)
-		return REASON_NONE;
+		return skb->vlan_tci & VLAN_NUMBER ? REASON_NONE : REASON_ETHERTYPE;
 	switch (ethernet->h_proto) {
+	case bpf_htons(ETH_P_8021Q):
+	case bpf_htons(ETH_P_8021AD):
+		if (data + ETH_HLEN + 2 > end)
+			return REASON_NONE;
+		return *(__be16 *)(data + ETH_HLEN) & bpf_htons(VLAN_NUMBER) ? REASON_NONE : REASON_ETHERTYPE;
 	case bpf_htons(ETH_P_IP):
 		if (data + ETH_HLEN + sizeof(struct iphdr) > end)
 			return REASON_MALFORMED;

@@ -11,13 +11,13 @@ const PORT: u16 = 9;
 
 /// A container with a published port and others that are not, and those who send what must not arrive: somebody outside to an
 /// unpublished port; a container of another network to the same, to the host's loopback, and in the first container's name to
-/// outside; a container of an Internal network to outside. Each in both families.
+/// outside; a container of an Internal network to outside and to the host's addresses there, also to everybody's station. Each in both families.
 pub struct Siege {
     pub scene: Scene,
     pub web: Container,
     frames: Vec<(Injector, Vec<u8>)>,
     ears: Vec<Ear>,
-    loopback: Vec<UdpSocket>,
+    at_host: Vec<UdpSocket>,
     _server: Server,
 }
 
@@ -40,28 +40,36 @@ impl Siege {
         let (host, outside) = (scene.host.netns(), scene.outside.netns());
         let (others, loopbacks) =
             (scene.outside.addresses(), [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-        let streams: [(&Netns, &str, &[IpAddr], &[IpAddr]); 5] = [
+        let own = scene.host_addresses();
+        let streams: [(&Netns, &str, &[IpAddr], &[IpAddr]); 6] = [
             (&outside, "eth0", &others, &web.addresses()),
             (&stranger.netns, &green, &stranger.addresses(), &web.addresses()),
             (&stranger.netns, &green, &stranger.addresses(), &loopbacks),
             (&stranger.netns, &green, &web.addresses(), &others),
             (&recluse.netns, &inner, &recluse.addresses(), &others),
+            (&recluse.netns, &inner, &recluse.addresses(), &own),
         ];
         let mut frames = Vec::new();
         for (netns, at, sources, targets) in streams {
             let link = Link { to: raw::mac_of(&host, at), from: raw::mac_of(netns, "eth0") };
             for (from, to) in sources.iter().zip(targets) {
-                let frame = link.packet(&raw::udp((*from, 4000), (*to, PORT), b"HNSshut"));
-                frames.push((Injector::open(netns, "eth0"), frame));
+                let packet = raw::udp((*from, 4000), (*to, PORT), b"HNSshut");
+                frames.push((Injector::open(netns, "eth0"), link.packet(&packet)));
+                if at == inner {
+                    // The host takes for itself what is sent to everybody.
+                    let everybody = Link { to: raw::EVERYBODY, ..link };
+                    frames.push((Injector::open(netns, "eth0"), everybody.packet(&packet)));
+                }
             }
         }
-        let loopback = host.enter(move || loopbacks.map(|at: IpAddr| listen(at)));
+        let places = [loopbacks, own].concat();
+        let at_host = host.enter(move || places.into_iter().map(listen).collect());
         let ears = vec![
             Ear::open("web", &web.netns, &host, &web.addresses()),
             Ear::open("outside", &outside, &stranger.netns, &others),
         ];
-        let siege = Self { scene, web, frames, ears, loopback: loopback.into(), _server: server };
-        siege.is_heard_on_loopback();
+        let siege = Self { scene, web, frames, ears, at_host, _server: server };
+        siege.is_heard_at_the_host();
         eventually!(siege.is_served());
         siege
     }
@@ -82,14 +90,14 @@ impl Siege {
         for ear in &self.ears {
             assert_eq!(ear.count(), ear.at_first, "something came to {}", ear.name);
         }
-        for socket in &self.loopback {
+        for socket in &self.at_host {
             assert!(socket.recv(&mut [0; 64]).is_err(), "something came to {:?}", socket.local_addr());
         }
     }
 
     #[track_caller]
-    fn is_heard_on_loopback(&self) {
-        for socket in &self.loopback {
+    fn is_heard_at_the_host(&self) {
+        for socket in &self.at_host {
             let at = socket.local_addr().expect("it is bound");
             self.scene.host.netns().enter(move || knock(at.ip()));
             eventually!(socket.recv(&mut [0; 64]).is_ok());

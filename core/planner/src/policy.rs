@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hns_abi::Direction;
 use hns_hcn::{EndpointFlags, NetworkType, PortParams};
 use hns_model::{Attachment, Endpoint, NamespaceOrigin, Network, World};
-use hns_net::IfAddr;
+use hns_net::{Cidr, Family, IfAddr};
 use hns_vfp::Port;
 use hns_vfp::model::{Guards, both};
 
@@ -43,11 +43,12 @@ fn is_host_seat(endpoint: &Endpoint, world: &World) -> bool {
     namespace.is_some_and(|namespace| namespace.origin() == NamespaceOrigin::Host)
 }
 
-/// The host's addresses on a network that nothing leaves; on a Private one it has none.
+/// The host's addresses on a network that nothing leaves, and everybody's; on a Private one the host has none.
 fn hosts_on(network: &Network) -> Option<Vec<IpAddr>> {
     let leads_out = network.kind() == NetworkType::Nat;
     let hosts = || network.gateways().filter(|_| network.has_host_port()).map(|(_, gateway)| gateway);
-    (!leads_out).then(|| hosts().collect())
+    let broadcasts = || network.prefixes().filter(|prefix| prefix.family() == Family::V4).map(Cidr::last);
+    (!leads_out).then(|| hosts().chain(broadcasts()).collect())
 }
 
 /// What the endpoint says of its port, and where it is silent its network.

@@ -149,17 +149,16 @@ impl Switch {
 
     fn run_out(&mut self, ifindex: u32, travel: &mut Travel, now: u64) -> Result<Verdict, Refusal> {
         self.run_half(ifindex, Direction::Out, travel, now)?;
-        if !travel.packet.is_unicast() {
-            return Ok(Verdict::Pass);
+        let unicast = travel.packet.is_unicast();
+        let neighbour = self.neighbour(ifindex, travel.packet.destination).filter(|_| unicast);
+        // Another container may be a router. The host is none, also where it has a seat on the network, and it takes what is sent to a
+        // group of stations for itself.
+        let to_the_host = neighbour.is_none_or(|(_, port)| port.plain_redirect);
+        let beyond = travel.packet.ip().is_some_and(|ip| self.is_beyond(ifindex, ip.destination));
+        if to_the_host && beyond {
+            return Err(self.refuse_at(ifindex, Direction::Out, Reason::Confined, travel));
         }
-        let Some((target, port)) = self.neighbour(ifindex, travel.packet.destination) else {
-            return match travel.packet.ip() {
-                Some(ip) if self.is_beyond(ifindex, ip.destination) => {
-                    Err(self.refuse_at(ifindex, Direction::Out, Reason::Confined, travel))
-                }
-                _ => Ok(Verdict::Pass),
-            };
-        };
+        let Some((target, port)) = neighbour else { return Ok(Verdict::Pass) };
         let plain = port.plain_redirect;
         for (port, direction) in [(ifindex, Direction::Out), (target, Direction::In)] {
             if self.board.ports[&port].quiet {
@@ -181,15 +180,19 @@ impl Switch {
         (*target != ifindex).then_some((*target, port))
     }
 
-    /// Whether this address is nobody's on the port's network, which leads nowhere else. Link-local addresses are not routed.
+    /// Whether this address is nobody's on the port's network, which leads nowhere else.
     fn is_beyond(&self, ifindex: u32, address: IpAddr) -> bool {
         let Some(own) = self.board.ports.get(&ifindex).filter(|port| port.confined.is_some()) else {
             return false;
         };
         let ports = self.board.ports.values().filter(|port| port.network == own.network);
         let mut known = ports.flat_map(|port| port.addresses.iter().chain(port.confined.iter().flatten()));
-        let link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-        !link_local && !known.any(|known| *known == address)
+        // To groups and to everybody, and to addresses of the link: nobody routes it.
+        let unrouted = match address {
+            IpAddr::V4(address) => address.octets()[0] >= 224,
+            IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+        };
+        !unrouted && !known.any(|known| *known == address)
     }
 
     /// What no layer of a port refuses, but what the port is.
@@ -232,12 +235,24 @@ impl Travel {
         }
         let packet = Packet::parse(frame)
             .map_err(|cause| Refusal { detail: Some(cause.0), ..refuse(Reason::Malformed) })?;
+        if is_priority_tagged(frame) {
+            return Err(refuse(Reason::Ethertype));
+        }
         Ok(Self { frame: frame.to_vec(), packet, steps: Vec::new() })
     }
 
     fn end(self, verdict: Result<Verdict, Refusal>) -> Outcome {
         let verdict = verdict.unwrap_or_else(Verdict::Drop);
         Outcome { verdict, frame: self.frame, steps: self.steps }
+    }
+}
+
+/// A tag without a number (IEEE 802.1Q) says a priority alone, and a receiver takes the frame for an untagged one: nothing in it would
+/// have been asked for.
+fn is_priority_tagged(frame: &[u8]) -> bool {
+    match frame.get(12..16) {
+        Some([0x81, 0x00, high, low] | [0x88, 0xa8, high, low]) => high & 0x0f == 0 && *low == 0,
+        _ => false,
     }
 }
 

@@ -23,8 +23,8 @@ pub struct Port {
     pub plain_redirect: bool,
     /// What the host sends to it or forwards must have passed the host's rules.
     pub ruled: bool,
-    /// On a network without a way out: the addresses that the host has there. What leaves the port for the host goes to one of
-    /// them, or to another port of the network.
+    /// On a network without a way out: the addresses that the host has there, and the broadcast ones. What leaves the port for the host
+    /// goes to one of them, or to another port of the network.
     pub confined: Option<Vec<IpAddr>>,
     /// By [`Direction::index`].
     pub acl: [Acl; 2],

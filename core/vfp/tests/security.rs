@@ -64,7 +64,7 @@ fn lies_about_itself_are_dropped_by_name_and_pass_when_the_guard_is_off() {
         (nd(own6, 137, Some(other6), None), Reason::RogueRa),
         (udp(ip("10.0.0.1"), ip("10.0.0.2"), (67, 68)), Reason::RogueDhcp),
         (udp(own6, other6.into(), (547, 546)), Reason::RogueDhcp),
-        (ethernet(LINK, 0x8100, &[0; 46]), Reason::Ethertype),
+        (ethernet(LINK, 0x8100, &[7; 46]), Reason::Ethertype),
         (ethernet(LINK, 0x88cc, &[0; 46]), Reason::Ethertype),
         (ethernet(LINK, 0x0026, &[0x42; 46]), Reason::Ethertype),
     ];
@@ -201,9 +201,33 @@ fn on_a_network_without_a_way_out_the_host_is_spoken_to_there_alone() {
         Datagram::new(ip("10.0.0.1"), HOST, Content::Udp { source: 1000, destination: 80, bytes: 4 });
     assert_eq!(bed.switch.out(A, &through_b.frame(router), 0).reason(), None, "a container may be a router");
     let everybody = Link { destination: Mac::new([0xff; 6]), ..LINK };
-    assert_eq!(bed.switch.out(A, &through_b.frame(everybody), 0).reason(), None, "which nobody routes");
+    let reason = bed.switch.out(A, &through_b.frame(everybody), 0).reason();
+    assert_eq!(reason, Some(Reason::Confined), "which the host takes for itself");
+    for to in ["255.255.255.255", "224.0.0.251", "ff02::1"] {
+        let from = if to.contains(':') { "fd00::1" } else { "10.0.0.1" };
+        let datagram =
+            Datagram::new(ip(from), ip(to), Content::Udp { source: 1000, destination: 80, bytes: 4 });
+        assert_eq!(bed.switch.out(A, &datagram.frame(everybody), 0).reason(), None, "{to}");
+    }
+    bed.change(B, |port| port.plain_redirect = true);
+    let reason = bed.switch.out(A, &through_b.frame(router), 0).reason();
+    assert_eq!(reason, Some(Reason::Confined), "a seat of the host is no router");
     let question = arp(LINK, 1, mac(1), v4(ip("10.0.0.1")), v4(ip("10.0.0.77")));
     assert_eq!(bed.switch.out(A, &question, 0).reason(), None);
+}
+
+#[test]
+fn a_tag_without_a_number_hides_nothing() {
+    let plain = udp(ip("10.0.0.1"), HOST, (1000, 80));
+    for (tag, expected) in [
+        ([0x81, 0, 0, 0], Some(Reason::Ethertype)),
+        ([0x81, 0, 0xe0, 0], Some(Reason::Ethertype)),
+        ([0x88, 0xa8, 0, 0], Some(Reason::Ethertype)),
+        ([0x81, 0, 0, 7], None),
+    ] {
+        let frame = [&plain[..12], &tag, &plain[12..]].concat();
+        assert_eq!(refused_unguarded(&frame), expected, "{tag:?}");
+    }
 }
 
 #[test]
