@@ -231,6 +231,31 @@ mod alone {
         stage.repaired(&format!("ip netns add elsewhere; ip link set {port} netns elsewhere"), &plugged);
     }
 
+    /// Whoever owns a namespace chooses the numbers of its links, and what they say of their other ends.
+    #[test]
+    fn a_container_that_lies_about_its_cable_gets_nobody_elses() {
+        needs!(root, "nft");
+        let stage = Stage::new();
+        let (victim, own) = (stage.web.port(), stage.neighbour.port());
+        let number = stage.host().sh(&format!("cat /sys/class/net/{victim}/ifindex"));
+        let inside = stage.host().sh("ip -n web -o link show eth0 | cut -d: -f1");
+        let mac = text(&stage.neighbour.document, "MacAddress").replace('-', ":");
+        let lie = format!(
+            "ip netns add accomplice
+            ip -n neighbour link set eth0 netns accomplice name old0
+            ip -n accomplice link add peer0 index {} type veth peer name eth0 index {} netns neighbour
+            ip -n neighbour link set eth0 address {mac} up; ip -n accomplice link set peer0 up
+            ip -n accomplice link del old0",
+            number.trim(),
+            inside.trim()
+        );
+        let plugged =
+            |port: &str| format!("ip link show dev {port} up master {} | grep -q {port}", stage.switch);
+        stage.repaired(&lie, &format!("{} && {}", plugged(&victim), plugged(&own)));
+        let after = stage.host().sh(&format!("cat /sys/class/net/{victim}/ifindex"));
+        assert_eq!(after, number, "its cable is still its own");
+    }
+
     /// Nothing tells of settings: they are looked at once a second.
     #[test]
     fn forwarding_is_put_back() {

@@ -53,6 +53,8 @@ pub(crate) struct Link {
     pub port_disabled: bool,
     /// The index of a veth's other end, in whichever namespace that is.
     pub peer: Option<u32>,
+    /// Whether that is another namespace.
+    pub peer_elsewhere: bool,
 }
 
 impl Link {
@@ -82,6 +84,7 @@ impl Link {
             mtu: attributes.ne32(libc::IFLA_MTU).unwrap_or(0),
             port_disabled: port_state == Some(&0),
             peer: attributes.ne32(libc::IFLA_LINK),
+            peer_elsewhere: attributes.get(libc::IFLA_LINK_NETNSID).is_some(),
         })
     }
 

@@ -18,8 +18,8 @@ use crate::nsid::Numbers;
 use crate::veth::Style;
 use crate::{
     BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
-    PortHolder, Scope, Settings, Watch, address, announce, bridge, conntrack, diagnose, group, input_drops,
-    inside, observe, reserved_chain, ruleset, stats, sysctl, veth, watch, ways_out,
+    PortHolder, Scope, Settings, TakenPort, Watch, address, announce, bridge, conntrack, diagnose, group,
+    input_drops, inside, listener, observe, reserved_chain, ruleset, stats, sysctl, veth, watch, ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -177,22 +177,30 @@ impl RealHost {
     }
 
     /// Plugs in where the far end may still be in its place, and somebody has renamed the near one, or moved it away.
+    ///
+    /// Whoever owns the container chooses what its end says of the other, numbers and all. So only a link is taken for the other end
+    /// that says the same, and that no port of ours bears the name of.
     fn plug_stray(&self, port: &Port, target: &Namespace, near: &mut Netlink) -> Result<(), HostError> {
         let far = &mut target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
-        let ours = |link: &link::Link| link.kind.as_deref() == Some("veth") && link.mac == Some(port.mac);
-        let Some(far_end) = link::find(far, &port.interface)?.filter(ours) else {
+        let is_end = |link: &link::Link| {
+            link.kind.as_deref() == Some("veth") && link.mac == Some(port.mac) && link.peer_elsewhere
+        };
+        let Some(far_end) = link::find(far, &port.interface)?.filter(is_end) else {
             return Err(HostError::InterfaceTaken {
                 interface: port.interface.clone(),
                 namespace: target.path().display().to_string(),
             });
         };
         let peer = far_end.peer.map(|index| link::find_by_index(near, index)).transpose()?.flatten();
-        match peer.filter(|peer| peer.group == group::OURS && peer.peer == Some(far_end.index)) {
-            Some(renamed) => {
-                link::rename(near, renamed.index, &port.name)?;
+        let is_renamed = |peer: &link::Link| {
+            peer.group == group::OURS && peer.peer_elsewhere && group::Role::of(&peer.name).is_none()
+        };
+        match peer {
+            Some(peer) if is_renamed(&peer) && peer.peer == Some(far_end.index) => {
+                link::rename(near, peer.index, &port.name)?;
                 veth::replug(near, port)
             }
-            None => {
+            _ => {
                 veth::delete(far, &port.interface)?;
                 veth::create(near, target, port, &self.numbers)
             }
@@ -426,8 +434,12 @@ impl Host for RealHost {
         self.route.with(|near| inside::look(near, far, port, self.ipv6))
     }
 
-    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<PortHolder>, HostError> {
+    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<TakenPort>, HostError> {
         self.held_ports.hold(holder, ports)
+    }
+
+    fn port_holder(&self, taken: &TakenPort) -> PortHolder {
+        listener::holder(taken)
     }
 
     fn release_ports(&self, holder: Guid) {

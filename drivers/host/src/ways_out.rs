@@ -79,6 +79,7 @@ mod tests {
             mtu: 1500,
             port_disabled: false,
             peer: None,
+            peer_elsewhere: false,
         }
     }
 
