@@ -60,6 +60,10 @@ pub enum HostError {
     NftMissing(#[source] io::Error),
     #[error("nft refused our table: {said}")]
     NftRefused { said: String },
+    #[error(
+        "{wanted} ports of the host are asked for beside {held} that are held; {most} are the most, a quarter of the open files that are allowed"
+    )]
+    TooManyPorts { held: usize, wanted: usize, most: usize },
     #[error("our table is not there, or is not whole")]
     NoTable,
     #[error("this host has no IPv6 (ipv6.disable=1)")]

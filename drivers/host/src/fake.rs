@@ -14,7 +14,7 @@ use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Ste
 use crate::event::Wake;
 use crate::{
     Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats, NamespaceIdentity,
-    PortHolder, Scope, Settings, Watch,
+    PortHolder, Scope, Settings, TakenPort, Watch,
 };
 use kernel::{Kernel, Link, SpaceId};
 
@@ -130,8 +130,8 @@ impl FakeHost {
     }
 
     /// A process of the host listens on a port.
-    pub fn occupy(&self, holder: PortHolder) {
-        self.kernel().holders.push(holder);
+    pub fn occupy(&self, taken: TakenPort, holder: PortHolder) {
+        self.kernel().holders.push((taken, holder));
     }
 
     /// The ports that are held, by holder.
@@ -238,18 +238,24 @@ impl Host for FakeHost {
         Ok(self.call()?.look_inside(port))
     }
 
-    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<PortHolder>, HostError> {
+    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<TakenPort>, HostError> {
         let mut kernel = self.call()?;
         if ports.is_empty() {
             kernel.held_ports.remove(&holder);
         } else {
             kernel.held_ports.insert(holder, ports.to_vec());
         }
-        let is_wanted = |other: &&PortHolder| {
-            let covers = |held: &HostPorts| held.ports.iter().any(|port| port == other.port);
-            ports.iter().any(|held| held.transport == other.transport && covers(held))
+        let is_wanted = |taken: &TakenPort| {
+            let covers = |held: &HostPorts| held.ports.iter().any(|port| port == taken.port);
+            ports.iter().any(|held| held.transport == taken.transport && covers(held))
         };
-        Ok(kernel.holders.iter().filter(is_wanted).cloned().collect())
+        Ok(kernel.holders.iter().map(|(taken, _)| *taken).filter(is_wanted).collect())
+    }
+
+    fn port_holder(&self, taken: &TakenPort) -> PortHolder {
+        let kernel = self.kernel();
+        let holder = kernel.holders.iter().find(|(other, _)| other == taken);
+        holder.map(|(_, holder)| holder.clone()).unwrap_or_default()
     }
 
     fn release_ports(&self, holder: Guid) {

@@ -11,9 +11,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use hns_net::{Family, Guid, Transport};
+use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use crate::{HostError, HostPorts, PortHolder, listener};
+use crate::{HostError, HostPorts, TakenPort};
 
 #[derive(Debug, Default)]
 pub(crate) struct HeldPorts(Mutex<BTreeMap<Guid, Held>>);
@@ -32,14 +33,20 @@ struct Place {
 }
 
 impl HeldPorts {
-    /// Lets `holder` hold these ports and no others, as far as they are nobody else's; names those who have the rest.
-    pub(crate) fn hold(&self, holder: Guid, wanted: &[HostPorts]) -> Result<Vec<PortHolder>, HostError> {
+    /// Lets `holder` hold these ports and no others, as far as they are nobody else's; says which are.
+    pub(crate) fn hold(&self, holder: Guid, wanted: &[HostPorts]) -> Result<Vec<TakenPort>, HostError> {
         let wanted: BTreeSet<Place> = wanted.iter().flat_map(places).collect();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What goes may be in the way of what comes: one port in two ways.
         let mut held = all.remove(&holder).unwrap_or_default();
         held.retain(|place, _| wanted.contains(place));
-        let outcome = take(&wanted, &mut held, &mut all);
+        let so_far: usize = all.values().map(Held::len).sum();
+        let most = most();
+        let outcome = if so_far + wanted.len() > most {
+            Err(HostError::TooManyPorts { held: so_far, wanted: wanted.len(), most })
+        } else {
+            take(&wanted, &mut held, &mut all)
+        };
         if !held.is_empty() {
             all.insert(holder, held);
         }
@@ -51,13 +58,23 @@ impl HeldPorts {
     }
 }
 
+/// How many sockets there may be: each is a descriptor, and most are for connections, netlink, and what a repair starts.
+fn most() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(LIMIT_UNKNOWN, |(soft, _)| soft);
+    usize::try_from(limit / PART_FOR_PORTS).unwrap_or(usize::MAX)
+}
+
+const PART_FOR_PORTS: u64 = 4;
+/// What a process starts with where nobody says otherwise.
+const LIMIT_UNKNOWN: u64 = 1024;
+
 /// `others` are holders of ours: who asks later is in the right, since a port that is given to one is taken from the other.
 fn take(
     wanted: &BTreeSet<Place>,
     held: &mut Held,
     others: &mut BTreeMap<Guid, Held>,
-) -> Result<Vec<PortHolder>, HostError> {
-    let mut strangers = Vec::new();
+) -> Result<Vec<TakenPort>, HostError> {
+    let mut taken = Vec::new();
     for place in wanted {
         if held.contains_key(place) {
             continue;
@@ -69,12 +86,12 @@ fn take(
         match outcome {
             Ok(socket) => drop(held.insert(*place, socket)),
             Err(error) if is_taken(&error) => {
-                strangers.push(listener::holder(place.at, place.transport, place.port));
+                taken.push(TakenPort { transport: place.transport, port: place.port, at: place.at });
             }
             Err(source) => return Err(HostError::Socket { kind: "port", source }),
         }
     }
-    Ok(strangers)
+    Ok(taken)
 }
 
 /// Whether one of these had the port.

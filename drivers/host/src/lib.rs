@@ -59,7 +59,9 @@ pub use error::{HostError, KernelError};
 pub use event::{HostEvent, Next, Stopper, Watch};
 pub use fake::FakeHost;
 pub use real::RealHost;
-pub use report::{Finding, FlowFilter, HostPorts, Level, LinkStats, NamespaceIdentity, PortHolder};
+pub use report::{
+    Finding, FlowFilter, HostPorts, Level, LinkStats, NamespaceIdentity, PortHolder, TakenPort,
+};
 
 /// How much to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,9 +131,12 @@ pub trait Host: Send + Sync + 'static {
     /// ([`Target::Engine`]): such a port is looked for in the host's, and not found.
     fn look_inside(&self, port: &Port) -> Result<Inside, HostError>;
 
-    /// Lets `holder` hold these ports of the host and no others, so that no other program gets one; names those who have some
+    /// Lets `holder` hold these ports of the host and no others, so that no other program gets one; says which somebody has
     /// already.
-    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<PortHolder>, HostError>;
+    fn hold_ports(&self, holder: Guid, ports: &[HostPorts]) -> Result<Vec<TakenPort>, HostError>;
+
+    /// Who has such a port. Takes a look at every process of the host.
+    fn port_holder(&self, taken: &TakenPort) -> PortHolder;
 
     fn release_ports(&self, holder: Guid);
 

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use hns_net::Transport;
 
-use crate::PortHolder;
+use crate::{PortHolder, TakenPort};
 
-/// The process that has this port, as far as it is ours to see.
-pub(crate) fn holder(at: IpAddr, transport: Transport, port: u16) -> PortHolder {
-    let inode = socket_inode(at, transport, port);
+/// The process that has this port, as far as it is ours to see. It takes a look at every process.
+pub(crate) fn holder(taken: &TakenPort) -> PortHolder {
+    let inode = socket_inode(taken.at, taken.transport, taken.port);
     let pid = inode.and_then(process_with_socket);
     let command = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
-    PortHolder { transport, port, at, pid, command: command.map(|name| name.trim_end().to_owned()) }
+    PortHolder { pid, command: command.map(|name| name.trim_end().to_owned()) }
 }
 
 /// The inode of the socket that is in the way, from the tables of the thread's own namespace.

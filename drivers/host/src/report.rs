@@ -46,13 +46,18 @@ pub struct HostPorts {
     pub ports: PortRange,
 }
 
-/// Who has a port of the host. The process is not known when it is not ours to see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortHolder {
+/// A port of the host that somebody else has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenPort {
     pub transport: Transport,
     pub port: u16,
     /// Unspecified: on every address.
     pub at: IpAddr,
+}
+
+/// Who it is. The process is not known when it is not ours to see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PortHolder {
     pub pid: Option<u32>,
     pub command: Option<String>,
 }

@@ -9,8 +9,9 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use hns_host::{HostPorts, PortHolder};
+use hns_host::{HostError, HostPorts, PortHolder, TakenPort};
 use hns_net::{Family, Guid, Transport};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use support::{World, on_real, run};
 
 const V4: [Family; 1] = [Family::V4];
@@ -95,7 +96,8 @@ fn who_has_a_port_is_named_and_the_others_are_held() {
         let _listener = TcpListener::bind("127.0.0.1:443").unwrap();
         let command = std::fs::read_to_string("/proc/self/comm").unwrap().trim().to_owned();
         let (at, pid) = (IpAddr::from([0, 0, 0, 0]), Some(std::process::id()));
-        let expected = PortHolder { transport: Transport::Tcp, port: 443, at, pid, command: Some(command) };
+        let expected = TakenPort { transport: Transport::Tcp, port: 443, at };
+        assert_eq!(host.port_holder(&expected), PortHolder { pid, command: Some(command) });
         let wanted = [tcp(&V4, "60"), tcp(&V4, "440-445")];
         assert_eq!(host.hold_ports(holder(1), &wanted).unwrap(), [expected]);
         for held in ["0.0.0.0:60", "0.0.0.0:440"] {
@@ -108,7 +110,8 @@ fn who_has_a_port_is_named_and_the_others_are_held() {
         for families in [&V4[..], &[Family::V6], &BOTH] {
             let others = host.hold_ports(holder(2), &[ports(None, families, Transport::Udp, "53")]).unwrap();
             let [other] = &others[..] else { panic!("{families:?}: {others:?}") };
-            assert_eq!((other.port, other.pid), (53, Some(std::process::id())), "{families:?}");
+            let pid = host.port_holder(other).pid;
+            assert_eq!((other.port, pid), (53, Some(std::process::id())), "{families:?}");
         }
     });
 }
@@ -125,6 +128,24 @@ fn of_ours_who_asks_last_has_a_port() {
         is_taken(listen("0.0.0.0:81"));
         host.release_ports(holder(2));
         listen("[::]:81").unwrap();
+    });
+}
+
+/// What is left is for connections, netlink, and whatever a repair starts.
+#[test]
+fn ports_take_a_quarter_of_the_descriptors_at_most() {
+    on_real(|world: &World| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 400, hard).unwrap();
+        let host = &world.host;
+        assert_eq!(host.hold_ports(holder(1), &[tcp(&V4, "1000-1089")]).unwrap(), []);
+        let refused = host.hold_ports(holder(2), &[tcp(&V4, "2000-2010")]);
+        assert!(
+            matches!(refused, Err(HostError::TooManyPorts { held: 90, wanted: 11, most: 100 })),
+            "{refused:?}"
+        );
+        assert_eq!(host.hold_ports(holder(2), &[tcp(&V4, "2000-2009")]).unwrap(), []);
+        listen("0.0.0.0:2010").unwrap();
     });
 }
 

@@ -5,7 +5,7 @@ mod rig;
 use std::net::Ipv4Addr;
 
 use hns_hcn::{EndpointResource, ModifyRequest};
-use hns_host::PortHolder;
+use hns_host::{PortHolder, TakenPort};
 use hns_net::Transport;
 use rig::{Rig, guid, id, of_endpoint};
 use serde_json::{Value, json};
@@ -99,7 +99,7 @@ fn a_port_that_is_taken_is_refused_with_its_holder_and_nothing_is_published() {
 
     let (transport, at) = (Transport::Tcp, Ipv4Addr::UNSPECIFIED.into());
     let command = Some("nginx".to_owned());
-    rig.host.occupy(PortHolder { transport, port: 9000, at, pid: Some(42), command });
+    rig.host.occupy(TakenPort { transport, port: 9000, at }, PortHolder { pid: Some(42), command });
     let text = rig.refusal(PUBLISH, &publish('f', &json!([binding(80, "", 9000, 9000)])));
     assert!(text.contains("host port 9000/tcp") && text.contains("nginx (process 42)"), "{text}");
 }

@@ -55,6 +55,7 @@ impl EngineError {
                 ..
             } => ErrorCode::INVALID_PARAMETER,
             Self::Host { source: HostError::NoIpv6, .. } => ErrorCode::REQUEST_UNSUPPORTED,
+            Self::Host { source: HostError::TooManyPorts { .. }, .. } => ErrorCode::INVALID_POLICY,
             Self::Host { .. }
             | Self::Datapath { .. }
             | Self::Store { .. }
@@ -78,6 +79,9 @@ impl EngineError {
             Self::Host { source: HostError::NoIpv6, .. } => Some("leave the IPv6 subnets out"),
             Self::Host { source: HostError::NoTable, .. } => {
                 Some("hnsctl doctor says why the host's rules do not come back")
+            }
+            Self::Host { source: HostError::TooManyPorts { .. }, .. } => {
+                Some("publish fewer ports, or allow hnsd more open files (LimitNOFILE of its unit)")
             }
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
@@ -108,6 +112,7 @@ impl EngineError {
                     | HostError::NotANamespace { .. }
                     | HostError::OwnNamespace { .. }
                     | HostError::NoIpv6
+                    | HostError::TooManyPorts { .. }
             ),
             Self::Datapath { .. }
             | Self::Store { .. }

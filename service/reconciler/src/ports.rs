@@ -1,12 +1,15 @@
 //! The ports of the host that endpoints publish are held for them, from their reservation to their end.
 
 use hns_hcn::{GatewayMode, NatFlags};
-use hns_host::{HostPorts, PortHolder};
+use hns_host::{HostPorts, PortHolder, TakenPort};
 use hns_model::{Endpoint, ModelError, World};
 use hns_net::{Family, Guid, IfAddr, PortRange};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+
+/// Of how many ports it is looked up who has them, when all are held: whoever takes a thousand does not delay a repair.
+const LOOKS_MAX: usize = 8;
 
 impl Engine {
     /// Holds the host ports of an endpoint that is made, or changed from `before`, and no others for it. Refuses those that come and that
@@ -15,8 +18,9 @@ impl Engine {
         let wanted = self.host_ports(id)?;
         let operation = || format!("cannot hold the host ports of endpoint {id}");
         let others = self.host.hold_ports(id, &wanted).map_err(EngineError::host(operation))?;
-        let had = |other: &&PortHolder| before.iter().any(|ports| is_among(other, ports));
-        others.iter().find(|other| !had(other)).map_or(Ok(()), |other| Err(taken(other).into()))
+        let had = |other: &&TakenPort| before.iter().any(|ports| is_among(other, ports));
+        let new = others.iter().find(|other| !had(other));
+        new.map_or(Ok(()), |other| Err(taken(other, &self.host.port_holder(other)).into()))
     }
 
     /// After a change that failed. Who was faster is named by the next repair.
@@ -40,9 +44,15 @@ impl Engine {
             let ports = world.endpoints().map(|endpoint| (endpoint.id(), host_ports(endpoint, &world)));
             ports.filter(|(_, ports)| !ports.is_empty()).collect()
         };
+        let mut looks = 0;
         for (id, wanted) in wanted {
             let contest = match self.host.hold_ports(id, &wanted) {
-                Ok(others) => others.first().map(|other| taken(other).to_string()),
+                Ok(others) => others.first().map(|other| {
+                    looks += 1;
+                    let holder =
+                        if looks > LOOKS_MAX { PortHolder::default() } else { self.host.port_holder(other) };
+                    taken(other, &holder).to_string()
+                }),
                 Err(error) => Some(format!("its host ports are not held: {error}")),
             };
             if let Some(contest) = &contest {
@@ -54,7 +64,7 @@ impl Engine {
     }
 }
 
-fn is_among(other: &PortHolder, ports: &HostPorts) -> bool {
+fn is_among(other: &TakenPort, ports: &HostPorts) -> bool {
     ports.transport == other.transport && ports.ports.iter().any(|port| port == other.port)
 }
 
@@ -80,10 +90,10 @@ fn host_ports(endpoint: &Endpoint, world: &World) -> Vec<HostPorts> {
     all
 }
 
-fn taken(holder: &PortHolder) -> ModelError {
-    let ports = PortRange::single(holder.port).unwrap_or_else(|_| unreachable!("nobody holds port 0"));
-    let at = Some(holder.at).filter(|address| !address.is_unspecified());
-    ModelError::PortTaken { ports, transport: holder.transport, at, holder: describe(holder) }
+fn taken(taken: &TakenPort, holder: &PortHolder) -> ModelError {
+    let ports = PortRange::single(taken.port).unwrap_or_else(|_| unreachable!("nobody has port 0"));
+    let at = Some(taken.at).filter(|address| !address.is_unspecified());
+    ModelError::PortTaken { ports, transport: taken.transport, at, holder: describe(holder) }
 }
 
 fn describe(holder: &PortHolder) -> String {

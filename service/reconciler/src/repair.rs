@@ -42,7 +42,6 @@ impl Engine {
     fn try_to_repair_everything(&self) -> Result<Repaired, EngineError> {
         let _alone = self.locks.close();
         self.drop_lost_namespaces();
-        self.hold_all_host_ports();
         let desired = compile(&self.world());
         let operation = || "cannot see what the host shows".to_owned();
         let mut observed = self.host.observe(&Scope::Everything).map_err(EngineError::host(operation))?;
@@ -78,6 +77,8 @@ impl Engine {
             }
         }
         self.world().set_rules_trouble(rules_trouble);
+        // Not before, as it may take its time.
+        self.hold_all_host_ports();
         if !had_table {
             self.background.flush_flows(flows::without_table(&desired));
         }

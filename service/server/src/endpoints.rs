@@ -8,6 +8,7 @@ use hns_hcn::{DocumentError, Endpoint, EndpointResource, ErrorCode, ModifyReques
 use hns_model as model;
 use hns_net::Guid;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::admission::Around;
 use crate::answer::Refusal;
@@ -22,24 +23,45 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/endpoints/{id}/stats", get(stats))
 }
 
-fn view(world: &model::World, endpoint: &model::Endpoint) -> Value {
-    let mut document = endpoint.document().to_v2();
-    document["State"] = json!(world.state_of(endpoint) as u16);
-    let mut extra = json!({});
-    if let Some(attachment) = endpoint.attachment() {
-        extra = json!({ "Interface": attachment.interface.as_str(), "Port": attachment.port.as_str() });
-        if let Some(sandbox) = attachment.sandbox() {
-            extra["Sandbox"] = json!(sandbox);
+/// How many lists are made at one time: each may be of thousands of documents, and whoever asks for many waits for himself.
+static LISTS: Semaphore = Semaphore::const_new(2);
+
+/// An endpoint as it is at one moment, to be rendered when the world is others' again.
+struct Snapshot {
+    endpoint: model::Endpoint,
+    state: model::EndpointState,
+    trouble: Option<String>,
+}
+
+impl Snapshot {
+    fn take(world: &model::World, endpoint: &model::Endpoint) -> Self {
+        Self {
+            endpoint: endpoint.clone(),
+            state: world.state_of(endpoint),
+            trouble: world.trouble_of(endpoint).map(str::to_owned),
         }
     }
-    let data = world.trouble_of(endpoint).map(|trouble| json!({ "LastError": trouble }));
-    document["Health"] = json!({ "Data": data, "Extra": extra });
-    document
+
+    fn render(&self) -> Value {
+        let mut document = self.endpoint.document().to_v2();
+        document["State"] = json!(self.state as u16);
+        let mut extra = json!({});
+        if let Some(attachment) = self.endpoint.attachment() {
+            extra = json!({ "Interface": attachment.interface.as_str(), "Port": attachment.port.as_str() });
+            if let Some(sandbox) = attachment.sandbox() {
+                extra["Sandbox"] = json!(sandbox);
+            }
+        }
+        let data = self.trouble.as_ref().map(|trouble| json!({ "LastError": trouble }));
+        document["Health"] = json!({ "Data": data, "Extra": extra });
+        document
+    }
 }
 
 async fn list(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Json<Value>, Refusal> {
     let enumeration = body::enumeration(raw.as_deref())?;
-    let documents = {
+    let _turn = LISTS.acquire().await;
+    let snapshots: Vec<Snapshot> = {
         let world = api.engine.world();
         // Look-ups by id are lists to the clients (rule Q5), and must not cost a list.
         let pinned = enumeration.query.id();
@@ -50,9 +72,13 @@ async fn list(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Json<Va
             None => world.endpoints().collect(),
         };
         endpoints.sort_by_key(|endpoint| endpoint.order());
-        endpoints.into_iter().map(|endpoint| view(&world, endpoint)).collect()
+        endpoints.into_iter().map(|endpoint| Snapshot::take(&world, endpoint)).collect()
     };
-    Ok(Json(body::render(documents, &enumeration)))
+    let rendered = tokio::task::spawn_blocking(move || {
+        let documents = snapshots.iter().map(Snapshot::render).collect();
+        body::render(documents, &enumeration)
+    });
+    Ok(Json(rendered.await.map_err(|_| Refusal::new(ErrorCode::FAIL, "the list was not made"))?))
 }
 
 async fn create(
@@ -94,7 +120,7 @@ async fn create_from(api: Api, document: Endpoint) -> Result<(StatusCode, Json<V
 pub(crate) fn shown(api: &Api, made: &Endpoint) -> Value {
     let world = api.engine.world();
     let now = made.id.and_then(|id| world.endpoint(id).ok());
-    now.map_or_else(|| made.to_v2(), |endpoint| view(&world, endpoint))
+    now.map_or_else(|| made.to_v2(), |endpoint| Snapshot::take(&world, endpoint).render())
 }
 
 /// An endpoint that exists for everyone.
@@ -102,7 +128,7 @@ fn settled(api: &Api, id: Guid) -> Result<Value, Refusal> {
     let world = api.engine.world();
     let endpoint = world.endpoint(id)?;
     if endpoint.is_settled() {
-        Ok(view(&world, endpoint))
+        Ok(Snapshot::take(&world, endpoint).render())
     } else {
         Err(model::ModelError::EndpointNotFound(id).into())
     }

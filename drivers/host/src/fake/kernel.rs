@@ -11,7 +11,7 @@ use hns_planner::{
 };
 
 use super::Valve;
-use crate::{HostError, HostPorts, PortHolder};
+use crate::{HostError, HostPorts, PortHolder, TakenPort};
 
 /// A namespace's number, as an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +59,7 @@ pub(super) struct Kernel {
     pub announcements: Vec<Announcement>,
     pub routes: Vec<Cidr>,
     pub addresses: Vec<(IfName, IfAddr)>,
-    pub holders: Vec<PortHolder>,
+    pub holders: Vec<(TakenPort, PortHolder)>,
     /// What endpoints hold.
     pub held_ports: BTreeMap<Guid, Vec<HostPorts>>,
     pub watchers: Vec<Arc<Valve>>,
