@@ -218,6 +218,12 @@ impl World {
         self.rules_trouble = trouble;
     }
 
+    /// Why those rules are not in force.
+    #[must_use]
+    pub fn rules_trouble(&self) -> Option<&str> {
+        self.rules_trouble.as_deref()
+    }
+
     /// Why the host does not show what this endpoint asks for, if it does not.
     #[must_use]
     pub fn trouble_of<'a>(&'a self, endpoint: &'a Endpoint) -> Option<&'a str> {

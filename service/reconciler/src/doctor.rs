@@ -13,16 +13,21 @@ impl Engine {
         findings.extend(self.diagnose_datapath()?);
         findings.extend(self.diagnose_state());
         findings.extend(self.diagnose_insides());
+        let world = self.world();
         if self.repairs.left_something_undone() {
+            let why = world.rules_trouble().map(|why| format!("; networks are {why}")).unwrap_or_default();
             findings.push(Finding {
                 check: "repair",
                 level: Level::Problem,
-                detail: "the last repair left something undone; it is tried again, at least every minute"
-                    .to_owned(),
-                hint: Some("the log of hnsd says what the host refused".to_owned()),
+                detail: format!(
+                    "the last repair left something undone; it is tried again, at least every minute{why}"
+                ),
+                hint: Some(
+                    "the log of hnsd says what the host refused; once that is mended, a restart of hnsd tries at once"
+                        .to_owned(),
+                ),
             });
         }
-        let world = self.world();
         let contested = world.endpoints().filter_map(|endpoint| Some((endpoint.id(), endpoint.contest()?)));
         findings.extend(contested.map(|(id, contest)| Finding {
             check: "host-ports",

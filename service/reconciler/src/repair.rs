@@ -93,9 +93,10 @@ impl Engine {
     pub(crate) fn repair_everything_and_log(&self, cause: &str) -> bool {
         match self.repair_everything() {
             Ok(repaired) => {
-                match repaired.steps {
-                    0 => tracing::debug!(cause, "nothing to repair"),
-                    steps => tracing::info!(cause, steps, failed = repaired.failed, "repaired the host"),
+                match (repaired.steps, repaired.failed) {
+                    (0, _) => tracing::debug!(cause, "nothing to repair"),
+                    (steps, 0) => tracing::info!(cause, steps, "repaired the host"),
+                    (steps, failed) => tracing::warn!(cause, steps, failed, "the repair is not complete"),
                 }
                 repaired.follows_firewall
             }
