@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::archive::{Allowance, Source};
 use super::beneath::Beneath;
 use super::error::ContainerError;
-use super::layer;
+use super::{layer, removal};
 
 /// The longest index, manifest or configuration; containerd reads no longer ones either.
 const DOCUMENT_LENGTH_MAX: u64 = 4 << 20;
@@ -49,7 +49,7 @@ impl Root {
             Ok(config) => Ok(Self { path: root, config }),
             Err(error) => {
                 // Half a root is of no use to anybody; why it is half is what the operator wants to hear.
-                let _half = fs::remove_dir_all(&root);
+                let _half = removal::remove(&root);
                 Err(error)
             }
         }
@@ -81,7 +81,7 @@ fn unpack(path: &Path, parts: &Path, root: &Path) -> Result<ImageConfig, Contain
         }
         Kind::Image => {
             let config = unpack_image(path, parts, root);
-            let removed = fs::remove_dir_all(parts);
+            let removed = removal::remove(parts);
             let config = config?;
             removed.map_err(|source| ContainerError::Remove { path: parts.to_owned(), source })?;
             Ok(config)

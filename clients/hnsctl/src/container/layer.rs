@@ -14,6 +14,7 @@ use tar::{Entry, Header};
 use super::archive::{Allowance, Refusal, Source, inner_path};
 use super::beneath::{Beneath, Folder};
 use super::error::ContainerError;
+use super::removal::remove;
 
 /// The name that empties a folder of what lower layers put there, and the beginning of names that remove one entry.
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -164,15 +165,6 @@ fn make_way(place: &Path, is_dir: bool) -> io::Result<()> {
     match place.symlink_metadata() {
         Ok(there) if is_dir && there.is_dir() => Ok(()),
         Ok(_) => remove(place),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match path.symlink_metadata() {
-        Ok(there) if there.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

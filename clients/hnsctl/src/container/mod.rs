@@ -21,6 +21,7 @@ mod image;
 mod layer;
 mod private;
 mod record;
+mod removal;
 mod runtime;
 mod seccomp;
 mod signals;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::error::ContainerError;
-use super::private;
+use super::{private, removal};
 
 /// The longest name that also fits a host name.
 const NAME_LENGTH_MAX: usize = 63;
@@ -124,10 +124,7 @@ impl Containers {
 
     pub fn remove(&self, name: &str) -> Result<(), ContainerError> {
         let path = self.folder_of(name);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(|source| ContainerError::Remove { path, source }),
-        }
+        removal::remove(&path).map_err(|source| ContainerError::Remove { path, source })
     }
 }
 
