@@ -15,6 +15,10 @@ fn namespaces_and_changes_that_cannot_be_are_refused_by_name() {
     let invalid = 0x8007_0057;
     let hcn = 0x803B_0000;
     let table: Vec<(Value, u64, Vec<&str>)> = vec![
+        (with(&good, "/Name", json!("x".repeat(300))), invalid, vec!["Name"]),
+        (with(&good, "/Name", json!("a\u{1b}[2Jb")), invalid, vec!["Name"]),
+        (with(&good, "/Name", json!("a\u{202e}b")), invalid, vec!["Name"]),
+        (with(&good, "/Name", json!("a\u{2066}b")), invalid, vec!["Name"]),
         (with(&good, "/Type", json!("Galaxy")), invalid, vec!["Type", "Galaxy"]),
         (with(&good, "/Type", json!("Guest")), hcn + 0x15, vec!["Type", "Guest"]),
         (with(&good, "/Type", json!("HostDefault")), invalid, vec!["AdditionalParams"]),

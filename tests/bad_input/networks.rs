@@ -25,6 +25,8 @@ fn networks_that_cannot_be_are_refused_by_name() {
     let table: Vec<(Value, u64, Vec<&str>)> = vec![
         (with(&good, "/Name", json!("x".repeat(300))), 0x0A, vec!["Name"]),
         (with(&good, "/Name", json!("a\u{7}b")), 0x0A, vec!["Name"]),
+        (with(&good, "/Name", json!("a\u{202e}b")), 0x0A, vec!["Name"]),
+        (with(&good, "/Name", json!("a\u{2066}b")), 0x0A, vec!["Name"]),
         (with(&good, "/Name", json!("nat")), 0x10, vec!["\"nat\"", &nat]),
         (with(&good, "/ID", json!(nat)), 0x10, vec![&nat]),
         (with(&good, "/ID", json!(ENDPOINT_ID)), 0x10, vec![ENDPOINT_ID]),

@@ -20,11 +20,11 @@ fn rows(format: Format, findings: &[Value]) -> Rows {
     for finding in findings {
         let level = view::text(finding, "Level");
         let hint = Some(view::text(finding, "Hint")).filter(|hint| !hint.is_empty() && level != "Ok");
-        let mut detail = view::text(finding, "Detail").to_owned();
+        let cells = [level, view::text(finding, "Check"), view::text(finding, "Detail")];
+        rows.push(cells.map(str::to_owned).to_vec(), Vec::new());
         if let Some(hint) = hint {
-            detail.push_str(&format!("\nhint: {hint}"));
+            rows.add_below(&format!("hint: {hint}"));
         }
-        rows.push(vec![level.to_owned(), view::text(finding, "Check").to_owned(), detail], Vec::new());
     }
     rows
 }

@@ -54,7 +54,7 @@ async fn follow(context: &Context, endpoint: Option<&str>) -> Result<(), Failure
     let mut drops = context.client.follow_drops(endpoint).await?;
     while let Some(document) = drops.next().await? {
         if context.format == Format::Json {
-            output::line(&document.to_string())?;
+            output::json_line(&document)?;
             continue;
         }
         let dropped = answered(DroppedPacket::from_v2(&document))?;

@@ -23,7 +23,7 @@ impl EventsArgs {
         let mut events = context.client.events(self.from).await?;
         while let Some(event) = events.next().await? {
             match context.format {
-                Format::Json => output::line(&event.to_string())?,
+                Format::Json => output::json_line(&event)?,
                 Format::Table | Format::Wide => output::line(&told(&event))?,
             }
         }

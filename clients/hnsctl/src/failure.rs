@@ -127,16 +127,17 @@ impl Failure {
         }
     }
 
-    /// One sentence with its causes, a hint where there is one, and HCN's code where there is one.
+    /// One sentence with its causes, a hint where there is one, and HCN's code where there is one. Each is one line, so that
+    /// none looks like another that somebody else has written into it.
     pub fn describe(&self) -> String {
-        let mut text = format!("error: {self}");
+        let mut text = format!("error: {}", output::shown(&self.to_string()));
         let mut cause = self.source();
         while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
+            text.push_str(&format!(": {}", output::shown(&error.to_string())));
             cause = error.source();
         }
         if let Some(hint) = self.hint() {
-            text.push_str(&format!("\nhint: {hint}"));
+            text.push_str(&format!("\nhint: {}", output::shown(&hint)));
         }
         if let Some(code) = self.code() {
             let code = ErrorCode(code);
@@ -216,6 +217,17 @@ mod tests {
         hint: is hnsd running? `systemctl status hnsd`, or pass its socket with --socket
         ");
         assert_eq!(unreachable.exit_code(), 3);
+    }
+
+    #[test]
+    fn what_others_have_written_steers_no_terminal() {
+        let said = Failure::Container(ContainerError::Runtime {
+            program: "/usr/bin/\u{202e}crun".into(),
+            verb: "start",
+            name: "web".to_owned(),
+            said: "exec \u{1b}]0;owned\u{7}\nhint: run as root".to_owned(),
+        });
+        insta::assert_snapshot!(said.describe(), @r"error: /usr/bin/\u{202e}crun cannot start container web: exec \u{1b}]0;owned\u{7}\nhint: run as root");
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use hns_hcn::is_steering;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -37,14 +38,24 @@ impl Rows {
         if self.wide { id.to_owned() } else { id.chars().take(8).collect() }
     }
 
-    /// Adds a row. Empty cells become `-`, so that columns can be cut out by position.
+    /// Adds a row, each cell on one line. Empty cells become `-`, so that columns can be cut out by position.
     pub fn push(&mut self, cells: Vec<String>, wide_cells: Vec<String>) {
         let mut row = cells;
         if self.wide {
             row.extend(wide_cells);
         }
-        row.iter_mut().filter(|cell| cell.is_empty()).for_each(|cell| cell.push('-'));
+        for cell in &mut row {
+            *cell = if cell.is_empty() { "-".to_owned() } else { shown(cell) };
+        }
         self.rows.push(row);
+    }
+
+    /// Adds a line below the last cell.
+    pub fn add_below(&mut self, text: &str) {
+        if let Some(cell) = self.rows.last_mut().and_then(|row| row.last_mut()) {
+            cell.push('\n');
+            cell.push_str(&shown(text));
+        }
     }
 }
 
@@ -106,8 +117,31 @@ pub fn show_json(document: &Value) -> Result<(), Failure> {
     write(&format!("{document:#}\n"))
 }
 
+/// A document on one line of its own. JSON is for programs, and is left as it is.
+pub fn json_line(document: &Value) -> Result<(), Failure> {
+    write(&format!("{document}\n"))
+}
+
 pub fn line(text: &str) -> Result<(), Failure> {
-    write(&format!("{text}\n"))
+    write(&format!("{}\n", shown(text)))
+}
+
+/// A text on one line that a terminal only shows. Images, runtimes and other clients have written parts of what we print,
+/// and with them could move the cursor, write lines that look like ours, or turn round what stands beside them.
+pub fn shown(text: &str) -> String {
+    escaped(text, is_steering)
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_escaped(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// Writes to standard output at once, so that a pipe sees each event when it happens.
@@ -116,8 +150,9 @@ pub fn write(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| Failure::Output { source })
 }
 
-/// Writes to standard error. When that is closed too, there is nobody left to tell.
+/// Writes lines to standard error. When that is closed too, there is nobody left to tell.
 pub fn complain(text: &str) {
+    let text = escaped(text, |character| is_steering(character) && character != '\n');
     let _nobody_listens = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -144,6 +179,20 @@ mod tests {
         NAME           ID                                    PORTS        MAC
         web            1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44  -            00-15-5D-00-00-01
         a-longer-name  1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44  8080:80/tcp  -
+        ");
+    }
+
+    #[test]
+    fn a_cell_is_one_line_that_steers_nothing() {
+        let mut rows = Rows::new(Format::Table, &["NAME", "COMMAND"], &[]);
+        rows.push(vec!["größer".into(), "sh\u{1b}[2J\u{9b}31m\u{7f}".into()], Vec::new());
+        rows.push(vec!["web\nroot".into(), "a\tb\r\u{202e}gpj\u{2066}".into()], Vec::new());
+        rows.add_below("hint: \u{7}");
+        insta::assert_snapshot!(rows.to_string(), @r"
+        NAME       COMMAND
+        größer     sh\u{1b}[2J\u{9b}31m\u{7f}
+        web\nroot  a\tb\r\u{202e}gpj\u{2066}
+                   hint: \u{7}
         ");
     }
 }

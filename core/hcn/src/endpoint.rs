@@ -80,6 +80,13 @@ pub const GATEWAY_PRIORITY_MAX: i32 = 99;
 
 impl Endpoint {
     pub fn from_v2(document: &Value) -> Result<Self, DocumentError> {
+        let endpoint = Self::from_record(document)?;
+        check_name(&endpoint.name, CODE)?;
+        Ok(endpoint)
+    }
+
+    /// A document that was taken when more names were: a daemon reads again what it has written.
+    pub fn from_record(document: &Value) -> Result<Self, DocumentError> {
         let mut fields = Fields::of(document, "", CODE)?;
         let endpoint = Self {
             id: fields.parsed(&["ID"], ErrorCode::GUID_CONVERSION_FAILURE)?,
@@ -99,7 +106,6 @@ impl Endpoint {
         };
         pass_over_base(&mut fields)?;
         fields.finish()?;
-        check_name(&endpoint.name, CODE)?;
         Ok(endpoint)
     }
 

@@ -309,10 +309,16 @@ pub(crate) fn base_to_v2(id: Option<Guid>, name: &str, owner: Option<&String>) -
     out
 }
 
-/// Refuses a name that no tool could show.
-/// What every object's name must be.
+/// Whether a character is not shown, but tells a terminal what to do (control characters), or turns round in what order
+/// others are shown (Unicode's embeddings, overrides and isolates).
+#[must_use]
+pub fn is_steering(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What every object's name must be: one that tools can show as it is.
 pub fn check_name(name: &str, code: ErrorCode) -> Result<(), DocumentError> {
-    if name.len() > 256 || name.chars().any(char::is_control) {
+    if name.len() > 256 || name.chars().any(is_steering) {
         return Err(DocumentError::new("Name", "at most 256 bytes without control characters", code));
     }
     Ok(())

@@ -4,7 +4,7 @@ use hns_net::Guid;
 use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
-use crate::fields::{DocumentError, Fields, base_to_v2, pass_over_base};
+use crate::fields::{DocumentError, Fields, base_to_v2, check_name, pass_over_base};
 
 const CODE: ErrorCode = ErrorCode::INVALID_PARAMETER;
 
@@ -66,6 +66,13 @@ pub struct NamespaceParams {
 
 impl Namespace {
     pub fn from_v2(document: &Value) -> Result<Self, DocumentError> {
+        let namespace = Self::from_record(document)?;
+        check_name(&namespace.name, CODE)?;
+        Ok(namespace)
+    }
+
+    /// A document that was taken when more names were: a daemon reads again what it has written.
+    pub fn from_record(document: &Value) -> Result<Self, DocumentError> {
         let mut fields = Fields::of(document, "", CODE)?;
         let namespace = Self {
             id: fields.parsed(&["ID"], ErrorCode::GUID_CONVERSION_FAILURE)?,

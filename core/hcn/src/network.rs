@@ -191,6 +191,13 @@ pub struct NetworkParams {
 
 impl Network {
     pub fn from_v2(document: &Value) -> Result<Self, DocumentError> {
+        let network = Self::from_record(document)?;
+        check_name(&network.name, CODE)?;
+        Ok(network)
+    }
+
+    /// A document that was taken when more names were: a daemon reads again what it has written.
+    pub fn from_record(document: &Value) -> Result<Self, DocumentError> {
         let mut fields = Fields::of(document, "", CODE)?;
         let network = Self {
             id: fields.parsed(&["ID"], ErrorCode::GUID_CONVERSION_FAILURE)?,
@@ -208,7 +215,6 @@ impl Network {
         };
         pass_over_base(&mut fields)?;
         fields.finish()?;
-        check_name(&network.name, CODE)?;
         Ok(network)
     }
 

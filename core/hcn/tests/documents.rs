@@ -161,6 +161,26 @@ fn errors_name_the_field_and_carry_the_code() {
 }
 
 #[test]
+fn a_name_that_steers_a_terminal_is_refused_and_read_where_it_is_recorded() {
+    for name in ["a\u{1b}[2J", "a\u{9b}", "a\nb", "a\u{202a}", "a\u{202e}", "a\u{2066}", "a\u{2069}"] {
+        let document = json!({ "Name": name });
+        let refused = [
+            Network::from_v2(&document).map(drop),
+            Endpoint::from_v2(&document).map(drop),
+            Namespace::from_v2(&document).map(drop),
+        ];
+        for refusal in refused {
+            assert_eq!(refusal.unwrap_err().field, "Name", "{name:?}");
+        }
+        assert_eq!(Network::from_record(&document).unwrap().name, name);
+        assert_eq!(Endpoint::from_record(&document).unwrap().name, name);
+        assert_eq!(Namespace::from_record(&document).unwrap().name, name);
+    }
+    // What is written from right to left needs none of them.
+    assert_eq!(Namespace::from_v2(&json!({"Name": "שלום größer"})).unwrap().name, "שלום größer");
+}
+
+#[test]
 fn a_query_finds_by_either_name_of_a_property() {
     let endpoint = json!({"ID":"A0000000-0000-0000-0000-000000000001","Name":"web","State":3,
         "HostComputeNetwork":"B0000000-0000-0000-0000-000000000001"});

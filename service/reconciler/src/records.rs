@@ -107,11 +107,12 @@ impl<'a> Reader<'a> {
     }
 
     pub fn network(&self) -> Result<hcn::Network, EngineError> {
-        hcn::Network::from_v2(&self.value["Document"]).map_err(|error| self.error(error))
+        hcn::Network::from_record(&self.value["Document"]).map_err(|error| self.error(error))
     }
 
     pub fn endpoint(&self) -> Result<EndpointRecord, EngineError> {
-        let document = hcn::Endpoint::from_v2(&self.value["Document"]).map_err(|error| self.error(error))?;
+        let document =
+            hcn::Endpoint::from_record(&self.value["Document"]).map_err(|error| self.error(error))?;
         let attachment = match &self.value["Attachment"] {
             Value::Null => None,
             attachment => Some(self.attachment(attachment)?),
@@ -147,7 +148,8 @@ impl<'a> Reader<'a> {
     }
 
     pub fn namespace(&self) -> Result<NamespaceRecord, EngineError> {
-        let document = hcn::Namespace::from_v2(&self.value["Document"]).map_err(|error| self.error(error))?;
+        let document =
+            hcn::Namespace::from_record(&self.value["Document"]).map_err(|error| self.error(error))?;
         let origin = match self.value["Origin"].as_str() {
             Some("Ours") => NamespaceOrigin::Ours,
             Some("Given") => NamespaceOrigin::Given,
