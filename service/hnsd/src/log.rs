@@ -1,6 +1,7 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
+use hns_hcn::is_steering;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
@@ -27,7 +28,7 @@ impl<W: Write> Write for OneLine<W> {
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let mut shown = String::with_capacity(line.len() + 1);
         for character in line.chars() {
-            if character.is_control() && character != '\t' {
+            if is_steering(character) && character != '\t' {
                 shown.extend(character.escape_default());
             } else {
                 shown.push(character);
@@ -50,9 +51,9 @@ mod tests {
     #[test]
     fn an_event_is_one_line_whatever_is_in_it() {
         let mut log = OneLine(Vec::new());
-        log.write_all(b"refused name=\"a\nhnsd is ready\x1b[2J\xc2\x9b\"\tb\n").unwrap();
+        log.write_all(b"refused name=\"a\nhnsd is ready\x1b[2J\xc2\x9b\xe2\x80\xae\"\tb\n").unwrap();
         log.write_all("größer\n".as_bytes()).unwrap();
         let text = String::from_utf8(log.0).unwrap();
-        assert_eq!(text, "refused name=\"a\\nhnsd is ready\\u{1b}[2J\\u{9b}\"\tb\ngrößer\n");
+        assert_eq!(text, "refused name=\"a\\nhnsd is ready\\u{1b}[2J\\u{9b}\\u{202e}\"\tb\ngrößer\n");
     }
 }
