@@ -17,7 +17,7 @@ struct Stage {
     client: Netns,
     server: std::net::Ipv4Addr,
     _echo: udp::Echo,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Stage {
@@ -31,7 +31,7 @@ impl Stage {
         let (web, server) = container(&host, &mut api, "web");
         let echo = udp::Echo::serve(&web, "0.0.0.0:53");
         eventually!(within 5 s, udp::ask(&client, (server, 53)));
-        Self { hnsd, host, client, server, _echo: echo, _lab: lab }
+        Self { hnsd, host, client, server, _echo: echo, lab }
     }
 
     fn stream(&self) -> udp::Stream {
@@ -274,6 +274,25 @@ fn damaged_state_is_recovered_without_anybody_losing_a_packet() {
     says(&recover(&stage, &["--yes"]).expect_success(), &["nothing to recover"]);
     stage.hnsd.start_again();
     says(&recover(&stage, &["--yes"]).to_string(), &["in use by another daemon"]);
+}
+
+#[test]
+fn a_backup_is_recovered_to_a_host_without_a_state_directory() {
+    needs!(root, "nft", "ip");
+    let mut stage = Stage::new();
+    let state = stage.hnsd.state_dir();
+    assert!(stage.hnsd.terminate().success());
+    let backup = stage.lab.folder().join("brought.db");
+    fs::copy(state.join("hns.db"), &backup).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    let absent = stage.lab.folder().join("absent.db");
+    let said = recover(&stage, &["--from", absent.to_str().unwrap(), "--yes"]).expect_failure();
+    assert!(said.contains(&format!("there is no {}", absent.display())), "{said}");
+    assert!(!state.exists());
+    let said = recover(&stage, &["--from", backup.to_str().unwrap(), "--yes"]).expect_success();
+    says(&said, &["restored", "hns.db"]);
+    stage.hnsd.start_again();
+    assert_eq!(stage.names("endpoints"), ["client", "web"]);
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {

@@ -7,12 +7,14 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use hns_host::{Host, RealHost, Scope};
 use hns_net::IfName;
 use hns_reconciler::{Inventory, is_readable};
 use hns_store::{Found, Recovery};
+
+use crate::make_folder;
 
 /// Put state that can be read in the place of state that is lost or damaged
 ///
@@ -37,6 +39,13 @@ const NAMES_MAX: usize = 8;
 impl RecoverArgs {
     pub fn run(&self, state_dir: &Path, run_dir: &Path) -> anyhow::Result<()> {
         let path = state_dir.join("hns.db");
+        // A host to which the file was brought may have none.
+        if let Some(file) = &self.from
+            && !state_dir.exists()
+        {
+            ensure!(file.exists(), "there is no {}", file.display());
+            make_folder(state_dir)?;
+        }
         let recovery = Recovery::begin(&path)
             .with_context(|| format!("cannot recover the state directory {}", state_dir.display()))?;
         let mut out = std::io::stdout().lock();
