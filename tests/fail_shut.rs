@@ -113,7 +113,7 @@ fn while_nft_fails_nothing_comes_in() {
             eventually!(cries_for_repair(scene));
             barrage.go_on(barrage.sent(), 200);
             // The daemon is told of this change, and does not wait for its next try.
-            scene.host.sh("umount $(command -v nft); nft add table inet hns");
+            scene.host.sh("umount -l $(command -v nft); nft add table inet hns");
             eventually!(is_whole(&scene.host));
         }
     });
@@ -132,7 +132,7 @@ fn a_table_that_nft_cannot_load_is_told_and_comes_when_nft_works() {
     siege.scene.hnsd.restart();
     eventually!(cries_for_repair(&siege.scene));
     says_that_it_is_closed(&siege);
-    siege.scene.host.sh("umount $(command -v nft)");
+    siege.scene.host.sh("umount -l $(command -v nft)");
     // By itself: nothing happens any more that it could be told of.
     eventually!(siege.is_served());
     eventually!(!cries_for_repair(&siege.scene));
