@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
-use hns_hcn::is_steering;
+use hns_hcn::escape_steering;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -129,19 +129,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
 /// A text on one line that a terminal only shows. Images, runtimes and other clients have written parts of what we print,
 /// and with them could move the cursor, write lines that look like ours, or turn round what stands beside them.
 pub fn shown(text: &str) -> String {
-    escaped(text, is_steering)
-}
-
-fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_escaped(character) {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
+    escape_steering(text, &[])
 }
 
 /// Writes to standard output at once, so that a pipe sees each event when it happens.
@@ -152,7 +140,7 @@ pub fn write(text: &str) -> Result<(), Failure> {
 
 /// Writes lines to standard error. When that is closed too, there is nobody left to tell.
 pub fn complain(text: &str) {
-    let text = escaped(text, |character| is_steering(character) && character != '\n');
+    let text = escape_steering(text, &['\n']);
     let _nobody_listens = writeln!(io::stderr().lock(), "{text}");
 }
 

@@ -311,9 +311,22 @@ pub(crate) fn base_to_v2(id: Option<Guid>, name: &str, owner: Option<&String>) -
 
 /// Whether a character is not shown, but tells a terminal what to do (control characters), or turns round in what order
 /// others are shown (Unicode's embeddings, overrides and isolates).
-#[must_use]
-pub fn is_steering(character: char) -> bool {
+fn is_steering(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text that a terminal only shows: what would steer it is escaped, unless it is among `kept`.
+#[must_use]
+pub fn escape_steering(text: &str, kept: &[char]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_steering(character) && !kept.contains(&character) {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// What every object's name must be: one that tools can show as it is.

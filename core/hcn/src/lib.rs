@@ -38,7 +38,7 @@ pub use code::ErrorCode;
 pub use dns::Dns;
 pub use drops::{DropCount, DroppedPacket, PortOwner, RuleName, RuleOrigin};
 pub use endpoint::{Endpoint, EndpointFlags, EndpointParams, IpConfiguration};
-pub use fields::{DocumentError, check_name, is_steering};
+pub use fields::{DocumentError, check_name, escape_steering};
 pub use flow::{Flow, Sides};
 pub use host_route::HostRoute;
 pub use load_balancer::{

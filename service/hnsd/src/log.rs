@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
-use hns_hcn::is_steering;
+use hns_hcn::escape_steering;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
@@ -26,14 +26,7 @@ impl<W: Write> Write for OneLine<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        let mut shown = String::with_capacity(line.len() + 1);
-        for character in line.chars() {
-            if is_steering(character) && character != '\t' {
-                shown.extend(character.escape_default());
-            } else {
-                shown.push(character);
-            }
-        }
+        let mut shown = escape_steering(line, &['\t']);
         shown.push('\n');
         self.0.write_all(shown.as_bytes())?;
         Ok(event.len())
