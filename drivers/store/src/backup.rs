@@ -6,9 +6,8 @@
 //!
 //! The older one is replaced once a day at most, so that a day of starts does not replace both.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +16,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 use crate::identity::Identity;
 use crate::record::Revision;
+use crate::scratch;
 use crate::sqlite::{beside, directory_of};
 
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,7 +47,8 @@ pub(crate) fn write(connection: &Connection, file: &Path, revision: Revision) ->
     let [newest, older] = backups_of(file);
     let unfinished = beside(&newest, ".new");
     let keep = |source| StoreError::KeepBackup { path: newest.clone(), source };
-    create_empty(&unfinished).map_err(keep)?;
+    // SQLite writes into a file that is there, if it is empty.
+    scratch::create(&unfinished).map_err(keep)?;
     connection
         .execute("VACUUM INTO ?1", [unfinished.to_string_lossy()])
         .map_err(|source| StoreError::BackUp { path: newest.clone(), source })?;
@@ -62,17 +63,6 @@ pub(crate) fn write(connection: &Connection, file: &Path, revision: Revision) ->
         Ok(Backup { identity: Identity::of(&newest)?, _file: written, revision })
     };
     keep_both().map_err(keep)
-}
-
-/// SQLite writes into an empty file, which is ours alone to read from the beginning.
-fn create_empty(path: &Path) -> io::Result<()> {
-    // What a killed process left unfinished is no backup.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    Ok(())
 }
 
 fn is_due(older: &Path) -> io::Result<bool> {

@@ -26,6 +26,7 @@ mod lock;
 mod memory;
 mod record;
 mod recovery;
+mod scratch;
 mod sqlite;
 mod txn;
 

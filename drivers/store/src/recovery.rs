@@ -2,9 +2,8 @@
 //! renamed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,6 +13,7 @@ use crate::backup::backups_of;
 use crate::error::StoreError;
 use crate::lock::DirectoryLock;
 use crate::record::{Record, Revision};
+use crate::scratch;
 use crate::sqlite::{CREATE, as_column, beside, directory_of, log_of, problem_of, revision_at};
 
 /// State that no daemon uses, held until this is dropped.
@@ -63,7 +63,7 @@ impl Recovery {
         let mut found = if there { read(&copy) } else { Found::nothing("the file is missing".to_owned()) };
         found.written = fs::metadata(file).and_then(|found| found.modified()).ok();
         for path in [copy.clone(), log_of(&copy), beside(&copy, "-shm")] {
-            remove_scratch(&path).map_err(fail)?;
+            scratch::remove(&path).map_err(fail)?;
         }
         Ok(Some(found))
     }
@@ -72,8 +72,7 @@ impl Recovery {
     pub fn replace(&self, records: &[Record], revision: Revision) -> Result<Option<PathBuf>, StoreError> {
         let fresh = beside(&self.path, ".recovered");
         let fail = |source| StoreError::Restore { path: self.path.clone(), source };
-        remove_scratch(&fresh).map_err(fail)?;
-        create_private(&fresh).map_err(fail)?;
+        scratch::create(&fresh).map_err(fail)?;
         write(&fresh, records, revision)
             .map_err(|source| StoreError::WriteRecovered { path: fresh.clone(), source })?;
         let aside = self.set_aside().map_err(fail)?;
@@ -194,26 +193,14 @@ fn write(file: &Path, records: &[Record], revision: Revision) -> rusqlite::Resul
     transaction.commit()
 }
 
-fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
 /// Says whether there was something to copy.
 fn copy_private(from: &Path, to: &Path) -> io::Result<bool> {
-    remove_scratch(to)?;
+    scratch::remove(to)?;
     let mut source = match File::open(from) {
         Ok(source) => source,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    io::copy(&mut source, &mut create_private(to)?)?;
+    io::copy(&mut source, &mut scratch::create(to)?)?;
     Ok(true)
-}
-
-/// Removes what only this file's functions make.
-fn remove_scratch(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
