@@ -19,6 +19,7 @@ use crate::netlink::{Attributes, Batch, Netlink, Subject};
 /// `struct ifaddrmsg` and `struct rtmsg`.
 const ADDRESS_HEADER_LEN: usize = 8;
 pub(crate) const ROUTE_HEADER_LEN: usize = 12;
+const PATH_HEADER_LEN: usize = 8;
 const TABLE_LOCAL: u8 = 255;
 /// Routes that we add say so; nothing else uses the number (`/etc/iproute2/rt_protos`).
 const PROTOCOL_OURS: u8 = 0x6e;
@@ -323,32 +324,27 @@ pub(crate) fn connect(batch: &mut Batch, link: u32, address: IfAddr) {
 
 /// The links that default routes of one family lead by, in all tables.
 pub(crate) fn default_routes(netlink: &mut Netlink, family: Family) -> Result<Vec<u32>, HostError> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family_number(family);
-    let mut question = Batch::new();
-    let subject = Subject::new("list", format!("default routes of {family}"));
-    question.route(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, subject);
-    let links = netlink.dump(&question, |payload| {
+    let links = read_routes(netlink, family, |payload| {
         let route = Seen::read(payload)?;
         let leads = route.kind == libc::RTN_UNICAST && route.destination.is_default();
-        leads.then(|| links_of(payload))
+        leads.then(|| ways(payload).into_iter().filter_map(|(link, _)| link).collect::<Vec<_>>())
     })?;
     Ok(links.concat())
 }
 
-/// All links that a route leads by; with several paths each names its own (`struct rtnexthop`).
-fn links_of(message: &[u8]) -> Vec<u32> {
-    const HOP_LEN: usize = 8;
+/// The ways that a route leads by: the link of each and what says the rest of it. With several paths each has its own
+/// (`struct rtnexthop`: length, flags, weight, link).
+pub(crate) fn ways(message: &[u8]) -> Vec<(Option<u32>, Attributes<'_>)> {
     let attributes = Attributes::after(ROUTE_HEADER_LEN, message);
-    let mut links: Vec<u32> = attributes.ne32(libc::RTA_OIF).into_iter().collect();
-    let mut hops = attributes.get(libc::RTA_MULTIPATH).unwrap_or_default();
-    while let Some((hop, _)) = hops.split_first_chunk::<HOP_LEN>() {
-        let [low, high, _, _, link @ ..] = *hop;
-        links.push(u32::from_ne_bytes(link));
-        let length = usize::from(u16::from_ne_bytes([low, high])).next_multiple_of(4).max(HOP_LEN);
-        hops = hops.get(length..).unwrap_or_default();
+    let mut ways = vec![(attributes.ne32(libc::RTA_OIF), attributes)];
+    let mut paths = attributes.get(libc::RTA_MULTIPATH).unwrap_or_default();
+    while let Some((&[low, high, _, _, link @ ..], _)) = paths.split_first_chunk::<PATH_HEADER_LEN>() {
+        let length = usize::from(u16::from_ne_bytes([low, high])).max(PATH_HEADER_LEN);
+        let path = paths.get(..length).unwrap_or(paths);
+        ways.push((Some(u32::from_ne_bytes(link)), Attributes::after(PATH_HEADER_LEN, path)));
+        paths = paths.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    links
+    ways
 }
 
 /// Forgets which MAC the host last saw at `address`.

@@ -12,7 +12,6 @@ use crate::netlink::{Attributes, Netlink};
 
 /// `struct rtvia` begins with the family of the address behind it: a gateway of another family than the route's.
 const VIA_FAMILY_LEN: usize = 2;
-const PATH_HEADER_LEN: usize = 8;
 /// A list that somebody changes while it is read has to be read again; in a container that does nothing else all the
 /// time the last try tells.
 const TRIES_MAX: usize = 4;
@@ -68,25 +67,11 @@ fn describe(far: &mut Netlink, link: &Link, ipv6: bool) -> Result<Vnic, HostErro
 /// with several paths, so that one which the container has beside ours joins ours.
 fn routes_out_of(link: u32, message: &[u8]) -> Option<Vec<Route>> {
     let seen = Seen::read(message)?;
-    let attributes = Attributes::after(ROUTE_HEADER_LEN, message);
-    let metric = attributes.ne32(libc::RTA_PRIORITY).unwrap_or(0);
-    let route = |via| Route { destination: seen.destination, via, metric };
-    let mut ways: Vec<(Option<u32>, Option<IpAddr>)> = vec![(seen.link, gateway(attributes))];
-    ways.extend(paths(attributes.get(libc::RTA_MULTIPATH).unwrap_or_default()));
+    let metric = Attributes::after(ROUTE_HEADER_LEN, message).ne32(libc::RTA_PRIORITY).unwrap_or(0);
+    let mut ways = address::ways(message);
     ways.retain(|(out, _)| *out == Some(link) && seen.kind == libc::RTN_UNICAST);
-    Some(ways.into_iter().map(|(_, via)| route(via)).collect())
-}
-
-/// The paths of a route: each a `struct rtnexthop` (length, flags, weight, link) and attributes of its own.
-fn paths(mut bytes: &[u8]) -> Vec<(Option<u32>, Option<IpAddr>)> {
-    let mut paths = Vec::new();
-    while let Some((&[low, high, _, _, link @ ..], _)) = bytes.split_first_chunk::<PATH_HEADER_LEN>() {
-        let length = usize::from(u16::from_ne_bytes([low, high])).max(PATH_HEADER_LEN);
-        let path = bytes.get(..length).unwrap_or(bytes);
-        paths.push((Some(u32::from_ne_bytes(link)), gateway(Attributes::after(PATH_HEADER_LEN, path))));
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    paths
+    let route = |way| Route { destination: seen.destination, via: gateway(way), metric };
+    Some(ways.into_iter().map(|(_, way)| route(way)).collect())
 }
 
 fn gateway(attributes: Attributes<'_>) -> Option<IpAddr> {
