@@ -57,4 +57,9 @@ impl Observed {
             ..Self::default()
         }
     }
+
+    /// Those that somebody may use: one that does not forward was unplugged.
+    pub fn ports_in_use(&self) -> impl Iterator<Item = &IfName> {
+        self.ports.iter().filter(|(_, port)| port.forwards).map(|(name, _)| name)
+    }
 }

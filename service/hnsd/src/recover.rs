@@ -184,8 +184,7 @@ fn tell_what_is_lost(found: &Found, run_dir: &Path, out: &mut impl Write) -> any
     }
     let host = RealHost::new(run_dir.to_owned()).context("cannot reach the kernel's network")?;
     let shown = host.observe(&Scope::Everything).context("cannot see what the host shows")?;
-    let used: Vec<&IfName> =
-        shown.ports.iter().filter(|(_, port)| port.forwards).map(|(name, _)| name).collect();
+    let used: Vec<&IfName> = shown.ports_in_use().collect();
     let lost: Vec<&str> =
         used.iter().filter(|name| !held.ports.contains(**name)).map(|name| name.as_str()).collect();
     writeln!(out, "    {} of the {} ports on this host are among them", used.len() - lost.len(), used.len())?;

@@ -84,13 +84,11 @@ pub fn check_state(
 fn look(host: &dyn Host) -> Result<Unrecorded, EngineError> {
     let operation = || "cannot see what the host shows".to_owned();
     let shown = host.observe(&Scope::Everything).map_err(EngineError::host(operation))?;
-    // A port that does not forward was unplugged, and waits for the reaper: nobody uses it.
-    let ports = || shown.ports.iter().filter(|(_, port)| port.forwards).map(|(name, _)| name);
     Ok(Unrecorded {
         switches: shown.switches.len(),
-        ports: ports().count(),
+        ports: shown.ports_in_use().count(),
         namespaces: shown.namespaces.len(),
-        names: shown.switches.keys().chain(ports()).take(NAMES_MAX).cloned().collect(),
+        names: shown.switches.keys().chain(shown.ports_in_use()).take(NAMES_MAX).cloned().collect(),
     })
 }
 
