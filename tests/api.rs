@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use hns_testbed::{Answer, Api, Hnsd, Lab, eventually, needs, program};
+use hns_testbed::{Answer, Api, Hnsd, Lab, eventually, needs};
 use serde_json::{Value, json};
 
 const NETWORK_NOT_FOUND: u64 = 0x803B_0001;
@@ -456,8 +456,6 @@ fn credentials_of_the_peer_decide_who_may_write_and_who_may_look() {
     let folder = lab.folder().display();
     host.sh(&format!("mount --bind {folder}/passwd /etc/passwd; mount --bind {folder}/group /etc/group"));
     let hnsd = Hnsd::start(&host);
-    let hnsctl = program("hnsctl").display().to_string();
-    let socket = hnsd.socket().display().to_string();
     // (user, group, further groups of the process, may look, may write)
     let cases = [
         ("0", "0", "--clear-groups", true, true),
@@ -471,12 +469,7 @@ fn credentials_of_the_peer_decide_who_may_write_and_who_may_look() {
         ("4999", "4200", "--clear-groups", true, false),
     ];
     for (user, group, groups, may_look, may_write) in cases {
-        let as_user = |words: &[&str]| {
-            let (user, group) = (format!("--reuid={user}"), format!("--regid={group}"));
-            let mut all = vec!["setpriv", &user, &group, groups, &hnsctl, "--socket", &socket];
-            all.extend_from_slice(words);
-            host.try_run(&all)
-        };
+        let as_user = |words: &[&str]| hnsd.try_hnsctl_as(user, group, groups, words);
         let looked = as_user(&["network", "ls"]);
         assert_eq!(looked.success(), may_look, "{user}:{group} {groups}: {looked}");
         let name = format!("by-{user}-{group}{groups}");
@@ -499,26 +492,15 @@ fn without_our_groups_only_root_may_speak() {
     let host = lab.island("h1");
     let mut hnsd =
         Hnsd::builder(&host).env("HNS_GROUP", "absent").env("HNS_READ_GROUP", "absent-too").start();
-    let hnsctl = program("hnsctl").display().to_string();
     let socket = hnsd.socket().display().to_string();
-    let as_nobody = [
-        "setpriv",
-        "--reuid=4999",
-        "--regid=4999",
-        "--clear-groups",
-        &hnsctl,
-        "--socket",
-        &socket,
-        "network",
-        "ls",
-    ];
-    let said = host.try_run(&as_nobody).expect_failure();
+    let look = || hnsd.try_hnsctl_as("4999", "4999", "--clear-groups", &["network", "ls"]);
+    let said = look().expect_failure();
     assert!(said.contains("ermission denied"), "{said}");
     assert_eq!(get(&mut hnsd.api(), "/v2/networks").as_array().unwrap().len(), 1);
 
     // A stranger that got hold of an open socket is refused by name all the same.
     host.sh(&format!("chmod 666 {socket}"));
-    let said = host.try_run(&as_nobody).expect_failure();
+    let said = look().expect_failure();
     assert!(said.contains("4999"), "{said}");
     let request = format!(
         "printf 'GET /v2/networks HTTP/1.0\\r\\n\\r\\n' | setpriv --reuid=4999 --regid=4999 --clear-groups socat -,ignoreeof UNIX-CONNECT:{socket}"

@@ -49,20 +49,7 @@ impl Stage {
 
     /// `hnsctl network ls` by a user.
     fn look_as(&self, user: &str) -> Finished {
-        let (uid, gid) = (format!("--reuid={user}"), format!("--regid={user}"));
-        let hnsctl = program("hnsctl").display().to_string();
-        let socket = self.hnsd.socket().display().to_string();
-        self.host.try_run(&[
-            "setpriv",
-            &uid,
-            &gid,
-            "--clear-groups",
-            &hnsctl,
-            "--socket",
-            &socket,
-            "network",
-            "ls",
-        ])
+        self.hnsd.try_hnsctl_as(user, user, "--clear-groups", &["network", "ls"])
     }
 
     /// A flood by a user, which has begun.

@@ -295,11 +295,25 @@ impl Hnsd {
     #[must_use]
     #[track_caller]
     pub fn try_hnsctl(&self, arguments: &[&str]) -> Finished {
+        self.try_hnsctl_by(&[], arguments)
+    }
+
+    /// Runs `hnsctl` as another user and group, by `setpriv`; `groups` is its option for the further groups.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn try_hnsctl_as(&self, user: &str, group: &str, groups: &str, arguments: &[&str]) -> Finished {
+        let (user, group) = (format!("--reuid={user}"), format!("--regid={group}"));
+        self.try_hnsctl_by(&["setpriv", &user, &group, groups], arguments)
+    }
+
+    #[track_caller]
+    fn try_hnsctl_by(&self, starter: &[&str], arguments: &[&str]) -> Finished {
         let program = program("hnsctl").display().to_string();
         let socket = self.socket().display().to_string();
-        let mut words = vec![program.as_str(), "--socket", &socket];
-        words.extend_from_slice(arguments);
-        self.host().try_run(&words)
+        self.host().try_run(&[starter, &[&program, "--socket", &socket], arguments].concat())
     }
 }
 
