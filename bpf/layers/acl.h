@@ -2,8 +2,12 @@
 /*
  * Layer acl: which rule decides about a connection. A ruleset is a list of positions. Each of four dimensions (local address,
  * remote address, protocol with local port, protocol with remote port) leads by its longest prefix to a row of bits, one a
- * position; the first bit that is set in all four rows is the first rule that matches. A row is a run of chunk numbers in
+ * position; the first bit that is set in all rows is the first rule that matches. A row is a run of chunk numbers in
  * `directory`; chunk 0 is empty, so a row without rules costs no more than the numbers.
+ *
+ * Rules may name the address sets of their network, which belong to no ruleset: `set_classes` leads from an address to the number
+ * of the combination of sets that it is in, and `set_rows` from there to two rows more. An address that comes into a set is one
+ * entry more, however many rulesets name the set.
  */
 #ifndef HNS_ACL_H
 #define HNS_ACL_H
@@ -21,6 +25,7 @@ struct walk {
 	__u32 ruleset;
 	__u32 chunks;
 	__u32 rows[DIMENSIONS];
+	__u32 sets; /* the last two rows count */
 	__u32 start; /* the first position that may match */
 	__u32 position;
 	__u32 action;
@@ -54,7 +59,7 @@ static int walk_on(__u32 step, struct walk *walk)
 {
 	__u32 column = walk->start / CHUNK_BITS;
 	__u32 first = walk->start % CHUNK_BITS;
-	const struct chunk *a, *b, *c, *d;
+	const struct chunk *a, *b, *c, *d, *e, *f;
 	struct rule_key key;
 	struct rule_entry *rule;
 	__u64 found = 0;
@@ -77,9 +82,18 @@ static int walk_on(__u32 step, struct walk *walk)
 	d = chunk_of(walk->rows[3], column);
 	if (!d)
 		return 0;
+	e = f = d;
+	if (walk->sets) {
+		e = chunk_of(walk->rows[DIM_LOCAL_SETS], column);
+		if (!e)
+			return 0;
+		f = chunk_of(walk->rows[DIM_REMOTE_SETS], column);
+		if (!f)
+			return 0;
+	}
 #pragma clang loop unroll(full)
 	for (int i = 0; i < CHUNK_WORDS; i++) {
-		__u64 bits = a->w[i] & b->w[i] & c->w[i] & d->w[i];
+		__u64 bits = a->w[i] & b->w[i] & c->w[i] & d->w[i] & e->w[i] & f->w[i];
 
 		if (first >= (i + 1) * 64)
 			bits = 0;
@@ -137,6 +151,24 @@ static __noinline __u32 row_of_port(__u32 ruleset, int dimension, __u8 protocol,
 	return row ? *row : miss;
 }
 
+static __noinline __u32 row_of_sets(__u32 ruleset, int dimension, __u32 sets, const struct addr *address, __u32 miss)
+{
+	struct set_class_key key;
+	struct set_row_key place;
+	__u32 *found;
+
+	key.prefixlen = ADDRESS_PREFIX;
+	key.space = sets;
+	key.addr = *address;
+	found = bpf_map_lookup_elem(&set_classes, &key);
+	if (found) {
+		place.space = ruleset << 1 | (dimension - DIM_LOCAL_SETS);
+		place.class = *found;
+		found = bpf_map_lookup_elem(&set_rows, &place);
+	}
+	return found ? *found : miss;
+}
+
 /*
  * What the rules of a direction say about the connection `key`: ACTION_BLOCK or ACTION_ALLOW. Which rule: in
  * `packet->ruleset` and `packet->position`. `icmp` is type << 8 | code. A function of its own to the verifier.
@@ -177,6 +209,12 @@ __noinline int decide(struct port *port, struct flow_key *key, struct packet *pa
 		row_of_port(walk.ruleset, DIM_LOCAL_PORT, key->protocol, local, ruleset->miss[DIM_LOCAL_PORT]);
 	walk.rows[DIM_REMOTE_PORT] =
 		row_of_port(walk.ruleset, DIM_REMOTE_PORT, key->protocol, remote, ruleset->miss[DIM_REMOTE_PORT]);
+	walk.sets = ruleset->sets;
+	if (walk.sets) {
+		walk.rows[DIM_LOCAL_SETS] = row_of_sets(walk.ruleset, DIM_LOCAL_SETS, walk.sets, &key->local, ruleset->miss[DIM_LOCAL_SETS]);
+		walk.rows[DIM_REMOTE_SETS] =
+			row_of_sets(walk.ruleset, DIM_REMOTE_SETS, walk.sets, &key->remote, ruleset->miss[DIM_REMOTE_SETS]);
+	}
 	bpf_loop(WALK_STEPS, walk_on, &walk, 0);
 	packet->position = walk.position;
 	return walk.ended ? walk.action : ACTION_BLOCK;

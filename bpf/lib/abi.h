@@ -69,6 +69,8 @@ enum reason {
 #define ADDRESSES_MAX 262144
 #define RULESETS_MAX 131072
 #define CLASSES_MAX 2097152 /* of addresses, and of ports */
+#define SET_CLASSES_MAX 1048576 /* addresses in sets */
+#define SET_ROWS_MAX 1048576
 #define DIRECTORY_MAX 4194304
 #define CHUNKS_MAX 262144
 #define RULE_ENTRIES_MAX 1048576
@@ -148,14 +150,17 @@ enum dimension {
 	DIM_REMOTE = 1,
 	DIM_LOCAL_PORT = 2,
 	DIM_REMOTE_PORT = 3,
-	DIMENSIONS = 4,
+	DIM_LOCAL_SETS = 4, /* of rulesets that name address sets: the sets that the address is in */
+	DIM_REMOTE_SETS = 5,
+	DIMENSIONS = 6,
 };
 
 /* `rulesets`: hash, key __u32 ruleset. A row is `chunks` consecutive entries of `directory`. */
 struct ruleset {
 	__u32 chunks; /* words of 512 positions */
 	__u32 first; /* position: 0, which the verifier must not know (layers/acl.h) */
-	__u32 miss[DIMENSIONS]; /* row of each dimension when its trie has no entry */
+	__u32 miss[DIMENSIONS]; /* row of each dimension when its map has no entry */
+	__u32 sets; /* set_class_key.space of its network; 0: no rule names a set */
 };
 
 /* `address_classes`: LPM trie; value __u32 row. prefixlen counts from `space`. */
@@ -173,6 +178,20 @@ struct port_class_key {
 	__u8 protocol;
 	__u8 zero;
 	__be16 port;
+};
+
+/* `set_classes`: LPM trie; value __u32 class, the number of the combination of a network's sets that an address is in. prefixlen
+ * counts from `space`. */
+struct set_class_key {
+	__u32 prefixlen;
+	__u32 space;
+	struct addr addr;
+};
+
+/* `set_rows`: hash; value __u32 row. */
+struct set_row_key {
+	__u32 space; /* ruleset << 1 | (dimension - DIM_LOCAL_SETS) */
+	__u32 class;
 };
 
 /* `directory`: array of __u32, numbers of chunks; mapped by the daemon. Row 0 is all zeros.

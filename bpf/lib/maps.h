@@ -56,6 +56,8 @@ HASH(stations, struct station_key, __u32, PORTS_MAX);
 HASH(rulesets, __u32, struct ruleset, RULESETS_MAX);
 PREFIXES(address_classes, struct address_class_key, __u32, CLASSES_MAX);
 PREFIXES(port_classes, struct port_class_key, __u32, CLASSES_MAX);
+PREFIXES(set_classes, struct set_class_key, __u32, SET_CLASSES_MAX);
+HASH(set_rows, struct set_row_key, __u32, SET_ROWS_MAX);
 MAPPED_ARRAY(directory, __u32, DIRECTORY_MAX);
 MAPPED_ARRAY(chunks, struct chunk, CHUNKS_MAX);
 HASH(rules, struct rule_key, struct rule_entry, RULE_ENTRIES_MAX);

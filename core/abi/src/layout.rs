@@ -31,9 +31,11 @@ layouts! {
     "port" Port { id, network, generation, flags, ruleset, fallback, mac, adopt_until, own }
     "address_key" AddressKey { network, addr }
     "station_key" StationKey { network, mac, zero }
-    "ruleset" Ruleset { chunks, first, miss }
+    "ruleset" Ruleset { chunks, first, miss, sets }
     "address_class_key" AddressClassKey { prefixlen, space, addr }
     "port_class_key" PortClassKey { prefixlen, space, protocol, zero, port }
+    "set_class_key" SetClassKey { prefixlen, space, addr }
+    "set_row_key" SetRowKey { space, class }
     "chunk" Chunk { w }
     "rule_key" RuleKey { ruleset, position }
     "rule_entry" RuleEntry { packets, action, next }
@@ -66,10 +68,10 @@ constants! {
     PORT_OWN_ADDRESSES OWNER_HOST
     ACTION_BLOCK ACTION_ALLOW ACTION_PASS
     CHUNK_WORDS CHUNK_BITS RULES_MAX CHUNKS_PER_ROW TIERS_MAX
-    DIM_LOCAL DIM_REMOTE DIM_LOCAL_PORT DIM_REMOTE_PORT DIMENSIONS
+    DIM_LOCAL DIM_REMOTE DIM_LOCAL_PORT DIM_REMOTE_PORT DIM_LOCAL_SETS DIM_REMOTE_SETS DIMENSIONS
     FLOW_NEW FLOW_REPLIED FLOW_ESTABLISHED FLOW_CLOSING FLOW_CLOSED
     FLOW_FIN_IN FLOW_FIN_OUT FLOW_ADOPTED
-    PORTS_MAX ADDRESSES_MAX RULESETS_MAX CLASSES_MAX DIRECTORY_MAX CHUNKS_MAX RULE_ENTRIES_MAX EMBRYONIC_MAX ESTABLISHED_MAX
+    PORTS_MAX ADDRESSES_MAX RULESETS_MAX CLASSES_MAX SET_CLASSES_MAX SET_ROWS_MAX DIRECTORY_MAX CHUNKS_MAX RULE_ENTRIES_MAX EMBRYONIC_MAX ESTABLISHED_MAX
     FRAGMENTS_MAX METERS_MAX DROPS_MAX EVENTS_BYTES
     EVENT_HEADER EVENTS_PER_SECOND
     CB_REASON CB_TARGET CB_RULESET CB_POSITION

@@ -7,6 +7,8 @@ pub enum Map {
     Rulesets,
     AddressClasses,
     PortClasses,
+    SetClasses,
+    SetRows,
     Directory,
     Chunks,
     Rules,
@@ -26,6 +28,8 @@ impl Map {
         Self::Rulesets,
         Self::AddressClasses,
         Self::PortClasses,
+        Self::SetClasses,
+        Self::SetRows,
         Self::Directory,
         Self::Chunks,
         Self::Rules,
@@ -46,6 +50,8 @@ impl Map {
             Self::Rulesets => "rulesets",
             Self::AddressClasses => "address_classes",
             Self::PortClasses => "port_classes",
+            Self::SetClasses => "set_classes",
+            Self::SetRows => "set_rows",
             Self::Directory => "directory",
             Self::Chunks => "chunks",
             Self::Rules => "rules",
@@ -65,6 +71,9 @@ pub const ADDRESSES_MAX: u32 = 262_144;
 pub const RULESETS_MAX: u32 = 131_072;
 /// Of addresses, and of ports.
 pub const CLASSES_MAX: u32 = 2_097_152;
+/// Of the addresses in sets, and of the rows that they lead to.
+pub const SET_CLASSES_MAX: u32 = 1_048_576;
+pub const SET_ROWS_MAX: u32 = 1_048_576;
 pub const DIRECTORY_MAX: u32 = 1 << 22;
 pub const CHUNKS_MAX: u32 = 1 << 18;
 pub const RULE_ENTRIES_MAX: u32 = 1_048_576;

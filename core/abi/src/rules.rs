@@ -21,7 +21,12 @@ pub const DIM_LOCAL: usize = 0;
 pub const DIM_REMOTE: usize = 1;
 pub const DIM_LOCAL_PORT: usize = 2;
 pub const DIM_REMOTE_PORT: usize = 3;
-pub const DIMENSIONS: usize = 4;
+/// Of rulesets that name address sets: the sets that the address is in.
+pub const DIM_LOCAL_SETS: usize = 4;
+pub const DIM_REMOTE_SETS: usize = 5;
+pub const DIMENSIONS: usize = 6;
+/// Those that every ruleset has: two tries for addresses and two for ports.
+pub const PLAIN_DIMENSIONS: usize = 4;
 
 /// `struct ruleset` of `bpf/lib/abi.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -31,8 +36,10 @@ pub struct Ruleset {
     pub chunks: u32,
     /// The first position: 0, which the verifier must not know (`bpf/layers/acl.h`).
     pub first: u32,
-    /// Row of each dimension when its trie has no entry.
+    /// Row of each dimension when its map has no entry.
     pub miss: [u32; DIMENSIONS],
+    /// [`SetClassKey::space`] of its network; 0: no rule names a set.
+    pub sets: u32,
 }
 
 /// `struct address_class_key` of `bpf/lib/abi.h`.
@@ -55,6 +62,25 @@ pub struct PortClassKey {
     pub protocol: u8,
     pub zero: u8,
     pub port: Be16,
+}
+
+/// `struct set_class_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetClassKey {
+    pub prefixlen: u32,
+    pub space: u32,
+    pub addr: Addr,
+}
+
+/// `struct set_row_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetRowKey {
+    /// Ruleset << 1 | (dimension - `DIM_LOCAL_SETS`).
+    pub space: u32,
+    /// The number of a combination of sets.
+    pub class: u32,
 }
 
 /// `struct chunk` of `bpf/lib/abi.h`.

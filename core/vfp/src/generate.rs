@@ -5,7 +5,7 @@ mod policy;
 mod story;
 
 pub use frame::{Content, Datagram, Link, arp, ethernet};
-pub use policy::{board, port, rules};
+pub use policy::{board, changed_sets, port, rules};
 pub use story::{Shot, story};
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).

@@ -8,12 +8,13 @@ mod outcome;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hns_abi::{Direction, Reason};
-use hns_net::Mac;
+use hns_net::{Guid, Mac};
 
 use crate::layers::{Layer, acl, meter, security};
-use crate::model::{Port, Switchboard};
+use crate::model::{Acl, Port, Sets, Switchboard};
 use crate::packet::Packet;
 
 pub use memory::Memory;
@@ -42,6 +43,8 @@ pub struct Switch {
 pub(crate) struct Half<'a> {
     pub ifindex: u32,
     pub port: &'a Port,
+    /// Those of the port's network.
+    pub sets: &'a Sets,
     pub epoch: Epoch,
     pub direction: Direction,
     pub now: u64,
@@ -88,6 +91,20 @@ impl Switch {
             if rate != port.meters[direction.index()] {
                 self.memory.arrivals.remove(&(ifindex, direction));
             }
+        }
+    }
+
+    /// The address sets of a network from now on. The connections of ports whose rules name one that has changed are judged again.
+    pub fn set_sets(&mut self, network: Guid, sets: Arc<Sets>) {
+        let before = self.board.sets.insert(network, Arc::clone(&sets)).unwrap_or_default();
+        let changed = before.changed(&sets);
+        let names_one = |port: &Port| {
+            let mut named = port.acl.iter().flat_map(Acl::all_rules).flat_map(|rule| rule.matches.sets());
+            named.any(|id| changed.contains(id.as_str()))
+        };
+        for (ifindex, _) in self.board.ports.iter().filter(|(_, p)| p.network == network && names_one(p)) {
+            let epoch = self.epochs.entry(*ifindex).or_default();
+            epoch.generation = epoch.generation.wrapping_add(1);
         }
     }
 
@@ -198,7 +215,8 @@ impl Switch {
     /// What no layer of a port refuses, but what the port is.
     fn refuse_at(&self, ifindex: u32, direction: Direction, reason: Reason, travel: &mut Travel) -> Refusal {
         if let Some(port) = self.board.ports.get(&ifindex) {
-            let half = Half { ifindex, port, epoch: Epoch::default(), direction, now: 0 };
+            let (sets, epoch) = (self.board.sets_of(port), Epoch::default());
+            let half = Half { ifindex, port, sets, epoch, direction, now: 0 };
             return half.refuse(Layer::Security, reason, travel);
         }
         Refusal::of_port(Reason::UnknownPort, ifindex, direction)
@@ -215,7 +233,7 @@ impl Switch {
             return Err(Refusal::of_port(Reason::UnknownPort, ifindex, direction));
         };
         let epoch = self.epochs.get(&ifindex).copied().unwrap_or_default();
-        let half = Half { ifindex, port, epoch, direction, now };
+        let half = Half { ifindex, port, sets: self.board.sets_of(port), epoch, direction, now };
         if port.blocked {
             return Err(half.refuse(Layer::Security, Reason::Blocked, travel));
         }
@@ -313,7 +331,7 @@ impl Port {
     /// Whether a rule or a fallback may refuse something: its connections are remembered then.
     #[must_use]
     pub fn has_rules(&self) -> bool {
-        !self.acl.iter().all(crate::model::Acl::is_open)
+        !self.acl.iter().all(Acl::is_open)
     }
 
     /// Whether every connection that one lets pass the other does, as far as rules and guards decide.

@@ -1,6 +1,6 @@
 //! What is asked of a switch port, in the datapath's own terms: no documents, no maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -59,6 +59,11 @@ pub struct Acl {
 }
 
 impl Acl {
+    /// All rules, in the order in which they are asked.
+    pub fn all_rules(&self) -> impl Iterator<Item = &Rule> {
+        self.tiers.iter().flat_map(|tier| &tier.rules).chain(&self.rules)
+    }
+
     #[must_use]
     pub const fn open() -> Self {
         Self { tiers: Vec::new(), rules: Vec::new(), fallback: Verdict::Allow }
@@ -136,15 +141,71 @@ pub enum Addresses {
     Any,
     /// In one of them.
     Prefixes(Vec<Cidr>),
-    /// In all of these sets (hcn-api 5.6).
-    Sets(Vec<Arc<Set>>),
+    /// In all of these sets of the port's network, by id (hcn-api 5.6). One that the network does not have is empty.
+    Sets(Vec<String>),
 }
 
-/// A named address set with its nested ones resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set {
-    pub id: String,
-    pub members: Vec<Cidr>,
+impl Addresses {
+    #[must_use]
+    pub fn sets(&self) -> &[String] {
+        match self {
+            Self::Sets(ids) => ids,
+            Self::Any | Self::Prefixes(_) => &[],
+        }
+    }
+}
+
+impl Match {
+    /// The ids of the sets that it names.
+    pub fn sets(&self) -> impl Iterator<Item = &String> {
+        self.local.sets().iter().chain(self.remote.sets())
+    }
+}
+
+/// The address sets of a network by id, nested ones resolved. Rules name them, so that a change of a set changes no rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sets(BTreeMap<String, Arc<[Cidr]>>);
+
+impl Sets {
+    #[must_use]
+    pub fn new(sets: impl IntoIterator<Item = (String, Vec<Cidr>)>) -> Self {
+        let sorted = |mut members: Vec<Cidr>| {
+            members.sort_unstable();
+            members.dedup();
+            members.into()
+        };
+        Self(sets.into_iter().map(|(id, members)| (id, sorted(members))).collect())
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &[Cidr])> {
+        self.0.iter().map(|(id, members)| (id, &**members))
+    }
+
+    /// In order; none of a set that is not there.
+    #[must_use]
+    pub fn members(&self, id: &str) -> &[Cidr] {
+        self.0.get(id).map_or(&[], |members| members)
+    }
+
+    /// The ids of sets that have other members in `other`.
+    #[must_use]
+    pub fn changed<'s>(&'s self, other: &'s Self) -> BTreeSet<&'s str> {
+        let ids = self.0.keys().chain(other.0.keys()).map(String::as_str);
+        ids.filter(|id| self.members(id) != other.members(id)).collect()
+    }
+
+    /// These and, under other ids, those of `other`.
+    #[must_use]
+    pub fn with_those_of(&self, other: &Self) -> Self {
+        let mut sets = other.0.clone();
+        sets.extend(self.0.iter().map(|(id, members)| (id.clone(), Arc::clone(members))));
+        Self(sets)
+    }
 }
 
 /// A token bucket.
@@ -159,6 +220,19 @@ pub struct Rate {
 pub struct Switchboard {
     /// By the number of the host end's link.
     pub ports: BTreeMap<u32, Port>,
+    /// By network.
+    pub sets: BTreeMap<Guid, Arc<Sets>>,
+}
+
+/// Of a network without any.
+static NO_SETS: Sets = Sets(BTreeMap::new());
+
+impl Switchboard {
+    /// The sets that the rules of this port name.
+    #[must_use]
+    pub fn sets_of(&self, port: &Port) -> &Sets {
+        self.sets.get(&port.network).map_or(&NO_SETS, |sets| sets)
+    }
 }
 
 /// By direction.

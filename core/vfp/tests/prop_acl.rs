@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use hns_vfp::generate::{Random, port, rules};
 use hns_vfp::layers::acl::{Cause, Facts};
-use hns_vfp::model::{Acl, Action, Match, Origin, Rule, Tier, Verdict};
+use hns_vfp::model::{Acl, Action, Match, Origin, Rule, Sets, Tier, Verdict};
 use proptest::prelude::*;
 
 fn facts(random: &mut Random) -> Facts {
@@ -26,20 +26,21 @@ fn facts(random: &mut Random) -> Facts {
     }
 }
 
-fn some_acl(random: &mut Random) -> Acl {
-    let mut acl = port(random, 0).acl[0].clone();
+fn some_acl(random: &mut Random) -> (Acl, Sets) {
+    let (port, sets) = port(random, 0);
+    let mut acl = port.acl[0].clone();
     if acl.rules.is_empty() {
         acl.rules = rules(random, &[], 8, false);
     }
-    acl
+    (acl, sets)
 }
 
 fn anything(action: Action, priority: u16) -> Rule {
     Rule { id: "any".into(), origin: Origin::Endpoint, priority, action, matches: Match::default() }
 }
 
-fn deciding(acl: &Acl, facts: &Facts) -> (Verdict, Option<Rule>) {
-    let decision = acl.decide(facts);
+fn deciding(acl: &Acl, facts: &Facts, sets: &Sets) -> (Verdict, Option<Rule>) {
+    let decision = acl.decide(facts, sets);
     (decision.verdict, acl.rule(decision.cause).cloned())
 }
 
@@ -49,14 +50,14 @@ proptest! {
     #[test]
     fn a_later_rule_never_changes_what_is_decided(seed in any::<u64>()) {
         let random = &mut Random::new(seed);
-        let (acl, facts) = (some_acl(random), facts(random));
-        let before = acl.decide(&facts);
+        let ((acl, sets), facts) = (some_acl(random), facts(random));
+        let before = acl.decide(&facts, &sets);
         for action in [Action::Allow, Action::Block] {
             let mut longer = acl.clone();
             longer.rules.push(anything(action, u16::MAX));
             match before.cause {
-                Cause::Fallback => prop_assert_eq!(deciding(&longer, &facts).0 == Verdict::Allow, action == Action::Allow),
-                _ => prop_assert_eq!(longer.decide(&facts), before),
+                Cause::Fallback => prop_assert_eq!(deciding(&longer, &facts, &sets).0 == Verdict::Allow, action == Action::Allow),
+                _ => prop_assert_eq!(longer.decide(&facts, &sets), before),
             }
         }
     }
@@ -64,45 +65,45 @@ proptest! {
     #[test]
     fn a_rule_that_did_not_match_may_go(seed in any::<u64>()) {
         let random = &mut Random::new(seed);
-        let (acl, facts) = (some_acl(random), facts(random));
+        let ((acl, sets), facts) = (some_acl(random), facts(random));
         let place = random.below(acl.rules.len());
-        prop_assume!(!acl.rules[place].matches.holds(&facts));
+        prop_assume!(!acl.rules[place].matches.holds(&facts, &sets));
         let mut shorter = acl.clone();
         shorter.rules.remove(place);
-        prop_assert_eq!(deciding(&shorter, &facts), deciding(&acl, &facts));
+        prop_assert_eq!(deciding(&shorter, &facts, &sets), deciding(&acl, &facts, &sets));
     }
 
     #[test]
     fn of_rules_that_match_the_smallest_priority_decides(seed in any::<u64>()) {
         let random = &mut Random::new(seed);
-        let (mut acl, facts) = (some_acl(random), facts(random));
+        let ((mut acl, sets), facts) = (some_acl(random), facts(random));
         acl.tiers.clear();
-        let best = acl.rules.iter().filter(|rule| rule.matches.holds(&facts)).min_by_key(|rule| (rule.priority, rule.action == Action::Allow));
+        let best = acl.rules.iter().filter(|rule| rule.matches.holds(&facts, &sets)).min_by_key(|rule| (rule.priority, rule.action == Action::Allow));
         let expected = match best.map(|rule| rule.action) {
             Some(Action::Allow) => Verdict::Allow,
             Some(_) => Verdict::Block,
             None => acl.fallback,
         };
-        prop_assert_eq!(acl.decide(&facts).verdict, expected);
+        prop_assert_eq!(acl.decide(&facts, &sets).verdict, expected);
     }
 
     #[test]
     fn a_tier_that_passes_everything_changes_no_verdict(seed in any::<u64>()) {
         let random = &mut Random::new(seed);
-        let (acl, facts) = (some_acl(random), facts(random));
+        let ((acl, sets), facts) = (some_acl(random), facts(random));
         let mut more = acl.clone();
         let place = random.below(acl.tiers.len() + 1);
         let rules = vec![anything(Action::Pass, 1), anything(Action::Block, 2)];
         more.tiers.insert(place, Tier { name: "through".into(), order: 0, rules });
-        prop_assert_eq!(deciding(&more, &facts), deciding(&acl, &facts));
+        prop_assert_eq!(deciding(&more, &facts, &sets), deciding(&acl, &facts, &sets));
     }
 
     #[test]
     fn a_tier_that_blocks_everything_leaves_only_what_came_before(seed in any::<u64>()) {
         let random = &mut Random::new(seed);
-        let (mut acl, facts) = (some_acl(random), facts(random));
+        let ((mut acl, sets), facts) = (some_acl(random), facts(random));
         acl.tiers.insert(0, Tier { name: "shut".into(), order: 0, rules: vec![anything(Action::Block, 1)] });
-        prop_assert_eq!(acl.decide(&facts).verdict, Verdict::Block);
-        prop_assert_eq!(acl.decide(&facts).cause, Cause::Tier(0, 0));
+        prop_assert_eq!(acl.decide(&facts, &sets).verdict, Verdict::Block);
+        prop_assert_eq!(acl.decide(&facts, &sets).cause, Cause::Tier(0, 0));
     }
 }

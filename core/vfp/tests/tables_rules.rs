@@ -4,13 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use hns_abi::{Direction, Map};
 use hns_net::{Cidr, Guid, Mac, PortRange};
 use hns_vfp::layers::acl::Facts;
 use hns_vfp::model::{
-    Acl, Action, Addresses, Guards, IcmpType, Match, Origin, Port, Rule, Set, Tier, Verdict, both,
+    Acl, Action, Addresses, Guards, IcmpType, Match, Origin, Port, Rule, Sets, Tier, Verdict, both,
 };
 use hns_vfp::tables::machine::{Found, Maps};
 use hns_vfp::tables::{Tables, Write};
@@ -40,21 +39,26 @@ fn block() -> impl Strategy<Value = Cidr> {
     })
 }
 
-/// Sets are shared between rules, as HNS does.
-fn sets() -> impl Strategy<Value = Vec<Arc<Set>>> {
-    let set = prop::collection::vec(block(), 0..6);
-    prop::collection::vec(set, 3).prop_map(|all| {
-        let name = |(number, members)| Arc::new(Set { id: format!("set-{number}"), members });
-        all.into_iter().enumerate().map(name).collect()
-    })
+const SETS: usize = 4;
+
+fn set_id(number: usize) -> String {
+    format!("set-{number}")
 }
 
-fn addresses(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Addresses> {
-    let some = prop::sample::subsequence(sets, 0..=2).prop_map(Addresses::Sets);
+/// Some of the sets that rules name.
+fn sets() -> impl Strategy<Value = Sets> {
+    let set = (0..SETS, prop::collection::vec(block(), 0..6));
+    prop::collection::vec(set, 0..4)
+        .prop_map(|all| Sets::new(all.into_iter().map(|(number, members)| (set_id(number), members))))
+}
+
+fn addresses() -> impl Strategy<Value = Addresses> {
+    let ids: Vec<String> = (0..SETS).map(set_id).collect();
+    let some = prop::sample::subsequence(ids, 0..=2).prop_map(Addresses::Sets);
     prop_oneof![
         2 => Just(Addresses::Any),
         3 => prop::collection::vec(block(), 0..4).prop_map(Addresses::Prefixes),
-        1 => some,
+        2 => some,
     ]
 }
 
@@ -66,11 +70,11 @@ fn ports() -> impl Strategy<Value = Vec<PortRange>> {
     prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(range, 1..3)]
 }
 
-fn matches(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Match> {
+fn matches() -> impl Strategy<Value = Match> {
     let protocols = prop::collection::vec(prop::sample::select(vec![1_u8, 6, 17, 47, 58, 132]), 0..3);
     let kind = (0..3_u8, prop::option::of(0..2_u8)).prop_map(|(kind, code)| IcmpType { kind, code });
     let icmp = prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(kind, 1..3)];
-    (protocols, addresses(sets.clone()), addresses(sets), ports(), ports(), icmp).prop_map(
+    (protocols, addresses(), addresses(), ports(), ports(), icmp).prop_map(
         |(protocols, local, remote, local_ports, remote_ports, icmp)| Match {
             protocols,
             local,
@@ -82,9 +86,9 @@ fn matches(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Match> {
     )
 }
 
-fn rules(sets: Vec<Arc<Set>>, most: usize) -> impl Strategy<Value = Vec<Rule>> {
+fn rules(most: usize) -> impl Strategy<Value = Vec<Rule>> {
     let action = prop::sample::select(vec![Action::Allow, Action::Block, Action::Pass]);
-    let rule = (matches(sets), action, any::<u16>()).prop_map(|(matches, action, priority)| Rule {
+    let rule = (matches(), action, any::<u16>()).prop_map(|(matches, action, priority)| Rule {
         id: format!("rule-{priority}"),
         origin: Origin::Endpoint,
         priority,
@@ -94,9 +98,9 @@ fn rules(sets: Vec<Arc<Set>>, most: usize) -> impl Strategy<Value = Vec<Rule>> {
     prop::collection::vec(rule, 0..most)
 }
 
-fn acl(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Acl> {
-    let tiers = prop::collection::vec(rules(sets.clone(), 4), 0..3);
-    (tiers, rules(sets, 14), any::<bool>()).prop_map(|(tiers, rules, open)| Acl {
+fn acl() -> impl Strategy<Value = Acl> {
+    let tiers = prop::collection::vec(rules(4), 0..3);
+    (tiers, rules(14), any::<bool>()).prop_map(|(tiers, rules, open)| Acl {
         tiers: (0..)
             .zip(tiers)
             .map(|(order, rules)| Tier { name: format!("tier-{order}"), order, rules })
@@ -131,26 +135,36 @@ enum Step {
     Like(u32),
     Fallback,
     RemovePort,
+    /// The network has these sets.
+    Sets(Sets),
+    /// One of its sets has this member as well, or no longer.
+    Member(usize, Cidr),
 }
 
-fn step(sets: Vec<Arc<Set>>) -> impl Strategy<Value = Step> {
-    let one = || rules(sets.clone(), 2).prop_filter_map("none", |rules| rules.into_iter().next());
+fn step() -> impl Strategy<Value = Step> {
+    let one = || rules(2).prop_filter_map("none", |rules| rules.into_iter().next());
     prop_oneof![
         4 => (0..20_usize, one()).prop_map(|(at, rule)| Step::Replace(at, rule)),
         3 => (0..20_usize, one()).prop_map(|(at, rule)| Step::Insert(at, rule)),
         3 => (0..20_usize).prop_map(Step::Remove),
         1 => (0..20_usize, 0..20_usize).prop_map(|(a, b)| Step::Swap(a, b)),
-        2 => acl(sets.clone()).prop_map(Step::Whole),
+        2 => acl().prop_map(Step::Whole),
         2 => (1..4_u32).prop_map(Step::Like),
         1 => Just(Step::Fallback),
         1 => Just(Step::RemovePort),
+        2 => sets().prop_map(Step::Sets),
+        3 => (0..SETS, block()).prop_map(|(set, member)| Step::Member(set, member)),
     ]
+}
+
+fn network() -> Guid {
+    Guid::from_bytes([7; 16])
 }
 
 fn port(number: u32) -> Port {
     Port {
         endpoint: Guid::from_bytes([u8::try_from(number).unwrap(); 16]),
-        network: Guid::from_bytes([7; 16]),
+        network: network(),
         mac: Mac::from_u64(0x0200_0000_0000 + u64::from(number)),
         addresses: vec![IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(number).unwrap()))],
         guards: Guards::ALL,
@@ -167,6 +181,7 @@ fn port(number: u32) -> Port {
 /// Ports, tables and maps side by side.
 struct Bench {
     ports: BTreeMap<u32, Port>,
+    sets: Sets,
     tables: Tables,
     maps: Maps,
     packets: Vec<Facts>,
@@ -174,35 +189,68 @@ struct Bench {
 
 impl Bench {
     fn new(packets: Vec<Facts>) -> Self {
-        Self { ports: BTreeMap::new(), tables: Tables::new(1), maps: Maps::new(), packets }
+        let (ports, sets) = (BTreeMap::new(), Sets::default());
+        Self { ports, sets, tables: Tables::new(1), maps: Maps::new(), packets }
     }
 
     fn set(&mut self, ifindex: u32, port: Port) {
         let writes = self.tables.set_port(ifindex, &port, 0).unwrap();
         let old = self.ports.insert(ifindex, port.clone());
-        self.carry_out(ifindex, &writes, old.as_ref(), Some(&port));
+        if old.as_ref() == Some(&port) {
+            assert_eq!(writes, []);
+        }
+        let sets = self.sets.clone();
+        self.carry_out(&writes, &[(ifindex, old.as_ref(), Some(&port))], &sets);
     }
 
     fn remove(&mut self, ifindex: u32) {
         let writes = self.tables.remove_port(ifindex);
         let old = self.ports.remove(&ifindex);
-        self.carry_out(ifindex, &writes, old.as_ref(), None);
+        let sets = self.sets.clone();
+        self.carry_out(&writes, &[(ifindex, old.as_ref(), None)], &sets);
     }
 
-    /// Between the writes every decision is that of before or that of after, and from some write on that of after.
-    fn carry_out(&mut self, ifindex: u32, writes: &[Write], before: Option<&Port>, after: Option<&Port>) {
-        for write in writes {
-            self.maps.carry_out(write);
+    fn set_sets(&mut self, sets: Sets) {
+        let generation = |bench: &Self, ifindex| bench.tables.record(ifindex).unwrap().generation;
+        let generations: Vec<u32> = self.ports.keys().map(|ifindex| generation(self, *ifindex)).collect();
+        let writes = self.tables.set_sets(network(), &sets).unwrap();
+        let before = std::mem::replace(&mut self.sets, sets);
+        let changed = before.changed(&self.sets);
+        if changed.is_empty() {
+            assert_eq!(writes, []);
+        }
+        for ((ifindex, port), old) in self.ports.iter().zip(generations) {
+            let mut named = port.acl.iter().flat_map(Acl::all_rules).flat_map(|rule| rule.matches.sets());
+            let is_judged_again = named.any(|id| changed.contains(id.as_str()));
+            assert_eq!(generation(self, *ifindex), old + u32::from(is_judged_again));
+        }
+        let ports = self.ports.clone();
+        let rows: Vec<_> = ports.iter().map(|(ifindex, port)| (*ifindex, Some(port), Some(port))).collect();
+        self.carry_out(&writes, &rows, &before);
+    }
+
+    /// Between the writes every decision is that of before or that of after, and from some write on that of after. `rows`: ports
+    /// before and after; `sets`: those of before.
+    fn carry_out(&mut self, writes: &[Write], rows: &[(u32, Option<&Port>, Option<&Port>)], sets: &Sets) {
+        let mut questions = Vec::new();
+        for (ifindex, before, after) in rows {
             for direction in [Direction::In, Direction::Out] {
                 for facts in &self.packets {
-                    let found = self.maps.decide(ifindex, direction, facts).map(Found::action);
-                    let wanted =
-                        [before, after].map(|port| port.map(|port| decision(port, direction, facts)));
-                    assert!(
-                        wanted.contains(&found),
-                        "{found:?}, not of {wanted:?}, after {write:?} of {writes:#?}"
-                    );
+                    let decided =
+                        |port: &Option<&Port>, sets| port.map(|port| decision(port, direction, facts, sets));
+                    let wanted = [decided(before, sets), decided(after, &self.sets)];
+                    questions.push((*ifindex, direction, *facts, wanted));
                 }
+            }
+        }
+        for write in writes {
+            self.maps.carry_out(write);
+            for (ifindex, direction, facts, wanted) in &questions {
+                let found = self.maps.decide(*ifindex, *direction, facts).map(Found::action);
+                assert!(
+                    wanted.contains(&found),
+                    "{found:?}, not of {wanted:?}, after {write:?} of {writes:#?}"
+                );
             }
         }
         self.check();
@@ -214,9 +262,6 @@ impl Bench {
         }
         assert_eq!(self.tables.former_rules(), None);
         assert_eq!(self.maps.entries, self.tables.everything());
-        if before.is_some() && before == after {
-            assert_eq!(writes, []);
-        }
     }
 
     fn check(&self) {
@@ -232,9 +277,10 @@ impl Bench {
     /// The same rule decides, not only with the same outcome.
     fn check_one(&self, ifindex: u32, port: &Port, direction: Direction, facts: &Facts) {
         let acl = &port.acl[direction.index()];
-        let wanted = acl.decide(facts);
+        let wanted = acl.decide(facts, &self.sets);
         let found = self.maps.decide(ifindex, direction, facts).unwrap();
-        assert_eq!(found.action(), decision(port, direction, facts), "{facts:?} {direction:?} {acl:#?}");
+        let action = decision(port, direction, facts, &self.sets);
+        assert_eq!(found.action(), action, "{facts:?} {direction:?} {acl:#?}");
         match found {
             Found::Fallback { .. } => {}
             Found::Rule { ruleset, position, .. } => {
@@ -245,14 +291,21 @@ impl Bench {
     }
 }
 
-fn decision(port: &Port, direction: Direction, facts: &Facts) -> u8 {
-    match port.acl[direction.index()].decide(facts).verdict {
+fn decision(port: &Port, direction: Direction, facts: &Facts, sets: &Sets) -> u8 {
+    match port.acl[direction.index()].decide(facts, sets).verdict {
         Verdict::Block => hns_abi::ACTION_BLOCK,
         Verdict::Allow => hns_abi::ACTION_ALLOW,
     }
 }
 
 fn apply(bench: &mut Bench, ifindex: u32, direction: Direction, step: Step) {
+    match step {
+        Step::Sets(sets) => return bench.set_sets(sets),
+        Step::Member(set, member) => {
+            return bench.set_sets(with_or_without(&bench.sets, &set_id(set), member));
+        }
+        _ => {}
+    }
     let like = match &step {
         Step::Like(other) => bench.ports.get(other).map(|port| port.acl.clone()),
         _ => None,
@@ -271,29 +324,44 @@ fn apply(bench: &mut Bench, ifindex: u32, direction: Direction, step: Step) {
             acl.fallback = if acl.fallback == Verdict::Allow { Verdict::Block } else { Verdict::Allow };
         }
         Step::RemovePort => return bench.remove(ifindex),
-        Step::Remove(_) | Step::Swap(..) => {}
+        Step::Remove(_) | Step::Swap(..) | Step::Sets(_) | Step::Member(..) => {}
     }
     bench.set(ifindex, port);
 }
 
-/// Each change is for one of three ports and one direction.
+/// The sets with this member in one, or without it if it is there.
+fn with_or_without(sets: &Sets, id: &str, member: Cidr) -> Sets {
+    let mut members = sets.members(id).to_vec();
+    match members.iter().position(|other| *other == member) {
+        Some(place) => drop(members.remove(place)),
+        None => members.push(member),
+    }
+    Sets::new([(id.to_owned(), members)]).with_those_of(sets)
+}
+
+/// Each change is for one of three ports and one direction, or for the sets of their network.
 fn story() -> impl Strategy<Value = (Vec<(u32, bool, Step)>, Vec<Facts>)> {
-    sets().prop_flat_map(|sets| {
-        let steps = prop::collection::vec((1..4_u32, any::<bool>(), step(sets)), 1..12);
-        (steps, prop::collection::vec(facts(), 16))
-    })
+    let steps = prop::collection::vec((1..4_u32, any::<bool>(), step()), 1..14);
+    (steps, prop::collection::vec(facts(), 12))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn tables_say_what_rules_mean((inward, outward) in sets().prop_flat_map(|s| (acl(s.clone()), acl(s))),
+    fn tables_say_what_rules_mean((inward, outward, sets) in (acl(), acl(), sets()), first in any::<bool>(),
                                   packets in prop::collection::vec(facts(), 200)) {
         let mut bench = Bench::new(packets);
-        let writes = bench.tables.set_port(5, &Port { acl: both(inward.clone(), outward.clone()), ..port(5) }, 0).unwrap();
+        let port = Port { acl: both(inward, outward), ..port(5) };
+        let mut writes = Vec::new();
+        if first {
+            writes.extend(bench.tables.set_sets(network(), &sets).unwrap());
+        }
+        writes.extend(bench.tables.set_port(5, &port, 0).unwrap());
+        writes.extend(bench.tables.set_sets(network(), &sets).unwrap());
         writes.iter().for_each(|write| bench.maps.carry_out(write));
-        bench.ports.insert(5, Port { acl: both(inward, outward), ..port(5) });
+        bench.ports.insert(5, port);
+        bench.sets = sets;
         bench.check();
     }
 
@@ -306,6 +374,7 @@ proptest! {
         for ifindex in 1..4 {
             bench.remove(ifindex);
         }
+        bench.set_sets(Sets::default());
         prop_assert!(bench.tables.everything().is_empty());
         prop_assert_eq!(bench.tables.usage(), Tables::new(1).usage());
     }
@@ -402,10 +471,13 @@ fn a_rule_that_replaces_another_leaves_no_gap() {
     };
     let packets: Vec<Facts> = (0..8).flat_map(|last| [packet(last, 80), packet(last, 81)]).collect();
     let from = |block: &str| Addresses::Prefixes(vec![block.parse().unwrap()]);
-    let set = |members: &[&str]| {
-        let members = members.iter().map(|member| member.parse().unwrap()).collect();
-        Addresses::Sets(vec![Arc::new(Set { id: "blue".to_owned(), members })])
-    };
+    let set = |id: &str| Addresses::Sets(vec![id.to_owned()]);
+    let members = |members: &[&str]| members.iter().map(|member| member.parse().unwrap()).collect();
+    let sets = Sets::new([
+        ("blue".to_owned(), members(&["10.9.0.0/29", "10.9.0.2/32"])),
+        ("red".to_owned(), members(&["10.9.0.2/32", "10.9.0.3/32"])),
+        ("green".to_owned(), members(&["10.9.0.3/32"])),
+    ]);
     let with = |remote: Addresses, ports: &str| Rule {
         matches: Match {
             remote,
@@ -421,14 +493,15 @@ fn a_rule_that_replaces_another_leaves_no_gap() {
         with(from("10.9.0.0/24"), "80"),
         with(from("10.9.0.0/30"), "80"),
         with(from("10.9.0.2/32"), "1-100"),
-        with(set(&["10.9.0.0/29", "10.9.0.2/32"]), "80"),
-        with(set(&["10.9.0.2/32", "10.9.0.3/32"]), "81"),
-        with(set(&["10.9.0.3/32"]), "80-81"),
+        with(set("blue"), "80"),
+        with(set("red"), "81"),
+        with(set("green"), "80-81"),
     ];
     let allow = Rule { action: Action::Allow, matches: Match::default(), ..block_port(1) };
     for old in &versions {
         for new in &versions {
             let mut bench = Bench::new(packets.clone());
+            bench.set_sets(sets.clone());
             bench.set(1, ruled(1, vec![old.clone(), allow.clone()]));
             bench.set(1, ruled(1, vec![new.clone(), allow.clone()]));
             bench.set(1, ruled(1, vec![allow.clone(), new.clone()]));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_net::{Guid, IfName};
-use hns_vfp::model::{Port, Switchboard};
+use hns_vfp::model::{Port, Sets, Switchboard};
 
 use crate::stream::Hub;
 use crate::{
@@ -188,6 +188,20 @@ impl Datapath for FakeDatapath {
     fn held_at(&self, name: &IfName) -> Result<Option<Arc<Port>>, DatapathError> {
         let state = self.call()?;
         Ok(state.held(name).filter(|_| state.attached.contains(name)).map(Arc::new))
+    }
+
+    fn set_sets(&self, network: Guid, sets: &Arc<Sets>) -> Result<(), DatapathError> {
+        let mut state = self.call()?;
+        if sets.is_empty() {
+            state.board.sets.remove(&network);
+        } else {
+            state.board.sets.insert(network, Arc::clone(sets));
+        }
+        Ok(())
+    }
+
+    fn held_sets(&self) -> Result<BTreeMap<Guid, Arc<Sets>>, DatapathError> {
+        Ok(self.call()?.board.sets.clone())
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {

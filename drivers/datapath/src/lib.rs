@@ -7,8 +7,8 @@
 //! ```text
 //!  bpf/port.bpf.c ── build.rs ──► object.rs ──► load.rs ──► programs, maps ◄── pins.rs: what an older daemon left
 //!
-//!  vfp::Port ──► vfp::tables ──► Write ──► maps.rs ──► bpf.rs          bytes, batches, mapped arrays
-//!  link ───────► blocks.rs, gate.rs ──► netlink.rs                     a message or three a port, one a program
+//!  vfp::Port, Sets ──► vfp::tables ──► policy.rs ──► maps.rs ──► bpf.rs   writes, batches, mapped arrays
+//!  link ─────────────► blocks.rs, gate.rs ──► netlink.rs                  a message or three a port, one a program
 //!
 //!  packets ──► events.rs + packet.rs ──► DropStream     drops (a sample)
 //!              collector.rs                             connections that are over
@@ -43,6 +43,7 @@ mod netlink;
 mod object;
 mod packet;
 mod pins;
+mod policy;
 mod read;
 mod real;
 mod report;
@@ -54,7 +55,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hns_net::{Guid, IfName};
-use hns_vfp::model::Port;
+use hns_vfp::model::{Port, Sets};
 
 pub use blocks::{BLOCK_IN, BLOCK_OUT};
 pub use error::{DatapathError, KernelError, Missing};
@@ -83,6 +84,13 @@ pub trait Datapath: Send + Sync + 'static {
 
     /// The same of one port.
     fn held_at(&self, name: &IfName) -> Result<Option<Arc<Port>>, DatapathError>;
+
+    /// Makes these the address sets of a network, which the rules of its ports name; empty: it has none. Where that cannot be
+    /// programmed, the ports whose rules name one let nothing pass, and are to be set again after the sets.
+    fn set_sets(&self, network: Guid, sets: &Arc<Sets>) -> Result<(), DatapathError>;
+
+    /// The address sets of each network that has any: those that are missing here, or otherwise, should be set again.
+    fn held_sets(&self) -> Result<BTreeMap<Guid, Arc<Sets>>, DatapathError>;
 
     /// Puts the programs of this daemon in the place of those that an older one left running, with one message a direction;
     /// traffic flows on. To be called once after the start, when every port was set: until then the older

@@ -8,24 +8,36 @@ use hns_vfp::tables::Write;
 use crate::DatapathError;
 use crate::load::Loaded;
 
+/// The kernel did not take a write.
+pub(crate) struct Failed {
+    pub error: DatapathError,
+    /// This write and those behind it.
+    pub rest: Vec<Write>,
+}
+
 /// Carries the writes out in their order; consecutive entries of one map go to the kernel in one call. After a failure the
 /// rest is not done, but for arrays: their contents are shared, and the tables count on them.
-pub(crate) fn carry_out(loaded: &Loaded, writes: &[Write]) -> Result<(), DatapathError> {
+pub(crate) fn carry_out(loaded: &Loaded, writes: &[Write]) -> Result<(), Failed> {
     let mut outcome = Ok(());
     for run in writes.chunk_by(same_call) {
-        match &run[0] {
+        let done = match &run[0] {
             Write::Array { map, .. } => {
-                outcome = outcome.and(fill(loaded, *map, run).map_err(|source| failed("fill", *map, source)));
+                fill(loaded, *map, run).map_err(|source| failed("fill", *map, source))
             }
-            _ if outcome.is_err() => {}
+            _ if outcome.is_err() => Ok(()),
             Write::Put { map, .. } => {
                 let put = loaded.map(*map).put_all(run.iter().filter_map(entry));
-                outcome = put.map_err(|source| failed("write to", *map, source));
+                put.map_err(|source| failed("write to", *map, source))
             }
             Write::Delete { map, key } => {
                 let deleted = loaded.map(*map).delete(key);
-                outcome = deleted.map_err(|source| failed("delete from", *map, source));
+                deleted.map_err(|source| failed("delete from", *map, source))
             }
+        };
+        match (&mut outcome, done) {
+            (Ok(()), Ok(())) => {}
+            (Ok(()), Err(error)) => outcome = Err(Failed { error, rest: run.to_vec() }),
+            (Err(failed), _) => failed.rest.extend_from_slice(run),
         }
     }
     outcome

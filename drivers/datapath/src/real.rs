@@ -6,10 +6,9 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hns_abi::{Direction, Map, PORT_READS_IN, Reason};
+use hns_abi::{Direction, Map, Reason};
 use hns_net::{Guid, IfName};
-use hns_vfp::model::{Acl, Port};
-use hns_vfp::tables::{Tables, TablesError, Write};
+use hns_vfp::model::{Port, Sets};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::bpf::RawMap;
@@ -19,9 +18,10 @@ use crate::load::{Loaded, program_name};
 use crate::netlink::Netlink;
 use crate::object::OBJECT;
 use crate::pins::Pins;
+use crate::policy::Policy;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    blocks, clock, gate, grace, link, maps, packet, read, tc,
+    blocks, clock, gate, grace, link, packet, read, tc,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -54,20 +54,6 @@ struct Shared {
     policy: Mutex<Policy>,
 }
 
-/// What the maps hold. Locked before [`Attachment`] where both are.
-struct Policy {
-    tables: Tables,
-    links: BTreeMap<IfName, u32>,
-    /// What was programmed, by name. A port whose policy could not be is not among them.
-    held: BTreeMap<IfName, Arc<Port>>,
-    /// Endpoints by the number of their port.
-    endpoints: BTreeMap<u32, Guid>,
-    /// Of all port numbers so far.
-    highest: u32,
-    /// What was dropped at ports that are gone since.
-    gone: BTreeMap<(Reason, Direction), u64>,
-}
-
 /// What hangs at the links.
 struct Attachment {
     netlink: Netlink,
@@ -98,15 +84,7 @@ impl RealDatapath {
             older.extend(blocks::program(&mut netlink, direction)?);
         }
         forget_strangers(&loaded, &earlier)?;
-        let policy = Policy {
-            tables: Tables::resume(&earlier),
-            links: BTreeMap::new(),
-            held: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            highest: 0,
-            gone: BTreeMap::new(),
-        };
-        let shared = Arc::new(Shared { loaded, policy: Mutex::new(policy) });
+        let shared = Arc::new(Shared { loaded, policy: Mutex::new(Policy::resume(&earlier)) });
         let explainer = Arc::clone(&shared);
         let feeder = Feeder::new(events, Arc::new(move |event, reason| explainer.explain(event, reason)))?;
         Ok(Self {
@@ -278,56 +256,6 @@ impl Shared {
     }
 }
 
-impl Policy {
-    /// Makes the maps say what `port` asks. When that cannot be, they say that nothing passes.
-    fn program(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
-        let outcome = self.try_program(loaded, ifindex, port);
-        let Err(error) = outcome else { return Ok(()) };
-        let closed =
-            Port { blocked: true, acl: [Acl::open(), Acl::open()], meters: [None; 2], ..port.clone() };
-        if self.try_program(loaded, ifindex, &closed).is_err() {
-            // Without a record it is closed as well; this needs no room in any map.
-            maps::carry_out(loaded, &self.forget(ifindex))?;
-        }
-        Err(error)
-    }
-
-    fn try_program(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
-        let writes = match self.tables.set_port(ifindex, port, clock::now()) {
-            // Former rules may take the room.
-            Err(TablesError::NoRoom { .. }) if self.tables.former_rules().is_some() => {
-                grace::wait();
-                self.release(loaded)?;
-                self.tables.set_port(ifindex, port, clock::now())
-            }
-            outcome => outcome,
-        }?;
-        if let Some(record) = self.tables.record(ifindex) {
-            self.highest = self.highest.max(record.id);
-            self.endpoints.insert(record.id, port.endpoint);
-        }
-        maps::carry_out(loaded, &writes)
-    }
-
-    /// Takes all former rules out of the maps. No program looks at them.
-    fn release(&mut self, loaded: &Loaded) -> Result<(), DatapathError> {
-        let writes = self.tables.former_rules().map(|former| self.tables.release(former)).unwrap_or_default();
-        maps::carry_out(loaded, &writes)
-    }
-
-    /// Whether the port asks anything of what comes to it. One without a record lets nothing in.
-    fn reads_in(&self, ifindex: u32) -> bool {
-        self.tables.record(ifindex).is_none_or(|record| record.flags & PORT_READS_IN != 0)
-    }
-
-    fn forget(&mut self, ifindex: u32) -> Vec<Write> {
-        if let Some(record) = self.tables.record(ifindex) {
-            self.endpoints.remove(&record.id);
-        }
-        self.tables.remove_port(ifindex)
-    }
-}
-
 impl Datapath for RealDatapath {
     fn set_port(&self, name: &IfName, port: &Arc<Port>) -> Result<(), DatapathError> {
         let found = link::index(&lock(&self.attachment).netlink, name)?;
@@ -338,8 +266,7 @@ impl Datapath for RealDatapath {
             let old = policy.links.get(name).copied().filter(|old| Some(*old) != found);
             if let Some(old) = old {
                 policy.links.remove(name);
-                let writes = policy.forget(old);
-                maps::carry_out(self.loaded(), &writes)?;
+                policy.remove(self.loaded(), old)?;
             }
             let Some(ifindex) = found else { return Err(DatapathError::NoSuchLink { name: name.clone() }) };
             policy.links.insert(name.clone(), ifindex);
@@ -360,8 +287,7 @@ impl Datapath for RealDatapath {
         let mut policy = self.policy();
         policy.held.remove(name);
         let Some(ifindex) = policy.links.remove(name) else { return Ok(()) };
-        let writes = policy.forget(ifindex);
-        maps::carry_out(self.loaded(), &writes)
+        policy.remove(self.loaded(), ifindex)
     }
 
     fn held(&self) -> Result<BTreeMap<IfName, Arc<Port>>, DatapathError> {
@@ -403,6 +329,20 @@ impl Datapath for RealDatapath {
             && blocks::is_joined(&mut attachment.netlink, ifindex, name)?
             && (!wants_gate || gate::stands(&mut attachment.netlink, ifindex, name)?);
         Ok(held.filter(|_| stands))
+    }
+
+    fn set_sets(&self, network: Guid, sets: &Arc<Sets>) -> Result<(), DatapathError> {
+        let mut policy = self.policy();
+        policy.sets.remove(&network);
+        policy.program_sets(self.loaded(), network, sets)?;
+        if !sets.is_empty() {
+            policy.sets.insert(network, Arc::clone(sets));
+        }
+        Ok(())
+    }
+
+    fn held_sets(&self) -> Result<BTreeMap<Guid, Arc<Sets>>, DatapathError> {
+        Ok(self.policy().sets.clone())
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {
@@ -483,9 +423,7 @@ impl Datapath for RealDatapath {
         drop(policy);
         if let Some(former) = former {
             grace::wait();
-            let mut policy = self.policy();
-            let writes = policy.tables.release(former);
-            maps::carry_out(self.loaded(), &writes)?;
+            self.policy().release(self.loaded(), former)?;
         }
         lock(&self.collector).collect(self.loaded(), clock::now(), is_ours)
     }

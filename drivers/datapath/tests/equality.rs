@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use hns_abi::{CB_REASON, CB_TARGET, Direction, MARK_RULED, Reason};
 use hns_datapath::{Datapath, RealDatapath, test_run};
-use hns_net::IfName;
+use hns_net::{Guid, IfName};
 use hns_testbed::needs;
-use hns_vfp::generate::{Random, Shot, board, port, story};
+use hns_vfp::generate::{Random, Shot, board, changed_sets, port, story};
 use hns_vfp::interpreter::{self, Outcome, Verdict};
 use hns_vfp::model::{self, Rate, Switchboard};
 use hns_vfp::{Port, Switch};
@@ -34,6 +34,10 @@ const FOUND: [u64; 2] = [0x6c39_9629_719f_0469, 0x557f_2e64_36a2_4f26];
 const SHOTS: usize = 300;
 /// How often the policy of a port changes meanwhile.
 const CHANGES: usize = 3;
+/// How often, for each of these, the sets of its network.
+const SET_CHANGES: usize = 1;
+/// After so many boards their rules are taken out of the maps.
+const BOARDS_TO_COLLECT: usize = 16;
 /// The numbers of the host ends; the generator puts the last one on another network.
 const LINKS: [u32; 4] = [1001, 1002, 1003, 1004];
 const FAILURES_SHOWN: usize = 10;
@@ -229,6 +233,9 @@ impl Bench {
         for ifindex in LINKS {
             self.datapath.remove_port(&link(ifindex)).unwrap();
         }
+        for (network, sets) in &programmed.sets {
+            self.datapath.set_sets(*network, sets).unwrap();
+        }
         for (ifindex, port) in &programmed.ports {
             let set = self.datapath.set_port(&link(*ifindex), &Arc::new(port.clone()));
             set.unwrap_or_else(|error| panic!("board {seed:#x}, link {ifindex}: {}", chain(&error)));
@@ -238,7 +245,14 @@ impl Bench {
         let mut differences = Vec::new();
         for (number, event) in story.iter().enumerate() {
             match event {
-                Event::Change(ifindex, port) => self.change(&mut switch, *ifindex, port),
+                Event::Change(ifindex, port, sets) => {
+                    self.change_sets(&mut switch, port.network, |known| sets.with_those_of(known));
+                    self.change(&mut switch, *ifindex, port);
+                }
+                Event::Sets(network, seed) => {
+                    let random = &mut Random::new(*seed);
+                    self.change_sets(&mut switch, *network, |sets| changed_sets(random, sets));
+                }
                 Event::Shot(shot) => {
                     let (wanted, made, steps) = self.shoot(&mut switch, shot);
                     if wanted != made {
@@ -279,6 +293,19 @@ impl Bench {
         switch.set_port(ifindex, port.clone(), adopt_until);
     }
 
+    /// Gives a network other address sets, in the midst of its connections.
+    fn change_sets(
+        &mut self,
+        switch: &mut Switch,
+        network: Guid,
+        change: impl FnOnce(&model::Sets) -> model::Sets,
+    ) {
+        let before = switch.board().sets.get(&network).cloned().unwrap_or_default();
+        let sets = Arc::new(change(&before));
+        self.datapath.set_sets(network, &sets).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        switch.set_sets(network, sets);
+    }
+
     fn note(&mut self, direction: Direction, outcome: &Outcome) {
         self.cases += 1;
         let mut see = |what: String| *self.seen.entry(what).or_default() += 1;
@@ -311,8 +338,10 @@ impl Bench {
 #[derive(Clone)]
 enum Event {
     Shot(Shot),
-    /// The port of this link gets another policy.
-    Change(u32, Box<Port>),
+    /// The port of this link gets another policy, and its network the sets that it names.
+    Change(u32, Box<Port>, model::Sets),
+    /// The sets of a network change as this seed says.
+    Sets(Guid, u64),
 }
 
 /// The story with some changes of policy in its midst.
@@ -321,9 +350,13 @@ fn with_changes(random: &mut Random, shots: Vec<Shot>) -> Vec<Event> {
         shots.into_iter().filter(|shot| can_be_tested(&shot.frame)).map(Event::Shot).collect();
     for _ in 0..CHANGES {
         let seat = random.below(LINKS.len());
-        let mut port = port(random, seat);
+        let (mut port, sets) = port(random, seat);
         port.meters.iter_mut().for_each(slow);
-        events.insert(random.below(events.len() + 1), Event::Change(LINKS[seat], Box::new(port)));
+        let network = port.network;
+        events.insert(random.below(events.len() + 1), Event::Change(LINKS[seat], Box::new(port), sets));
+        for _ in 0..SET_CHANGES {
+            events.insert(random.below(events.len() + 1), Event::Sets(network, random.number()));
+        }
     }
     events
 }
@@ -397,8 +430,14 @@ fn programs_agree_with_the_interpreter_on_random_packets() {
         for found in FOUND {
             differences.extend(bench.compare(found, SHOTS));
         }
-        while bench.cases < cases && differences.is_empty() {
+        for number in 0.. {
+            if bench.cases >= cases || !differences.is_empty() {
+                break;
+            }
             differences.extend(bench.compare(boards.number(), SHOTS));
+            if number % BOARDS_TO_COLLECT == 0 {
+                bench.datapath.collect().unwrap();
+            }
         }
         println!("{} packets: {:?}", bench.cases, bench.seen);
         let shown: String = differences.iter().take(FAILURES_SHOWN).map(ToString::to_string).collect();
@@ -416,7 +455,7 @@ fn programs_agree_with_the_interpreter_on_random_packets() {
     });
 }
 
-type Edit = fn(&mut Port);
+type Edit = fn(&mut Switchboard);
 
 /// The comparison sees each kind of thing that programs can get wrong: here it is the interpreter that was told otherwise.
 #[test]
@@ -424,11 +463,18 @@ fn a_port_that_means_something_else_shows() {
     needs!(root, "ip", "tc");
     isolated(|folder| {
         let mut bench = Bench::new(folder);
-        let edits: [(&str, Edit); 4] = [
-            ("a fallback", |port| port.acl.iter_mut().for_each(|acl| acl.fallback = turned(acl.fallback))),
-            ("the first rule of each list", |port| port.acl.iter_mut().for_each(drop_first)),
-            ("the guards", |port| port.guards.spoofing = !port.guards.spoofing),
-            ("the way to the container", |port| port.mac = "02-00-00-00-99-99".parse().unwrap()),
+        let edits: [(&str, Edit); 5] = [
+            ("a fallback", |board| {
+                acls(board).for_each(|acl| acl.fallback = turned(acl.fallback));
+            }),
+            ("the first rule of each list", |board| acls(board).for_each(drop_first)),
+            ("the guards", |board| {
+                board.ports.values_mut().for_each(|port| port.guards.spoofing = !port.guards.spoofing);
+            }),
+            ("the way to the container", |board| {
+                board.ports.values_mut().for_each(|port| port.mac = "02-00-00-00-99-99".parse().unwrap());
+            }),
+            ("what is in sets", |board| board.sets.clear()),
         ];
         for (what, edit) in edits {
             let differ = (0..20).any(|seed| {
@@ -438,12 +484,16 @@ fn a_port_that_means_something_else_shows() {
                     story(random, &board, SHOTS).into_iter().filter(|shot| can_be_tested(&shot.frame));
                 let story: Vec<Event> = shots.map(Event::Shot).collect();
                 let mut other = board.clone();
-                other.ports.values_mut().for_each(edit);
+                edit(&mut other);
                 !bench.play(seed, &board, &other, &story).is_empty()
             });
             assert!(differ, "{what} may change, and nothing shows");
         }
     });
+}
+
+fn acls(board: &mut Switchboard) -> impl Iterator<Item = &mut model::Acl> {
+    board.ports.values_mut().flat_map(|port| &mut port.acl)
 }
 
 fn turned(verdict: model::Verdict) -> model::Verdict {

@@ -5,7 +5,7 @@ use hns_net::{Cidr, Guid, Mac, PortRange};
 
 use super::Random;
 use crate::model::{
-    Acl, Action, Addresses, Guards, IcmpType, Match, Origin, Port, Rate, Rule, Set, Switchboard, Tier,
+    Acl, Action, Addresses, Guards, IcmpType, Match, Origin, Port, Rate, Rule, Sets, Switchboard, Tier,
     Verdict,
 };
 
@@ -17,7 +17,10 @@ const PROTOCOLS: [u8; 7] = [1, 2, 6, 17, 47, 58, 132];
 pub fn board(random: &mut Random, ifindexes: &[u32]) -> Switchboard {
     let mut board = Switchboard::default();
     for (seat, ifindex) in ifindexes.iter().enumerate() {
-        board.ports.insert(*ifindex, port(random, seat));
+        let (port, sets) = port(random, seat);
+        let known = board.sets.entry(port.network).or_default();
+        *known = Arc::new(sets.with_those_of(known));
+        board.ports.insert(*ifindex, port);
     }
     board
 }
@@ -36,16 +39,22 @@ pub(super) fn mac(seat: usize) -> Mac {
     Mac::new([2, 0, 0, 0, 0x10, u8::try_from(seat % 200).unwrap_or(0)])
 }
 
-/// A port with the addresses of this seat. Most have rules; a few are quiet, blocked, or reached by their host end.
-pub fn port(random: &mut Random, seat: usize) -> Port {
+/// A port with the addresses of this seat, and the sets that its rules name. Most have rules; a few are quiet, blocked, or reached
+/// by their host end.
+pub fn port(random: &mut Random, seat: usize) -> (Port, Sets) {
     let id = u8::try_from(seat % 200).unwrap_or(0);
     let mut addresses = own(seat).to_vec();
     if random.chance(20) {
         let more = (0..5).map(|n| IpAddr::from(Ipv4Addr::new(10, 0, 1 + n, id)));
         addresses.extend(more);
     }
-    let acl = if random.chance(70) { [acl(random), acl(random)] } else { [Acl::open(), Acl::open()] };
-    Port {
+    let mut sets = Vec::new();
+    let acl = if random.chance(70) {
+        ["in", "out"].map(|direction| acl(random, &format!("{seat}-{direction}"), &mut sets))
+    } else {
+        [Acl::open(), Acl::open()]
+    };
+    let port = Port {
         endpoint: Guid::from_bytes([id; 16]),
         network: Guid::from_bytes([if seat % 4 == 3 { 0xb0 } else { 0xa0 }; 16]),
         mac: mac(seat),
@@ -59,7 +68,8 @@ pub fn port(random: &mut Random, seat: usize) -> Port {
         confined: (seat % 4 > 1).then(|| vec![host()]),
         acl,
         meters: [rate(random), rate(random)],
-    }
+    };
+    (port, Sets::new(sets))
 }
 
 fn guards(random: &mut Random) -> Guards {
@@ -79,13 +89,15 @@ fn rate(random: &mut Random) -> Option<Rate> {
         .then(|| Rate { bytes_per_second: random.pick(&[100, 10_000, 1_000_000]), burst_bytes: 1500 })
 }
 
-fn acl(random: &mut Random) -> Acl {
+fn acl(random: &mut Random, name: &str, sets: &mut Vec<(String, Vec<Cidr>)>) -> Acl {
     let tiers = if random.chance(35) { 1 + random.below(3) } else { 0 };
-    let sets = sets(random);
+    let own = named_sets(random, name);
+    let ids: Vec<String> = own.iter().map(|(id, _)| id.clone()).collect();
+    sets.extend(own);
     let size = random_size(random.below(100));
     Acl {
-        tiers: (0..tiers).map(|order| tier(random, order, &sets)).collect(),
-        rules: rules(random, &sets, size, false),
+        tiers: (0..tiers).map(|order| tier(random, order, &ids)).collect(),
+        rules: rules(random, &ids, size, false),
         fallback: if random.chance(60) { Verdict::Block } else { Verdict::Allow },
     }
 }
@@ -99,7 +111,7 @@ fn random_size(dice: usize) -> usize {
     }
 }
 
-fn tier(random: &mut Random, order: usize, sets: &[Arc<Set>]) -> Tier {
+fn tier(random: &mut Random, order: usize, sets: &[String]) -> Tier {
     let count = random.below(6);
     Tier {
         name: format!("tier-{order}"),
@@ -108,24 +120,45 @@ fn tier(random: &mut Random, order: usize, sets: &[Arc<Set>]) -> Tier {
     }
 }
 
-fn sets(random: &mut Random) -> Vec<Arc<Set>> {
+fn named_sets(random: &mut Random, name: &str) -> Vec<(String, Vec<Cidr>)> {
     (0..4)
         .map(|number| {
             let size = random.below(6);
             let members = (0..size).map(|_| cidr(random)).collect();
-            Arc::new(Set { id: format!("set-{number}"), members })
+            (format!("{name}-{number}"), members)
         })
         .collect()
 }
 
+/// The sets with one that has other members, or one member more or less.
+#[must_use]
+pub fn changed_sets(random: &mut Random, sets: &Sets) -> Sets {
+    let ids: Vec<&String> = sets.iter().map(|(id, _)| id).collect();
+    if ids.is_empty() {
+        return sets.clone();
+    }
+    let mut changed = Vec::new();
+    for _ in 0..=random.below(3) {
+        let id = random.pick(&ids);
+        let mut members = sets.members(id).to_vec();
+        match random.below(3) {
+            0 => members = (0..random.below(6)).map(|_| cidr(random)).collect(),
+            1 => drop(members.pop()),
+            _ => members.push(cidr(random)),
+        }
+        changed.push((id.clone(), members));
+    }
+    Sets::new(changed).with_those_of(sets)
+}
+
 /// Rules as [`Acl`] wants them: by ascending priority, Block before Allow.
-pub fn rules(random: &mut Random, sets: &[Arc<Set>], count: usize, in_tier: bool) -> Vec<Rule> {
+pub fn rules(random: &mut Random, sets: &[String], count: usize, in_tier: bool) -> Vec<Rule> {
     let mut rules: Vec<_> = (0..count).map(|number| rule(random, sets, number, in_tier)).collect();
     rules.sort_by_key(|rule| (rule.priority, rule.action == Action::Allow));
     rules
 }
 
-fn rule(random: &mut Random, sets: &[Arc<Set>], number: usize, in_tier: bool) -> Rule {
+fn rule(random: &mut Random, sets: &[String], number: usize, in_tier: bool) -> Rule {
     let actions: &[Action] =
         if in_tier { &[Action::Allow, Action::Block, Action::Pass] } else { &[Action::Allow, Action::Block] };
     let origins: &[Origin] = if in_tier { &[Origin::Tier] } else { &[Origin::Endpoint, Origin::Network] };
@@ -138,7 +171,7 @@ fn rule(random: &mut Random, sets: &[Arc<Set>], number: usize, in_tier: bool) ->
     }
 }
 
-fn matches(random: &mut Random, sets: &[Arc<Set>]) -> Match {
+fn matches(random: &mut Random, sets: &[String]) -> Match {
     let protocols = if random.chance(30) {
         Vec::new()
     } else {
@@ -154,14 +187,14 @@ fn matches(random: &mut Random, sets: &[Arc<Set>]) -> Match {
     }
 }
 
-fn addresses(random: &mut Random, sets: &[Arc<Set>]) -> Addresses {
+fn addresses(random: &mut Random, sets: &[String]) -> Addresses {
     match random.below(10) {
         0..=3 => Addresses::Any,
         4..=7 => Addresses::Prefixes((0..=random.below(3)).map(|_| cidr(random)).collect()),
         _ if sets.is_empty() => Addresses::Any,
         _ => {
             let count = 1 + random.below(2);
-            Addresses::Sets((0..count).map(|_| Arc::clone(&sets[random.below(sets.len())])).collect())
+            Addresses::Sets((0..count).map(|_| sets[random.below(sets.len())].clone()).collect())
         }
     }
 }

@@ -56,7 +56,7 @@ impl Half<'_> {
             return Ok(());
         }
         let (origin, facts) = (flow.origin, flow.facts);
-        let decision = self.port.acl[origin.index()].decide(&facts);
+        let decision = self.port.acl[origin.index()].decide(&facts, self.sets);
         if decision.verdict == Verdict::Allow {
             flow.generation = self.epoch.generation;
             flow.cause = decision.cause;
@@ -88,7 +88,7 @@ impl Half<'_> {
 
     /// The direction whose rules let a new connection's packet pass.
     fn judge(self, facts: &Facts, ip: &Ip, travel: &mut Travel) -> Result<(Direction, Cause), Refusal> {
-        let decide = |by: Direction| self.port.acl[by.index()].decide(facts);
+        let decide = |by: Direction| self.port.acl[by.index()].decide(facts, self.sets);
         let mut by = self.direction;
         let mut decision = decide(by);
         if decision.verdict == Verdict::Block && self.adopts(ip) {

@@ -6,7 +6,7 @@ use hns_abi::Direction;
 use hns_net::PortRange;
 
 use crate::flow::Tuple;
-use crate::model::{Acl, Action, Addresses, Match, Rule, Verdict};
+use crate::model::{Acl, Action, Addresses, Match, Rule, Sets, Verdict};
 use crate::packet::{Ip, Transport, protocol};
 
 /// What rules look at.
@@ -62,17 +62,19 @@ pub struct Decision {
 }
 
 impl Acl {
-    /// Tiers in their order, within one the first rule that matches; then the rules; then the fallback.
+    /// Tiers in their order, within one the first rule that matches; then the rules; then the fallback. `sets`: those of the port's
+    /// network.
     #[must_use]
-    pub fn decide(&self, facts: &Facts) -> Decision {
+    pub fn decide(&self, facts: &Facts, sets: &Sets) -> Decision {
         for (tier, rules) in self.tiers.iter().map(|tier| &tier.rules).enumerate() {
             let found =
-                first(rules, facts).map(|(place, action)| (verdict(action), Cause::Tier(tier, place)));
+                first(rules, facts, sets).map(|(place, action)| (verdict(action), Cause::Tier(tier, place)));
             if let Some((Some(verdict), cause)) = found {
                 return Decision { verdict, cause };
             }
         }
-        let found = first(&self.rules, facts).map(|(place, action)| (verdict(action), Cause::Rule(place)));
+        let found =
+            first(&self.rules, facts, sets).map(|(place, action)| (verdict(action), Cause::Rule(place)));
         match found {
             Some((Some(verdict), cause)) => Decision { verdict, cause },
             _ => Decision { verdict: self.fallback, cause: Cause::Fallback },
@@ -95,8 +97,8 @@ impl Acl {
     }
 }
 
-fn first(rules: &[Rule], facts: &Facts) -> Option<(usize, Action)> {
-    let place = rules.iter().position(|rule| rule.matches.holds(facts))?;
+fn first(rules: &[Rule], facts: &Facts, sets: &Sets) -> Option<(usize, Action)> {
+    let place = rules.iter().position(|rule| rule.matches.holds(facts, sets))?;
     Some((place, rules[place].action))
 }
 
@@ -111,10 +113,10 @@ const fn verdict(action: Action) -> Option<Verdict> {
 
 impl Match {
     #[must_use]
-    pub fn holds(&self, facts: &Facts) -> bool {
+    pub fn holds(&self, facts: &Facts, sets: &Sets) -> bool {
         (self.protocols.is_empty() || self.protocols.contains(&facts.protocol))
-            && self.local.contain(facts.local)
-            && self.remote.contain(facts.remote)
+            && self.local.contain(facts.local, sets)
+            && self.remote.contain(facts.remote, sets)
             && self.holds_transport(facts)
     }
 
@@ -145,14 +147,14 @@ fn within(ranges: &[PortRange], port: u16) -> bool {
 impl Addresses {
     /// Set ids in one field: the address must be in all of them (hcn-api 5.6).
     #[must_use]
-    pub fn contain(&self, address: IpAddr) -> bool {
+    pub fn contain(&self, address: IpAddr, sets: &Sets) -> bool {
         match self {
             Self::Any => true,
             Self::Prefixes(prefixes) => {
                 prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
             }
-            Self::Sets(sets) => {
-                sets.iter().all(|set| set.members.iter().any(|prefix| prefix.contains(address)))
+            Self::Sets(ids) => {
+                ids.iter().all(|id| sets.members(id).iter().any(|prefix| prefix.contains(address)))
             }
         }
     }

@@ -1,12 +1,12 @@
-//! What a rule asks of each of the four things that are looked up. A rule matches when all four conditions hold, which is
-//! `Match::holds` taken apart.
+//! What a rule asks of each of the four things that are looked up by prefix. A rule matches when all four conditions hold, and
+//! what it asks of sets (`super::set_rows`): `Match::holds` taken apart.
 
 use std::sync::Arc;
 
-use hns_abi::DIMENSIONS;
+use hns_abi::PLAIN_DIMENSIONS;
 use hns_net::{Cidr, Transport};
 
-use crate::model::{Addresses, Match, Set};
+use crate::model::{Addresses, Match};
 
 use super::hash::QuickMap;
 use super::prefix::{Condition, Prefix, push_icmp, push_ports};
@@ -15,20 +15,13 @@ use super::prefix::{Condition, Prefix, push_icmp, push_ports};
 const ICMP: [u8; 2] = [1, 58];
 
 /// By dimension; absent: everything meets it, also what no prefix says anything about.
-pub(super) type Conditions = [Option<Arc<Condition>>; DIMENSIONS];
+pub(super) type Conditions = [Option<Arc<Condition>>; PLAIN_DIMENSIONS];
 
-/// Makes conditions for the rules of one list; rules that name the same sets, or the same prefixes, share one.
+/// Makes conditions for the rules of one list; rules that name the same prefixes share one. Sets are no prefixes of a rule's
+/// (`super::set_rows`).
 #[derive(Default)]
 pub(super) struct Maker<'a> {
-    /// By ids; those of one network name one set each, yet nothing here relies on it.
-    sets: QuickMap<Vec<&'a str>, Vec<Named<'a>>>,
     blocks: QuickMap<&'a [Cidr], Arc<Condition>>,
-}
-
-/// What it means to be in all of these sets.
-struct Named<'a> {
-    sets: &'a [Arc<Set>],
-    condition: Arc<Condition>,
 }
 
 impl<'a> Maker<'a> {
@@ -42,31 +35,12 @@ impl<'a> Maker<'a> {
     }
 
     fn addresses(&mut self, addresses: &'a Addresses) -> Option<Arc<Condition>> {
-        match addresses {
-            Addresses::Any => None,
-            Addresses::Prefixes(blocks) if blocks.is_empty() => None,
-            Addresses::Sets(sets) if sets.is_empty() => None,
-            Addresses::Prefixes(blocks) => {
-                let condition =
-                    self.blocks.entry(blocks).or_insert_with(|| Arc::new(Condition::of_blocks(blocks)));
-                Some(Arc::clone(condition))
-            }
-            Addresses::Sets(sets) => Some(self.in_all(sets)),
+        let Addresses::Prefixes(blocks) = addresses else { return None };
+        if blocks.is_empty() {
+            return None;
         }
-    }
-
-    fn in_all(&mut self, sets: &'a [Arc<Set>]) -> Arc<Condition> {
-        let named = self.sets.entry(sets.iter().map(|set| set.id.as_str()).collect()).or_default();
-        let same =
-            |known: &&Named<'_>| known.sets.iter().zip(sets).all(|(one, other)| Arc::ptr_eq(one, other));
-        if let Some(known) = named.iter().find(same) {
-            return Arc::clone(&known.condition);
-        }
-        let all = sets.iter().map(|set| Condition::of_blocks(&set.members));
-        let both = all.reduce(|one, other| one.intersection(&other));
-        let condition = Arc::new(both.unwrap_or_else(|| Condition::union(Vec::new())));
-        named.push(Named { sets, condition: Arc::clone(&condition) });
-        condition
+        let condition = self.blocks.entry(blocks).or_insert_with(|| Arc::new(Condition::of_blocks(blocks)));
+        Some(Arc::clone(condition))
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) const fn scatter(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Of what a rule does; its labels are left out, and so are the members of sets.
+/// Of what a rule does; its labels are left out.
 pub(super) fn of_rule(rule: &Rule) -> u64 {
     let mut mix = Mix::default();
     let matches = &rule.matches;
@@ -70,11 +70,7 @@ pub(super) fn of_rule(rule: &Rule) -> u64 {
         match addresses {
             Addresses::Any => mix.write_u64(1),
             Addresses::Prefixes(prefixes) => prefixes.hash(&mut mix),
-            Addresses::Sets(sets) => {
-                for set in sets {
-                    (&set.id, set.members.len()).hash(&mut mix);
-                }
-            }
+            Addresses::Sets(ids) => ids.hash(&mut mix),
         }
     }
     (&matches.local_ports, &matches.remote_ports, &matches.icmp).hash(&mut mix);

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use hns_abi::{
     ACTION_PASS, Addr, AddressClassKey, AddressKey, Be16, CHUNK_BITS, CHUNK_WORDS, DIM_LOCAL, DIM_LOCAL_PORT,
-    DIM_REMOTE, DIM_REMOTE_PORT, DIMENSIONS, Direction, Map, Port, PortClassKey, RuleEntry, RuleKey, Ruleset,
+    DIM_LOCAL_SETS, DIM_REMOTE, DIM_REMOTE_PORT, DIMENSIONS, Direction, Map, PLAIN_DIMENSIONS, Port,
+    PortClassKey, RuleEntry, RuleKey, Ruleset, SetClassKey, SetRowKey,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -117,6 +118,11 @@ impl Maps {
         let addresses = [(DIM_LOCAL, facts.local), (DIM_REMOTE, facts.remote)];
         for (place, (dimension, address)) in addresses.into_iter().enumerate() {
             let space = ruleset << 1 | u32::from(place == 1);
+            let class = self.class(header.sets, address.into());
+            let key = |class| SetRowKey { space, class };
+            if let Some(row) = class.and_then(|class| self.get(Map::SetRows, &key(class))) {
+                rows[DIM_LOCAL_SETS + place] = row;
+            }
             if let Some(row) = self.longest_address(space, address.into()) {
                 rows[dimension] = row;
             }
@@ -134,6 +140,7 @@ impl Maps {
     /// The first position from `from` on that is in all rows.
     fn first(&self, header: &Ruleset, rows: &[u32; DIMENSIONS], from: u32) -> Option<u32> {
         let from = from as usize;
+        let rows = if header.sets == 0 { &rows[..PLAIN_DIMENSIONS] } else { rows };
         for slot in from / CHUNK_BITS..header.chunks as usize {
             for word in 0..CHUNK_WORDS {
                 let all = rows.iter().fold(u64::MAX, |all, row| all & self.word(*row, slot, word));
@@ -161,6 +168,13 @@ impl Maps {
         self.longest(Map::AddressClasses, 128, |length| {
             let b = cut(u128::from_be_bytes(addr.b), length).to_be_bytes();
             AddressClassKey { prefixlen: 32 + length, space, addr: Addr { b } }
+        })
+    }
+
+    fn class(&self, space: u32, addr: Addr) -> Option<u32> {
+        self.longest(Map::SetClasses, 128, |length| {
+            let b = cut(u128::from_be_bytes(addr.b), length).to_be_bytes();
+            SetClassKey { prefixlen: 32 + length, space, addr: Addr { b } }
         })
     }
 

@@ -6,6 +6,7 @@
 //!
 //! * [`rulesets`](self): ordered rules as bit vectors. A rule has a *position*; `dimension` turns the rules' conditions on one
 //!   thing (an address, a protocol and port) into prefixes that lead to *rows* of bits.
+//! * `sets`: the address sets of networks, from an address to the combination of sets it is in; `set_rows`: from there to a row.
 //! * `port`: the record of a port.
 //! * [`machine`]: reads the same entries as the programs in `bpf/` do.
 //!
@@ -24,6 +25,8 @@ mod prefix;
 mod ruleset;
 mod rulesets;
 mod runs;
+mod set_rows;
+mod sets;
 
 use std::collections::BTreeMap;
 
@@ -31,7 +34,7 @@ use hns_abi::{Direction, Map};
 use hns_net::Guid;
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::model::{Port, Rule};
+use crate::model::{Port, Rule, Sets};
 
 pub use chunks::Capacity;
 use journal::Journal;
@@ -132,6 +135,20 @@ impl Tables {
     pub fn set_port(&mut self, ifindex: u32, port: &Port, now_ns: u64) -> Result<Vec<Write>, TablesError> {
         let mut journal = Journal::default();
         self.put_port(ifindex, port, now_ns, &mut journal)?;
+        Ok(journal.writes)
+    }
+
+    /// Makes these the address sets of a network. The connections of ports whose rules name one that has changed are judged again.
+    pub fn set_sets(&mut self, network: Guid, sets: &Sets) -> Result<Vec<Write>, TablesError> {
+        let mut journal = Journal::default();
+        let no_room = |map| TablesError::NoRoom { map, object: network };
+        let rulesets = self.rulesets.set_sets(network, sets, &mut journal).map_err(no_room)?;
+        for (ifindex, port) in &mut self.ports {
+            if port.record.ruleset.iter().any(|ruleset| rulesets.contains(ruleset)) {
+                port.record.generation = port.record.generation.wrapping_add(1);
+                journal.put(Map::Ports, ifindex, &port.record);
+            }
+        }
         Ok(journal.writes)
     }
 

@@ -70,8 +70,8 @@ impl Tables {
     ) -> Result<[u32; 2], TablesError> {
         let no_room = |map| TablesError::NoRoom { map, object: port.endpoint };
         let first_new = self.rulesets.next();
-        let first = self.rulesets.take(current[0], &port.acl[0], journal).map_err(no_room)?;
-        match self.rulesets.take(current[1], &port.acl[1], journal) {
+        let first = self.rulesets.take(current[0], &port.acl[0], port.network, journal).map_err(no_room)?;
+        match self.rulesets.take(current[1], &port.acl[1], port.network, journal) {
             Ok(second) => Ok([first, second]),
             Err(map) => {
                 self.rulesets.abandon(first, first >= first_new);

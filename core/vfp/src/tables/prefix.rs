@@ -27,6 +27,21 @@ impl Prefix {
         self.length <= other.length && other.bits & mask(self.length) == self.bits
     }
 
+    /// Of a block of IPv4.
+    pub fn is_v4(self) -> bool {
+        MAPPED.contains(self)
+    }
+
+    /// The last key in the order that begins with this prefix's bits, or one that comes after it and before all prefixes outside.
+    pub fn last(self) -> Self {
+        Self { bits: self.bits | !mask(self.length), length: 128 }
+    }
+
+    /// The prefix of this length around it.
+    pub fn cut(self, length: u8) -> Self {
+        Self::new(self.bits, length)
+    }
+
     /// Of a protocol as a whole.
     pub fn protocol(protocol: u8) -> Self {
         Self::new(u128::from(protocol) << 120, 8)
@@ -94,26 +109,6 @@ impl Condition {
             Prefix::push_block(*block, &mut prefixes);
         }
         Self::union(prefixes)
-    }
-
-    /// What is in both. Two prefixes are either disjoint or one is inside the other.
-    pub fn intersection(&self, other: &Self) -> Self {
-        let (mut left, mut right) = (self.prefixes.iter().peekable(), other.prefixes.iter().peekable());
-        let mut both = Vec::new();
-        while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
-            if a.contains(*b) {
-                both.push(*b);
-                right.next();
-            } else if b.contains(*a) {
-                both.push(*a);
-                left.next();
-            } else if a < b {
-                left.next();
-            } else {
-                right.next();
-            }
-        }
-        Self::of_disjoint(both)
     }
 
     fn of_disjoint(prefixes: Vec<Prefix>) -> Self {

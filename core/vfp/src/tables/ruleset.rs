@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use hns_abi::{ACTION_ALLOW, ACTION_BLOCK, ACTION_PASS, CHUNK_BITS, DIMENSIONS, Map, RuleEntry, RuleKey};
+use hns_abi::{
+    ACTION_ALLOW, ACTION_BLOCK, ACTION_PASS, CHUNK_BITS, DIM_LOCAL_SETS, Map, PLAIN_DIMENSIONS, RuleEntry,
+    RuleKey,
+};
 
-use crate::model::{Acl, Action, Rule};
+use crate::model::{Acl, Action, Addresses, Match, Rule};
 
 use super::Entries;
 use super::chunks::Chunks;
@@ -12,13 +15,25 @@ use super::conditions::Maker;
 use super::dimension::Dimension;
 use super::hash;
 use super::journal::Journal;
+use super::set_rows::SetRows;
+use super::sets::NetworkSets;
 
 #[derive(Debug)]
 pub(super) struct Ruleset {
     number: u32,
     slots: usize,
     items: Vec<Item>,
-    dimensions: [Dimension; DIMENSIONS],
+    dimensions: [Dimension; PLAIN_DIMENSIONS],
+    /// Of a ruleset that names sets.
+    sets: Option<Sets>,
+}
+
+#[derive(Debug)]
+struct Sets {
+    /// Where the classes of the network's addresses are.
+    space: u32,
+    /// Local and remote.
+    rows: [SetRows; 2],
 }
 
 /// A rule, and where its Pass leads to: the first position behind its tier.
@@ -39,6 +54,11 @@ pub(super) fn items(acl: &Acl) -> Vec<Item> {
         items.extend(rules.iter().map(item));
     }
     items
+}
+
+/// Whether rules name sets.
+pub(super) fn name_sets(items: &[Item]) -> bool {
+    items.iter().any(|item| item.rule.matches.sets().next().is_some())
 }
 
 /// Of a whole list.
@@ -67,7 +87,14 @@ impl Item {
 }
 
 impl Ruleset {
-    pub fn build(number: u32, items: Vec<Item>, chunks: &mut Chunks, journal: &mut Journal) -> Self {
+    /// `sets`: those of the network, if the rules name any.
+    pub fn build(
+        number: u32,
+        items: Vec<Item>,
+        sets: Option<&mut NetworkSets>,
+        chunks: &mut Chunks,
+        journal: &mut Journal,
+    ) -> Self {
         let slots = items.len().div_ceil(CHUNK_BITS);
         let mut maker = Maker::default();
         let conditions: Vec<_> = items.iter().map(|item| maker.conditions(&item.rule.matches)).collect();
@@ -78,9 +105,31 @@ impl Ruleset {
         for (position, item) in (0..).zip(&items) {
             journal.put(Map::Rules, &RuleKey { ruleset: number, position }, &item.entry());
         }
-        let ruleset = Self { number, slots, items, dimensions };
-        journal.put(Map::Rulesets, &number, &ruleset.header());
+        let sets = sets.map(|sets| Sets::build(number, slots, &items, sets, chunks, journal));
+        let ruleset = Self { number, slots, items, dimensions, sets };
+        ruleset.put_header(journal);
         ruleset
+    }
+
+    fn put_header(&self, journal: &mut Journal) {
+        journal.put(Map::Rulesets, &self.number, &self.header());
+    }
+
+    /// Looks for classes there from now on.
+    pub fn move_to(&mut self, space: u32, journal: &mut Journal) {
+        if let Some(sets) = &mut self.sets {
+            sets.space = space;
+        }
+        self.put_header(journal);
+    }
+
+    /// What it asks of the sets of local and remote addresses.
+    pub fn set_rows(&self) -> impl Iterator<Item = &SetRows> {
+        self.sets.iter().flat_map(|sets| &sets.rows)
+    }
+
+    pub fn set_rows_mut(&mut self) -> impl Iterator<Item = &mut SetRows> {
+        self.sets.iter_mut().flat_map(|sets| &mut sets.rows)
     }
 
     pub fn acts_as(&self, items: &[Item]) -> bool {
@@ -109,6 +158,9 @@ impl Ruleset {
         for dimension in self.dimensions {
             dimension.dissolve(chunks, journal);
         }
+        for rows in self.sets.into_iter().flat_map(|sets| sets.rows) {
+            rows.dissolve(chunks, journal);
+        }
         for (position, _) in (0..).zip(&self.items) {
             journal.delete(Map::Rules, &RuleKey { ruleset: self.number, position });
         }
@@ -118,7 +170,11 @@ impl Ruleset {
         hns_abi::Ruleset {
             chunks: u32::try_from(self.slots).unwrap_or(0),
             first: 0,
-            miss: std::array::from_fn(|dimension| self.dimensions[dimension].miss()),
+            miss: std::array::from_fn(|dimension| match self.dimensions.get(dimension) {
+                Some(plain) => plain.miss(),
+                None => self.sets.as_ref().map_or(0, |sets| sets.rows[dimension - DIM_LOCAL_SETS].miss()),
+            }),
+            sets: self.sets.as_ref().map_or(0, |sets| sets.space),
         }
     }
 
@@ -128,5 +184,29 @@ impl Ruleset {
             all.add(Map::Rules, &RuleKey { ruleset: self.number, position }, &item.entry());
         }
         self.dimensions.iter().for_each(|dimension| dimension.entries(all));
+        self.set_rows().for_each(|rows| rows.entries(all));
+    }
+}
+
+impl Sets {
+    fn build(
+        ruleset: u32,
+        slots: usize,
+        items: &[Item],
+        sets: &mut NetworkSets,
+        chunks: &mut Chunks,
+        journal: &mut Journal,
+    ) -> Self {
+        let sides: [fn(&Match) -> &Addresses; 2] = [|matches| &matches.local, |matches| &matches.remote];
+        let rows = [0, 1].map(|side| {
+            let asks = items.iter().map(|item| sides[side](&item.rule.matches));
+            let place = (ruleset, u32::from(side == 1));
+            let mut rows = SetRows::build(place, slots, asks, &mut sets.numbers, (chunks, journal));
+            for (number, class) in sets.classes() {
+                rows.add_class(number, class, chunks, journal);
+            }
+            rows
+        });
+        Self { space: sets.space, rows }
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hns_abi::Map;
+use hns_net::Guid;
 
 use crate::model::{Acl, Rule};
 
@@ -12,24 +13,41 @@ use super::Entries;
 use super::chunks::{Capacity, Chunks};
 use super::hash::QuickMap;
 use super::journal::Journal;
+use super::prefix::Prefix;
 use super::ruleset::{self, Item, Ruleset};
+use super::sets::{self, NetworkSets};
 
 #[derive(Debug)]
 pub(super) struct Rulesets {
     last: u32,
-    all: BTreeMap<u32, Shared>,
+    pub all: BTreeMap<u32, Shared>,
     by_content: QuickMap<u64, Vec<u32>>,
-    /// Without a user, still in the maps: when each lost its last one, and its number.
-    retired: VecDeque<(u64, u32)>,
-    losses: u64,
-    chunks: Chunks,
+    /// Without a user, still in the maps: when each lost its last one.
+    pub retired: VecDeque<(u64, Retired)>,
+    pub losses: u64,
+    pub chunks: Chunks,
+    /// By network.
+    pub sets: BTreeMap<Guid, NetworkSets>,
+    pub spaces: u32,
 }
 
 #[derive(Debug)]
-struct Shared {
-    ruleset: Ruleset,
+pub(super) struct Shared {
+    pub ruleset: Ruleset,
+    /// Of rules that name sets: whose.
+    network: Option<Guid>,
     content: u64,
     users: u32,
+}
+
+/// What no packet is led to any more, unless a program is in the midst of it.
+#[derive(Debug)]
+pub(super) enum Retired {
+    Ruleset(u32),
+    /// A combination of sets of this network.
+    Class(Guid, u32),
+    /// Where a network's addresses had their classes, and which.
+    Space(u32, Vec<(Prefix, u32)>),
 }
 
 /// Rules that were given up at some moment and before.
@@ -45,22 +63,33 @@ impl Rulesets {
             retired: VecDeque::new(),
             losses: 0,
             chunks: Chunks::new(capacity),
+            sets: BTreeMap::new(),
+            spaces: 0,
         }
     }
 
-    /// The ruleset that says `acl`, with one user more; 0: it has no rules. `current`: the one to be taken rather than another.
-    pub fn take(&mut self, current: u32, acl: &Acl, journal: &mut Journal) -> Result<u32, Map> {
+    /// The ruleset that says `acl` on a network, with one user more; 0: it has no rules. `current`: the one to be taken rather than
+    /// another.
+    pub fn take(
+        &mut self,
+        current: u32,
+        acl: &Acl,
+        network: Guid,
+        journal: &mut Journal,
+    ) -> Result<u32, Map> {
         let items = ruleset::items(acl);
         if items.is_empty() {
             return Ok(0);
         }
+        let network = ruleset::name_sets(&items).then_some(network);
         let content = ruleset::content(&items);
-        if let Some(number) = self.find(current, content, &items) {
+        if let Some(number) = self.find(current, content, network, &items) {
             self.share(number);
             return Ok(number);
         }
         if let Some(own) = self.all.get_mut(&current).filter(|shared| shared.users == 1)
             && own.content == content
+            && own.network == network
             && own.ruleset.acts_as(&items)
         {
             // Labels are not in the maps.
@@ -68,18 +97,29 @@ impl Rulesets {
             own.users += 1;
             return Ok(current);
         }
-        self.build(content, items, journal)
+        self.build(content, network, items, journal)
     }
 
-    fn build(&mut self, content: u64, items: Vec<Item>, journal: &mut Journal) -> Result<u32, Map> {
+    fn build(
+        &mut self,
+        content: u64,
+        network: Option<Guid>,
+        items: Vec<Item>,
+        journal: &mut Journal,
+    ) -> Result<u32, Map> {
         let number = self.last + 1;
-        let ruleset = Ruleset::build(number, items, &mut self.chunks, journal);
+        if let Some(network) = network {
+            self.sets_of(network).rulesets.insert(number);
+        }
+        let sets = network.and_then(|network| self.sets.get_mut(&network));
+        let ruleset = Ruleset::build(number, items, sets, &mut self.chunks, journal);
         if let Some(map) = self.chunks.overdrawn() {
             ruleset.dissolve(&mut self.chunks, &mut Journal::default());
+            self.leave_sets(network, number);
             return Err(map);
         }
         self.last = number;
-        self.all.insert(number, Shared { ruleset, content, users: 1 });
+        self.all.insert(number, Shared { ruleset, network, content, users: 1 });
         self.by_content.entry(content).or_default().push(number);
         Ok(number)
     }
@@ -90,7 +130,7 @@ impl Rulesets {
         shared.users -= 1;
         if shared.users == 0 {
             self.losses += 1;
-            self.retired.push_back((self.losses, number));
+            self.retired.push_back((self.losses, Retired::Ruleset(number)));
         }
     }
 
@@ -109,8 +149,16 @@ impl Rulesets {
 
     /// Takes out of the maps what was former, now that no program looks at it.
     pub fn release(&mut self, former: Former, journal: &mut Journal) {
-        while let Some((_, number)) = self.retired.pop_front_if(|(loss, _)| *loss <= former.0) {
-            self.dissolve(number, journal);
+        while let Some((_, retired)) = self.retired.pop_front_if(|(loss, _)| *loss <= former.0) {
+            match retired {
+                Retired::Ruleset(number) => self.dissolve(number, journal),
+                Retired::Class(network, class) => self.dissolve_class(network, class, journal),
+                Retired::Space(space, prefixes) => {
+                    for (prefix, _) in prefixes {
+                        journal.delete(Map::SetClasses, &sets::key(space, prefix));
+                    }
+                }
+            }
         }
     }
 
@@ -129,6 +177,13 @@ impl Rulesets {
 
     pub fn entries(&self, all: &mut Entries) {
         self.all.values().for_each(|shared| shared.ruleset.entries(all));
+        self.sets.values().for_each(|sets| sets.entries(all));
+        for (_, retired) in &self.retired {
+            let Retired::Space(space, prefixes) = retired else { continue };
+            for (prefix, class) in prefixes {
+                all.add(Map::SetClasses, &sets::key(*space, *prefix), class);
+            }
+        }
     }
 
     pub fn chunks_in_use(&self) -> usize {
@@ -140,11 +195,11 @@ impl Rulesets {
     }
 
     /// A ruleset of just these rules, labels included; the current one rather than another.
-    fn find(&self, current: u32, content: u64, items: &[Item]) -> Option<u32> {
+    fn find(&self, current: u32, content: u64, network: Option<Guid>, items: &[Item]) -> Option<u32> {
         let same = |number: &u32| {
-            self.all
-                .get(number)
-                .is_some_and(|shared| shared.ruleset.acts_as(items) && shared.ruleset.reads_as(items))
+            self.all.get(number).is_some_and(|shared| {
+                shared.network == network && shared.ruleset.acts_as(items) && shared.ruleset.reads_as(items)
+            })
         };
         let numbers = self.by_content.get(&content)?;
         let own = numbers.iter().filter(|number| **number == current);
@@ -161,7 +216,8 @@ impl Rulesets {
 
     /// Says whether it was retired.
     fn revive(&mut self, number: u32) -> bool {
-        let place = self.retired.iter().position(|(_, retired)| *retired == number);
+        let is_it = |retired: &Retired| matches!(retired, Retired::Ruleset(other) if *other == number);
+        let place = self.retired.iter().position(|(_, retired)| is_it(retired));
         place.and_then(|place| self.retired.remove(place)).is_some()
     }
 
@@ -174,5 +230,14 @@ impl Rulesets {
             }
         }
         shared.ruleset.dissolve(&mut self.chunks, journal);
+        self.leave_sets(shared.network, number);
+    }
+
+    fn leave_sets(&mut self, network: Option<Guid>, number: u32) {
+        let Some(network) = network else { return };
+        if let Some(sets) = self.sets.get_mut(&network) {
+            sets.rulesets.remove(&number);
+        }
+        self.drop_unused_sets(network);
     }
 }
