@@ -6,11 +6,12 @@ pub mod containerd;
 pub mod docker;
 pub mod guide;
 mod podman;
+pub mod policies;
 mod rows;
 
 use std::net::IpAddr;
 
-use hns_testbed::{Hnsd, HnsdBuilder, Host, Lab, Netns};
+use hns_testbed::{Answer, Hnsd, HnsdBuilder, Host, Lab, Netns};
 use serde_json::{Value, json};
 
 pub use container::Container;
@@ -116,6 +117,22 @@ impl Scene {
         });
         let path = format!("/v2/endpoints/{}/modify", endpoint.id);
         self.hnsd.api().post(&path, &document).expect("the daemon answers").expect_success()
+    }
+
+    /// Sends a Modify of a network's policies.
+    #[track_caller]
+    pub fn modify_network(&self, network: &Value, request: &str, policies: &Value) -> Value {
+        self.try_to_modify_network(network, request, policies).expect_success()
+    }
+
+    /// The same, which may be refused.
+    #[track_caller]
+    pub fn try_to_modify_network(&self, network: &Value, request: &str, policies: &Value) -> Answer {
+        let document = json!({
+            "ResourceType": "Policy", "RequestType": request, "Settings": { "Policies": policies },
+        });
+        let path = format!("/v2/networks/{}/modify", text(network, "ID"));
+        self.hnsd.api().post(&path, &document).expect("the daemon answers")
     }
 
     /// The host's addresses on the LAN.

@@ -5,6 +5,7 @@ use crate::code::ErrorCode;
 use crate::dns::Dns;
 use crate::fields::{DocumentError, Fields};
 use crate::policy::{Policy, policies_from_v2};
+use crate::port_params::PortParams;
 
 /// What a Modify does to the resource it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +36,16 @@ pub struct ModifyRequest<R> {
 pub enum NetworkResource {
     Dns(Dns),
     Policies(Vec<Policy>),
+    /// Of `AdditionalParams` those that may change (ours).
+    PortParams(PortParams),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum EndpointResource {
     Port,
     Policies(Vec<Policy>),
+    /// Of `AdditionalParams` those that may change (ours).
+    PortParams(PortParams),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,16 +126,28 @@ fn policies(settings: Option<Fields<'_>>) -> Result<Vec<Policy>, DocumentError> 
     Ok(policies)
 }
 
+/// A resource type of ours; its number is far from HCN's own.
+const PORT_PARAMS: (&str, u64, &str) = ("AdditionalParams", 1000, "AdditionalParams");
+
+fn port_params(settings: Option<Fields<'_>>, code: ErrorCode) -> Result<PortParams, DocumentError> {
+    let Some(mut settings) = settings else { return Ok(PortParams::default()) };
+    let params = PortParams::from_fields(&mut settings, code)?;
+    settings.finish()?;
+    Ok(params)
+}
+
 impl ModifyRequest<NetworkResource> {
     pub fn from_v2(document: &Value) -> Result<Self, DocumentError> {
         let code = ErrorCode::INVALID_NETWORK;
-        let table = [("DNS", 0, "DNS"), ("Policy", 2, "Policy")];
+        let table = [("DNS", 0, "DNS"), ("Policy", 2, "Policy"), PORT_PARAMS];
         let envelope = envelope(document, &table, code)?;
-        let resource = if envelope.resource == "DNS" {
-            let dns = envelope.settings.map(Dns::read).transpose()?;
-            NetworkResource::Dns(dns.unwrap_or_default())
-        } else {
-            NetworkResource::Policies(policies(envelope.settings)?)
+        let resource = match envelope.resource {
+            "DNS" => {
+                let dns = envelope.settings.map(Dns::read).transpose()?;
+                NetworkResource::Dns(dns.unwrap_or_default())
+            }
+            "AdditionalParams" => NetworkResource::PortParams(port_params(envelope.settings, code)?),
+            _ => NetworkResource::Policies(policies(envelope.settings)?),
         };
         Ok(Self { request: envelope.request, resource })
     }
@@ -138,10 +155,12 @@ impl ModifyRequest<NetworkResource> {
 
 impl ModifyRequest<EndpointResource> {
     pub fn from_v2(document: &Value) -> Result<Self, DocumentError> {
-        let table = [("Port", 0, "Port"), ("Policy", 1, "Policy")];
-        let envelope = envelope(document, &table, ErrorCode::INVALID_ENDPOINT)?;
+        let code = ErrorCode::INVALID_ENDPOINT;
+        let table = [("Port", 0, "Port"), ("Policy", 1, "Policy"), PORT_PARAMS];
+        let envelope = envelope(document, &table, code)?;
         let resource = match envelope.resource {
             "Port" => EndpointResource::Port,
+            "AdditionalParams" => EndpointResource::PortParams(port_params(envelope.settings, code)?),
             _ => EndpointResource::Policies(policies(envelope.settings)?),
         };
         Ok(Self { request: envelope.request, resource })

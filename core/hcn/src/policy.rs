@@ -198,6 +198,16 @@ impl Policy {
         rule.into_iter().chain(tier.into_iter().flatten().map(|rule| &rule.matches))
     }
 
+    /// The direction of its rules, if it has any.
+    #[must_use]
+    pub fn rule_direction(&self) -> Option<RuleDirection> {
+        match &self.meaning {
+            PolicySettings::Acl(acl) | PolicySettings::NetworkAcl(acl) => Some(acl.direction),
+            PolicySettings::TierAcl(tier) => Some(tier.direction),
+            _ => None,
+        }
+    }
+
     /// The ids of the sets that its rules or its values name.
     pub fn named_sets(&self) -> impl Iterator<Item = &str> {
         let of_rules = self.rule_matches().flat_map(|m| m.local.sets().iter().chain(m.remote.sets()));

@@ -51,6 +51,18 @@ impl PortParams {
         }
     }
 
+    /// What is left when all that `other` says something about goes.
+    #[must_use]
+    pub fn without_those_of(self, other: Self) -> Self {
+        Self {
+            acl_default_in: self.acl_default_in.filter(|_| other.acl_default_in.is_none()),
+            acl_default_out: self.acl_default_out.filter(|_| other.acl_default_out.is_none()),
+            spoof_guard: self.spoof_guard.filter(|_| other.spoof_guard.is_none()),
+            ra_guard: self.ra_guard.filter(|_| other.ra_guard.is_none()),
+            dhcp_guard: self.dhcp_guard.filter(|_| other.dhcp_guard.is_none()),
+        }
+    }
+
     /// Whether it says anything.
     #[must_use]
     pub fn is_empty(self) -> bool {

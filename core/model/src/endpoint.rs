@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -262,7 +263,8 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
 
 /// Which policies an endpoint of this network may have.
 pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Result<(), ModelError> {
-    check_size(&document.policies)?;
+    check_size(&document.policies, &network.document.policies)?;
+    let sets: BTreeSet<&str> = network.sets().map(|set| set.id.as_str()).collect();
     let (mut parameters, mut limits) = (0, 0);
     for (place, policy) in document.policies.iter().enumerate() {
         let field = format!("Policies[{place}].Type");
@@ -273,7 +275,7 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
                     format!("a port cannot be published from a network of type {}", network.kind().name());
                 return Err(ModelError::endpoint(field, problem, ErrorCode::MAPPING_NOT_SUPPORTED));
             }
-            "ACL" | "TierAcl" => check_rules(policy, place)?,
+            "ACL" | "TierAcl" => check_rules(policy, &sets, network, place)?,
             "QOS" if limits > 0 => {
                 let problem = "a second QOS; an endpoint has one";
                 return Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_POLICY));
@@ -304,16 +306,16 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
 }
 
 /// What the programs of a port can hold, by direction.
-fn check_size(policies: &[hcn::Policy]) -> Result<(), ModelError> {
+pub(crate) fn check_size(own: &[hcn::Policy], networks: &[hcn::Policy]) -> Result<(), ModelError> {
     for direction in [RuleDirection::In, RuleDirection::Out] {
-        let rules = policies.iter().map(|policy| match &policy.meaning {
-            PolicySettings::Acl(acl) if acl.direction == direction => 1,
+        let rules = own.iter().chain(networks).map(|policy| match &policy.meaning {
+            PolicySettings::Acl(acl) | PolicySettings::NetworkAcl(acl) if acl.direction == direction => 1,
             PolicySettings::TierAcl(tier) if tier.direction == direction => tier.rules.len(),
             _ => 0,
         });
         let is_tier = |policy: &&hcn::Policy| matches!(&policy.meaning, PolicySettings::TierAcl(tier) if tier.direction == direction);
         // One tier is made of the rules of the type Host.
-        let tiers = 1 + policies.iter().filter(is_tier).count();
+        let tiers = 1 + own.iter().filter(is_tier).count();
         for (count, most, what) in
             [(rules.sum(), hns_abi::RULES_MAX, "rules"), (tiers, hns_abi::TIERS_MAX, "tiers")]
         {
@@ -326,14 +328,41 @@ fn check_size(policies: &[hcn::Policy]) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Sets are a network's, and none has any yet.
-fn check_rules(policy: &hcn::Policy, place: usize) -> Result<(), ModelError> {
-    let named =
-        policy.rule_matches().find_map(|rule| rule.local.sets().iter().chain(rule.remote.sets()).next());
-    let Some(set) = named else { return Ok(()) };
-    let problem = format!("\"{set}\" is not an address; address sets are not supported yet");
+/// The sets that rules name are those of the network.
+fn check_rules(
+    policy: &hcn::Policy,
+    sets: &BTreeSet<&str>,
+    network: &Network,
+    place: usize,
+) -> Result<(), ModelError> {
+    check_sides(policy, place, "endpoint")?;
+    let Some(unknown) = policy.named_sets().find(|id| !sets.contains(id)) else { return Ok(()) };
+    let problem =
+        format!("\"{unknown}\" is neither an address nor an address set of network \"{}\"", network.name());
+    Err(ModelError::endpoint(format!("Policies[{place}].Settings"), problem, ErrorCode::INVALID_POLICY))
+}
+
+/// With sets the local field is the source and the remote one the destination, with addresses they are the endpoint's side and
+/// the other's (hcn-api 5.6). Of what comes in a rule with one of each says the same side twice and the other never.
+pub(crate) fn check_sides(
+    policy: &hcn::Policy,
+    place: usize,
+    object: &'static str,
+) -> Result<(), ModelError> {
+    let is_split = |rule: &hcn::RuleMatch| {
+        let sides = [&rule.local, &rule.remote];
+        let names = |is: fn(&hcn::Addresses) -> bool| sides.into_iter().any(is);
+        names(|side| matches!(side, hcn::Addresses::Sets(_)))
+            && names(|side| matches!(side, hcn::Addresses::Prefixes(_)))
+    };
+    if policy.rule_direction() != Some(RuleDirection::In) || !policy.rule_matches().any(is_split) {
+        return Ok(());
+    }
+    let problem = "a rule of what comes in names sets on one side and addresses on the other, which both speak of \
+        the same end: make a set of the addresses";
     let field = format!("Policies[{place}].Settings");
-    Err(ModelError::endpoint(field, problem, ErrorCode::REQUEST_UNSUPPORTED))
+    let source = hcn::DocumentError::new(field, problem, ErrorCode::INVALID_POLICY);
+    Err(ModelError::Document { object, source })
 }
 
 fn check_mtu(policy: &hcn::Policy, network: &Network, place: usize) -> Result<(), ModelError> {

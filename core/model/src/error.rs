@@ -66,6 +66,10 @@ pub enum ModelError {
     SwitchFull { network: String, limit: u32 },
     #[error("endpoint {endpoint} has no policy like the {kind} to remove")]
     PolicyNotFound { endpoint: Guid, kind: &'static str },
+    #[error("network \"{network}\" has no policy like the {policy} to remove")]
+    NoSuchNetworkPolicy { network: String, policy: String },
+    #[error("set \"{set}\" of network \"{network}\" is named by {user}")]
+    SetInUse { network: String, set: String, user: String },
 }
 
 impl ModelError {
@@ -112,7 +116,8 @@ impl ModelError {
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
             Self::InterfaceTaken { .. } | Self::SwitchFull { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
             Self::NamespaceTaken { .. } => ErrorCode::INVALID_PARAMETER,
-            Self::PolicyNotFound { .. } => ErrorCode::POLICY_NOT_FOUND,
+            Self::PolicyNotFound { .. } | Self::NoSuchNetworkPolicy { .. } => ErrorCode::POLICY_NOT_FOUND,
+            Self::SetInUse { .. } => ErrorCode::ENTITY_HAS_REFERENCES,
         }
     }
 
@@ -128,6 +133,7 @@ impl ModelError {
             Self::InNamespaceAlready { .. } | Self::InSandboxAlready { .. } => {
                 Some("detach the endpoint first")
             }
+            Self::SetInUse { .. } => Some("remove the rules and sets that name it first"),
             _ => None,
         }
     }

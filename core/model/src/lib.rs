@@ -23,8 +23,10 @@ mod lease;
 mod mac_pool;
 mod namespace;
 mod network;
+mod network_policies;
 mod policies;
 mod port_book;
+mod port_params;
 mod prefix;
 mod world;
 
@@ -37,6 +39,7 @@ pub use lease::{LeaseBook, LeasePurpose, PoolId, PoolWish};
 pub use mac_pool::MacPool;
 pub use namespace::{Namespace, NamespaceOrigin};
 pub use network::{Network, PORTS_PER_SEGMENT, SEGMENTS_MAX, Surroundings};
+pub use network_policies::NetworkPolicyChange;
 pub use policies::PolicyChange;
 pub use port_book::{PortBook, PortClaim};
 pub use world::World;

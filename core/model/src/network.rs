@@ -10,6 +10,7 @@ use hns_net::{Cidr, Family, Guid, Mtu};
 use crate::error::ModelError;
 use crate::ipam::Pool;
 use crate::mac_pool::MacPool;
+use crate::network_policies;
 use crate::prefix;
 
 /// How many endpoints one bridge of a network takes. A Linux bridge has 1,023 ports, but a broadcast is copied
@@ -128,6 +129,16 @@ impl Network {
         derived.is_some() && derived == endpoint.mac()
     }
 
+    #[must_use]
+    pub fn policies(&self) -> &[hcn::Policy] {
+        &self.document.policies
+    }
+
+    /// The address sets that rules of its endpoints may name.
+    pub fn sets(&self) -> impl Iterator<Item = &hcn::SetPolicy> {
+        self.policies().iter().filter_map(hcn::Policy::as_set)
+    }
+
     /// How many bridges beside the first the network has.
     #[must_use]
     pub fn extra_segments(&self) -> u16 {
@@ -212,8 +223,8 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
         let problem = format!("{subnets} subnets; a network has {SUBNETS_MAX} at most");
         return Err(ModelError::network("Ipams", problem, ErrorCode::INVALID_SUBNET));
     }
-    let of_subnets = document.subnets().flat_map(|subnet| &subnet.policies);
-    if let Some(policy) = document.policies.iter().chain(of_subnets).next() {
+    network_policies::check(document, &[])?;
+    if let Some(policy) = document.subnets().flat_map(|subnet| &subnet.policies).next() {
         let problem = format!("policy {} is not supported on {} networks", policy.kind, document.kind.name());
         return Err(ModelError::network("Policies", problem, ErrorCode::INVALID_POLICY_TYPE));
     }

@@ -1,7 +1,5 @@
 //! From the rules of an endpoint's policies to those of its port, by direction.
 
-use std::sync::Arc;
-
 use hns_abi::Direction;
 use hns_hcn::{
     Acl as AclPolicy, Addresses, Bandwidth, IcmpType, Policy, PolicySettings, RuleAction, RuleDirection,
@@ -19,27 +17,38 @@ const LEAST_BURST: u64 = 128 << 10;
 /// What a rate lets through at once where its policy does not say it, in parts of a second.
 const BURST_PART: u64 = 20;
 
-/// The rules of one direction. `default` is what the endpoint or its network says of what no rule decides. Where nothing is said it is
-/// let pass, unless there is a rule of the switch in either direction (hcn-api 5.5).
-pub(crate) fn compile(policies: &[Policy], direction: Direction, default: Option<RuleAction>) -> Acl {
-    let rules = || policies.iter().filter_map(as_acl);
-    let of_direction = |acl: &&AclPolicy| is_in(acl.direction, direction);
-    let (host, switch): (Vec<&AclPolicy>, Vec<&AclPolicy>) =
-        rules().filter(of_direction).partition(|acl| acl.rule_type == RuleType::Host);
-    let has_rules = rules().any(|acl| acl.rule_type == RuleType::Switch);
+/// The rules of one direction: the endpoint's own and its network's among them, by priority. `default` is what the endpoint or its
+/// network says of what no rule decides. Where nothing is said it is let pass, unless there is a rule of the switch in either
+/// direction (hcn-api 5.5).
+pub(crate) fn compile(
+    own: &[Policy],
+    networks: &[Policy],
+    direction: Direction,
+    default: Option<RuleAction>,
+) -> Acl {
+    let rules = || own.iter().chain(networks).filter_map(as_acl);
+    let (host, switch): (Vec<_>, Vec<_>) = rules()
+        .filter(|(acl, _)| is_in(acl.direction, direction))
+        .partition(|(acl, _)| acl.rule_type == RuleType::Host);
+    let has_rules = rules().any(|(acl, _)| acl.rule_type == RuleType::Switch);
     let fallback = match default {
         Some(RuleAction::Block) => Verdict::Block,
         None if has_rules => Verdict::Block,
         Some(RuleAction::Allow | RuleAction::Pass) | None => Verdict::Allow,
     };
-    let mut tiers = tiers(policies, direction);
+    let mut tiers = tiers(own, direction);
     if !host.is_empty() {
         tiers.insert(
             0,
-            Tier { name: HOST_TIER.to_owned(), order: 0, rules: sorted(host.into_iter().map(host_rule)) },
+            Tier {
+                name: HOST_TIER.to_owned(),
+                order: 0,
+                rules: sorted(host.into_iter().map(|(acl, origin)| host_rule(acl, origin))),
+            },
         );
     }
-    Acl { tiers, rules: sorted(switch.into_iter().map(|acl| rule(acl, action(acl.action)))), fallback }
+    let rules = switch.into_iter().map(|(acl, origin)| rule(acl, origin, action(acl.action)));
+    Acl { tiers, rules: sorted(rules), fallback }
 }
 
 /// The limits by direction; of several policies the last counts.
@@ -61,9 +70,10 @@ fn rate(limit: Bandwidth) -> Rate {
     Rate { bytes_per_second: limit.bytes_per_second, burst_bytes: burst.max(LEAST_BURST) }
 }
 
-fn as_acl(policy: &Policy) -> Option<&AclPolicy> {
+fn as_acl(policy: &Policy) -> Option<(&AclPolicy, Origin)> {
     match &policy.meaning {
-        PolicySettings::Acl(acl) => Some(acl),
+        PolicySettings::Acl(acl) => Some((acl, Origin::Endpoint)),
+        PolicySettings::NetworkAcl(acl) => Some((acl, Origin::Network)),
         _ => None,
     }
 }
@@ -86,7 +96,7 @@ fn tiers(policies: &[Policy], direction: Direction) -> Vec<Tier> {
                 origin: Origin::Tier,
                 priority: rule.priority,
                 action: action(rule.action),
-                matches: matches(&rule.matches),
+                matches: matches(&rule.matches, tier.direction),
             })),
         })
         .collect();
@@ -101,22 +111,17 @@ fn sorted(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
     rules
 }
 
-fn host_rule(acl: &AclPolicy) -> Rule {
+fn host_rule(acl: &AclPolicy, origin: Origin) -> Rule {
     let passes = match action(acl.action) {
         Action::Block => Action::Block,
         Action::Allow | Action::Pass => Action::Pass,
     };
-    rule(acl, passes)
+    rule(acl, origin, passes)
 }
 
-fn rule(acl: &AclPolicy, action: Action) -> Rule {
-    Rule {
-        id: acl.id.clone(),
-        origin: Origin::Endpoint,
-        priority: acl.priority,
-        action,
-        matches: matches(&acl.matches),
-    }
+fn rule(acl: &AclPolicy, origin: Origin, action: Action) -> Rule {
+    let matches = matches(&acl.matches, acl.direction);
+    Rule { id: acl.id.clone(), origin, priority: acl.priority, action, matches }
 }
 
 const fn action(action: RuleAction) -> Action {
@@ -127,11 +132,17 @@ const fn action(action: RuleAction) -> Action {
     }
 }
 
-fn matches(condition: &RuleMatch) -> Match {
+fn matches(condition: &RuleMatch, direction: RuleDirection) -> Match {
+    // With sets the local field names the source and the remote one the destination (hcn-api 5.6).
+    let names_sets = !condition.local.sets().is_empty() || !condition.remote.sets().is_empty();
+    let (local, remote) = match direction {
+        RuleDirection::In if names_sets => (&condition.remote, &condition.local),
+        RuleDirection::In | RuleDirection::Out => (&condition.local, &condition.remote),
+    };
     Match {
         protocols: condition.protocols.clone(),
-        local: addresses(&condition.local),
-        remote: addresses(&condition.remote),
+        local: addresses(local),
+        remote: addresses(remote),
         local_ports: condition.local_ports.clone(),
         remote_ports: condition.remote_ports.clone(),
         icmp: condition
@@ -142,15 +153,10 @@ fn matches(condition: &RuleMatch) -> Match {
     }
 }
 
-/// Sets are refused by name as long as networks have none (`hns_model`).
 fn addresses(addresses: &Addresses) -> model::Addresses {
     match addresses {
         Addresses::Any => model::Addresses::Any,
         Addresses::Prefixes(prefixes) => model::Addresses::Prefixes(prefixes.clone()),
-        Addresses::Sets(ids) => model::Addresses::Sets(ids.iter().map(|id| Arc::new(unknown(id))).collect()),
+        Addresses::Sets(ids) => model::Addresses::Sets(ids.clone()),
     }
-}
-
-fn unknown(id: &str) -> model::Set {
-    model::Set { id: id.to_owned(), members: Vec::new() }
 }

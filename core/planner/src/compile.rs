@@ -8,7 +8,7 @@ use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
 
 use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
-use crate::policy::port_policy;
+use crate::policy::{network_sets, port_policy};
 use crate::rules::Element;
 
 /// Where on this host our namespaces are held.
@@ -70,7 +70,26 @@ fn add_network(desired: &mut Desired, network: &Network) {
     let forwarding = forwarding_for(network);
     desired.forwarding.v4 |= forwarding.v4;
     desired.forwarding.v6 |= forwarding.v6;
+    add_sets(desired, network);
     desired.switches.insert(switch.name.clone(), switch);
+}
+
+/// What the policies of a network ask for: its address sets, and its endpoints with all that they ask for.
+#[must_use]
+pub fn compile_policies(network: &Network, world: &World) -> Desired {
+    let mut desired = Desired::default();
+    add_sets(&mut desired, network);
+    for endpoint in network.endpoints().filter_map(|id| world.endpoint(id).ok()) {
+        add_endpoint(&mut desired, endpoint, world);
+    }
+    desired
+}
+
+fn add_sets(desired: &mut Desired, network: &Network) {
+    let sets = network_sets(network);
+    if !sets.is_empty() {
+        desired.sets.insert(network.id(), Arc::new(sets));
+    }
 }
 
 /// Which families the host must forward for a network.

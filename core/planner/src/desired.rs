@@ -3,8 +3,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hns_net::{Cidr, IfAddr, IfName, Mac, Mtu};
+use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Mtu};
 use hns_vfp::Port as Policy;
+use hns_vfp::model::Sets;
 
 use crate::rules::Element;
 
@@ -16,6 +17,8 @@ pub struct Desired {
     pub ports: BTreeMap<IfName, Port>,
     /// What each port's filter holds its endpoint to.
     pub policies: BTreeMap<IfName, Arc<Policy>>,
+    /// The address sets that policies name, by network; a network without any is not among them.
+    pub sets: BTreeMap<Guid, Arc<Sets>>,
     /// The elements of our table's sets and maps.
     pub rules: BTreeSet<Element>,
     pub forwarding: Forwarding,

@@ -1,6 +1,8 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hns_net::IfName;
+use hns_net::{Guid, IfName};
+use hns_vfp::model::Sets;
 
 use crate::desired::{Desired, Forwarding, Port, Switch};
 use crate::observed::{Observed, ObservedPort, ObservedSwitch};
@@ -20,14 +22,18 @@ impl Plan {
     }
 }
 
+type NetworkSets = BTreeMap<Guid, Arc<Sets>>;
+
 /// What is there and not asked for goes first, so that names are free; what is asked for and not there
-/// comes from the ground up: forwarding, table, namespaces, switches, elements, ports. Elements come before
-/// ports, and a filter before its port is opened, so that an endpoint's first packet meets its policy. What is right
-/// is not touched.
+/// comes from the ground up: address sets, forwarding, table, namespaces, switches, elements, ports. Elements come before
+/// ports, and a filter before its port is opened, so that an endpoint's first packet meets its policy. Sets that are asked for no
+/// longer go last, when no policy names them any more. What is right is not touched.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut steps = Vec::new();
     clear(desired, observed, &mut steps);
+    let all_sets = with_former_sets(desired, observed);
+    change_sets(&observed.sets, &all_sets, &mut steps);
     let lacking = Forwarding {
         v4: desired.forwarding.v4 && !observed.forwarding.v4,
         v6: desired.forwarding.v6 && !observed.forwarding.v6,
@@ -57,7 +63,30 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     for port in desired.ports.values() {
         add_port(port, desired, observed, &mut steps);
     }
+    change_sets(&all_sets, &desired.sets, &mut steps);
     Plan { steps }
+}
+
+/// The sets that are asked for, and those that ports may still name until they have their new policies.
+fn with_former_sets(desired: &Desired, observed: &Observed) -> NetworkSets {
+    let mut all = observed.sets.clone();
+    for (network, sets) in &desired.sets {
+        let former = all.get(network).cloned().unwrap_or_default();
+        let both = if former == *sets { former } else { Arc::new(sets.with_those_of(&former)) };
+        all.insert(*network, both);
+    }
+    all
+}
+
+fn change_sets(from: &NetworkSets, to: &NetworkSets, steps: &mut Vec<Step>) {
+    let networks: BTreeSet<Guid> = from.keys().chain(to.keys()).copied().collect();
+    for network in networks {
+        let of = |all: &NetworkSets| all.get(&network).cloned().unwrap_or_default();
+        let (before, sets) = (of(from), of(to));
+        if before != sets {
+            steps.push(Step::SetSets { network, sets, before });
+        }
+    }
 }
 
 fn add_port(port: &Port, desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {

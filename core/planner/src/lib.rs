@@ -28,13 +28,13 @@ mod rules;
 mod step;
 
 pub use compile::{
-    Layout, compile, compile_endpoint, compile_network, endpoint_elements, forwarding_for, port_of,
-    switch_name, switch_of,
+    Layout, compile, compile_endpoint, compile_network, compile_policies, endpoint_elements, forwarding_for,
+    port_of, switch_name, switch_of,
 };
 pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
 pub use diff::{Plan, plan};
 pub use inside::{Difference, Inside, Vnic, differences};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};
-pub use policy::port_policy;
+pub use policy::{network_sets, port_policy};
 pub use rules::Element;
 pub use step::{Announcement, Step};

@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hns_net::{IfAddr, IfName, Mac, Mtu};
+use hns_net::{Guid, IfAddr, IfName, Mac, Mtu};
 use hns_vfp::Port as Policy;
+use hns_vfp::model::Sets;
 
 use crate::desired::{Desired, Forwarding, Port};
 use crate::rules::Element;
@@ -18,6 +19,8 @@ pub struct Observed {
     /// What the filters at these ports hold them to. A port without a filter, or with one that could not be programmed, is
     /// not among them. The host cannot tell: whoever asks the datapath as well fills it in.
     pub policies: BTreeMap<IfName, Arc<Policy>>,
+    /// The address sets that the datapath holds, as `policies`.
+    pub sets: BTreeMap<Guid, Arc<Sets>>,
     /// The elements of our table; absent when the table is missing or not whole.
     pub rules: Option<BTreeSet<Element>>,
     pub forwarding: Forwarding,

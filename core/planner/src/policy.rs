@@ -1,13 +1,14 @@
 //! From what documents ask of an endpoint's port to the policy of its filter.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use hns_abi::Direction;
-use hns_hcn::{EndpointFlags, NetworkType, PortParams};
+use hns_hcn::{EndpointFlags, NetworkType, PortParams, SetPolicy, SetValues};
 use hns_model::{Attachment, Endpoint, NamespaceOrigin, Network, World};
 use hns_net::{Cidr, Family, IfAddr};
 use hns_vfp::Port;
-use hns_vfp::model::{Guards, both};
+use hns_vfp::model::{Guards, Sets, both};
 
 use crate::acl;
 
@@ -15,24 +16,22 @@ use crate::acl;
 /// no port.
 #[must_use]
 pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Option<Port> {
-    let said = said(endpoint, network);
-    let policies = endpoint.policies();
+    let said = endpoint.document().params.port.over(network.document().params.port);
+    let rules =
+        |direction, default| acl::compile(endpoint.policies(), network.policies(), direction, default);
     Some(Port {
         endpoint: endpoint.id(),
         network: network.id(),
         mac: endpoint.mac()?,
         addresses: endpoint.addresses().map(IfAddr::address).collect(),
-        guards: guards(&said),
+        guards: guards(said),
         blocked: false,
         quiet: endpoint.has_flag(EndpointFlags::DISABLE_ICC),
         plain_redirect: is_host_seat(endpoint, world),
         ruled: network.has_host_port(),
         confined: hosts_on(network),
-        acl: both(
-            acl::compile(policies, Direction::In, said.acl_default_in),
-            acl::compile(policies, Direction::Out, said.acl_default_out),
-        ),
-        meters: acl::meters(policies),
+        acl: both(rules(Direction::In, said.acl_default_in), rules(Direction::Out, said.acl_default_out)),
+        meters: acl::meters(endpoint.policies()),
     })
 }
 
@@ -51,19 +50,25 @@ fn hosts_on(network: &Network) -> Option<Vec<IpAddr>> {
     (!leads_out).then(|| hosts().chain(broadcasts()).collect())
 }
 
-/// What the endpoint says of its port, and where it is silent its network.
-fn said(endpoint: &Endpoint, network: &Network) -> PortParams {
-    let (own, all) = (&endpoint.document().params.port, &network.document().params.port);
-    PortParams {
-        acl_default_in: own.acl_default_in.or(all.acl_default_in),
-        acl_default_out: own.acl_default_out.or(all.acl_default_out),
-        spoof_guard: own.spoof_guard.or(all.spoof_guard),
-        ra_guard: own.ra_guard.or(all.ra_guard),
-        dhcp_guard: own.dhcp_guard.or(all.dhcp_guard),
+/// The address sets of a network, with nested ones resolved.
+#[must_use]
+pub fn network_sets(network: &Network) -> Sets {
+    let all: BTreeMap<&str, &SetPolicy> = network.sets().map(|set| (set.id.as_str(), set)).collect();
+    Sets::new(all.values().map(|set| (set.id.clone(), members(set, &all))))
+}
+
+/// No set is nested in itself.
+fn members(set: &SetPolicy, all: &BTreeMap<&str, &SetPolicy>) -> Vec<Cidr> {
+    match &set.values {
+        SetValues::Addresses(members) => members.clone(),
+        SetValues::Sets(ids) => {
+            let nested = ids.iter().filter_map(|id| all.get(id.as_str()));
+            nested.flat_map(|nested| members(nested, all)).collect()
+        }
     }
 }
 
-fn guards(said: &PortParams) -> Guards {
+fn guards(said: PortParams) -> Guards {
     Guards {
         spoofing: said.spoof_guard.unwrap_or(true),
         router_advertisements: said.ra_guard.unwrap_or(true),

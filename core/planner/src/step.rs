@@ -1,8 +1,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hns_net::{IfName, Mac};
+use hns_net::{Guid, IfName, Mac};
 use hns_vfp::Port as Policy;
+use hns_vfp::model::Sets;
 
 use crate::desired::{Forwarding, NamespaceSpec, Port, Switch, Target};
 use crate::rules::Element;
@@ -32,6 +33,13 @@ pub enum Step {
         policy: Arc<Policy>,
         /// What the filter held the port to before; absent: it had none.
         before: Option<Arc<Policy>>,
+    },
+    /// Give a network other address sets, which the rules of its ports name. It is the datapath that does this.
+    SetSets {
+        network: Guid,
+        sets: Arc<Sets>,
+        /// Those of before; empty: none.
+        before: Arc<Sets>,
     },
     /// Raise the host end of a port that has its filter. From here on it carries frames, and its far end, `interface` in
     /// `target`, has a carrier.
@@ -64,6 +72,7 @@ impl Step {
             | Self::RemoveNamespace(_)
             | Self::MakeSwitch(_)
             | Self::RemoveSwitch { .. }
+            | Self::SetSets { .. }
             | Self::AddElements(_)
             | Self::RemoveElements(_) => None,
         }
@@ -83,6 +92,9 @@ impl Step {
                 policy: before,
                 before: Some(Arc::clone(policy)),
             }),
+            Self::SetSets { network, sets, before } => {
+                Some(Self::SetSets { network: *network, sets: Arc::clone(before), before: Arc::clone(sets) })
+            }
             Self::Forward(_)
             | Self::LoadTable
             | Self::RemoveNamespace(_)

@@ -11,7 +11,7 @@ use hns_planner::{
     Target, plan,
 };
 use hns_vfp::Port as Policy;
-use hns_vfp::model::{Acl, Guards};
+use hns_vfp::model::{Acl, Action, Addresses, Guards, Match, Origin, Rule, Sets, Verdict};
 use proptest::prelude::*;
 
 const PORTS: u8 = 5;
@@ -64,12 +64,24 @@ fn any_elements() -> impl Strategy<Value = BTreeSet<Element>> {
     prop::collection::btree_set(any_element(), 0..6)
 }
 
+/// The network's: two, of which policies name the one with the same letter.
+fn any_sets() -> impl Strategy<Value = BTreeMap<Guid, Arc<Sets>>> {
+    let member = |n: u8| format!("10.0.0.{n}/32").parse().unwrap();
+    let set = prop::option::of((0..3_u8).prop_map(member));
+    (set.clone(), set).prop_map(|(quiet, loud)| {
+        let named = [("quiet", quiet), ("loud", loud)].into_iter();
+        let sets = Sets::new(named.filter_map(|(id, member)| Some((id.to_owned(), vec![member?]))));
+        if sets.is_empty() { BTreeMap::new() } else { [(Guid::ZERO, Arc::new(sets))].into() }
+    })
+}
+
 prop_compose! {
     fn any_desired()(
         ports in prop::collection::btree_set(0..PORTS, 0..5),
         switches in prop::collection::btree_set(0..2_u8, 0..3),
         rules in any_elements(),
         quiet in any::<bool>(),
+        sets in any_sets(),
         v4 in any::<bool>(),
     ) -> Desired {
         let switches: BTreeMap<_, _> = switches.into_iter().map(switch).map(|it| (it.name.clone(), it)).collect();
@@ -77,7 +89,7 @@ prop_compose! {
         let ports: BTreeMap<_, _> = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
         let policies = ports.iter().map(|(name, port)| (name.clone(), policy(port, quiet))).collect();
         let namespaces = if switches.len() == 2 { [(namespace().path, namespace())].into() } else { [].into() };
-        Desired { namespaces, switches, ports, policies, rules, forwarding: Forwarding { v4, v6: false } }
+        Desired { namespaces, switches, ports, policies, sets, rules, forwarding: Forwarding { v4, v6: false } }
     }
 }
 
@@ -96,6 +108,7 @@ prop_compose! {
         filtered in prop::collection::btree_map(0..PORTS, any::<bool>(), 0..5),
         switches in prop::collection::btree_map(0..2_u8, any::<bool>(), 0..3),
         rules in prop::option::of(any_elements()),
+        sets in any_sets(),
         v4 in any::<bool>(),
     ) -> Observed {
         let shown = |(n, up): (u8, bool)| (switch(n).name, ObservedSwitch { up, ..observed_switch(&switch(n)) });
@@ -105,6 +118,7 @@ prop_compose! {
             namespaces: [namespace().path].into(),
             switches: switches.into_iter().map(shown).collect(),
             ports: ports.into_iter().collect(),
+            sets,
             rules,
             forwarding: Forwarding { v4, v6: false },
         }
@@ -154,6 +168,10 @@ fn perform(step: &Step, host: &mut Observed) {
             assert!(host.ports.contains_key(name));
             assert_eq!(host.policies.insert(name.clone(), Arc::clone(policy)), *before);
         }
+        Step::SetSets { network, sets, before } => {
+            assert_eq!(host.sets.insert(*network, Arc::clone(sets)).unwrap_or_default(), *before);
+            host.sets.retain(|_, sets| !sets.is_empty());
+        }
         Step::OpenPort { name, .. } => host.ports.get_mut(name).unwrap().up = true,
         Step::UnplugPort { name } => {
             host.policies.remove(name);
@@ -170,8 +188,17 @@ fn plugged(port: &Port) -> ObservedPort {
     ObservedPort { bridge: Some(port.bridge.clone()), up: false, forwards: true }
 }
 
-/// What the port is held to.
+/// What the port is held to: a rule names the set `quiet` or `loud`.
 fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
+    let remote = Addresses::Sets(vec![named(quiet).to_owned()]);
+    let rule = Rule {
+        id: String::new(),
+        origin: Origin::Endpoint,
+        priority: 100,
+        action: Action::Block,
+        matches: Match { remote, ..Match::default() },
+    };
+    let inward = Acl { tiers: Vec::new(), rules: vec![rule], fallback: Verdict::Allow };
     Arc::new(Policy {
         endpoint: Guid::ZERO,
         network: Guid::ZERO,
@@ -183,9 +210,13 @@ fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
         plain_redirect: false,
         ruled: false,
         confined: None,
-        acl: [Acl::open(), Acl::open()],
+        acl: [inward, Acl::open()],
         meters: [None; 2],
     })
+}
+
+const fn named(quiet: bool) -> &'static str {
+    if quiet { "quiet" } else { "loud" }
 }
 
 proptest! {
@@ -203,6 +234,7 @@ proptest! {
         for (name, policy) in &desired.policies {
             prop_assert_eq!(host.policies.get(name), Some(policy));
         }
+        prop_assert_eq!(host.sets, desired.sets);
     }
 
     #[test]
@@ -214,6 +246,25 @@ proptest! {
             for (name, policy) in desired.policies.iter().filter(|(name, _)| !was_open.contains(*name)) {
                 let open = host.ports.get(name).is_some_and(is_open);
                 prop_assert!(!open || host.policies.get(name) == Some(policy), "{name} after {step:?}");
+            }
+        }
+    }
+
+    /// The sets that a rule names are never emptier than both before and after.
+    #[test]
+    fn a_policy_is_never_without_the_sets_that_it_names(desired in any_desired(), mut host in any_observed()) {
+        let members = |sets: &BTreeMap<Guid, Arc<Sets>>, id| sets.get(&Guid::ZERO).is_some_and(|sets| !sets.members(id).is_empty());
+        let before = host.sets.clone();
+        for step in plan(&desired, &host).steps {
+            perform(&step, &mut host);
+            for (name, policy) in &host.policies {
+                let (id, is_asked_for) = (named(policy.quiet), desired.policies.get(name) == Some(policy));
+                let is_given = matches!(&step, Step::FilterPort { name: filtered, .. } if filtered == name);
+                let wanted = match is_asked_for {
+                    true => is_given && members(&desired.sets, id),
+                    false => desired.policies.contains_key(name) && members(&before, id),
+                };
+                prop_assert!(!wanted || members(&host.sets, id), "{name} after {step:?}");
             }
         }
     }

@@ -32,6 +32,14 @@ pub struct Port {
     pub meters: [Option<Rate>; 2],
 }
 
+impl Port {
+    /// Whether a rule of it names an address set.
+    #[must_use]
+    pub fn names_sets(&self) -> bool {
+        self.acl.iter().flat_map(Acl::all_rules).any(|rule| rule.matches.sets().next().is_some())
+    }
+}
+
 /// What the security layer holds a container to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guards {

@@ -69,6 +69,17 @@ impl Answer {
         self.body
     }
 
+    /// A request that must be refused, with this code and for a reason that has this word.
+    ///
+    /// # Panics
+    /// When it is not, or for another reason.
+    #[track_caller]
+    pub fn expect_error(self, code: u32, word: &str) {
+        let told = self.body["Error"].as_str().unwrap_or_default();
+        let refused = self.status >= 400 && self.body["ErrorCode"] == code && told.contains(word);
+        assert!(refused, "expected {code:#x} and \"{word}\": {} {}", self.status, self.text);
+    }
+
     /// The document's `ID`.
     ///
     /// # Panics

@@ -131,11 +131,7 @@ impl Policy {
     pub fn program_sets(&mut self, loaded: &Loaded, network: Guid, sets: &Sets) -> Result<(), DatapathError> {
         let outcome = self.try_program_sets(loaded, network, sets);
         let Err(error) = outcome else { return Ok(()) };
-        let names_sets = |port: &Port| {
-            port.network == network
-                && port.acl.iter().flat_map(Acl::all_rules).any(|rule| rule.matches.sets().next().is_some())
-        };
-        let held = self.held.iter().filter(|(_, port)| names_sets(port));
+        let held = self.held.iter().filter(|(_, port)| port.network == network && port.names_sets());
         let lost: Vec<_> = held.map(|(name, port)| (name.clone(), Arc::clone(port))).collect();
         for (name, port) in lost {
             self.held.remove(&name);

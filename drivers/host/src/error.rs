@@ -68,8 +68,8 @@ pub enum HostError {
     NoTable,
     #[error("this host has no IPv6 (ipv6.disable=1)")]
     NoIpv6,
-    #[error("the filter of port {name} is for the datapath to set, not for the host")]
-    NotTheHosts { name: IfName },
+    #[error("the filter of {object} is for the datapath to set, not for the host")]
+    NotTheHosts { object: String },
     #[error("cannot start the thread {name}")]
     Thread { name: &'static str, source: io::Error },
     #[error("the fake host fails on call {call}, as it was told to")]

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use hns_net::IfName;
-use hns_planner::Observed;
+use hns_net::{Guid, IfName};
+use hns_planner::{Observed, network_sets};
 use hns_vfp::Port;
+use hns_vfp::model::Sets;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -14,6 +15,8 @@ impl Engine {
     pub(crate) fn observe_policies(&self, observed: &mut Observed) -> Result<(), EngineError> {
         let operation = || "cannot see which ports have their filter".to_owned();
         observed.policies = self.datapath.held().map_err(EngineError::datapath(operation))?;
+        let operation = || "cannot see which address sets the datapath holds".to_owned();
+        observed.sets = self.datapath.held_sets().map_err(EngineError::datapath(operation))?;
         Ok(())
     }
 
@@ -26,8 +29,28 @@ impl Engine {
     }
 
     pub(crate) fn filter_port(&self, name: &IfName, policy: &Arc<Port>) -> Result<(), EngineError> {
+        self.have_sets_of(policy)?;
         let operation = || format!("cannot give the port {name} its filter");
         self.datapath.set_port(name, policy).map_err(EngineError::datapath(operation))
+    }
+
+    /// A set that could not be programmed is empty for the datapath: no rule may be programmed that names it, or it would block nothing.
+    fn have_sets_of(&self, policy: &Port) -> Result<(), EngineError> {
+        if !policy.names_sets() {
+            return Ok(());
+        }
+        let operation = || "cannot see which address sets the datapath holds".to_owned();
+        let held = self.datapath.held_sets().map_err(EngineError::datapath(operation))?;
+        if held.contains_key(&policy.network) {
+            return Ok(());
+        }
+        let sets = network_sets(self.world().network(policy.network)?);
+        self.set_sets(policy.network, &Arc::new(sets))
+    }
+
+    pub(crate) fn set_sets(&self, network: Guid, sets: &Arc<Sets>) -> Result<(), EngineError> {
+        let operation = || format!("cannot give network {network} its address sets");
+        self.datapath.set_sets(network, sets).map_err(EngineError::datapath(operation))
     }
 
     pub(crate) fn forget_filter(&self, name: &IfName) {

@@ -49,17 +49,20 @@ impl Engine {
         }
     }
 
-    /// A filter that could not be changed lets nothing pass. What it is to be held to now is for the repair to see to.
+    /// A filter that could not be changed lets nothing pass, nor do those whose sets could not. What they are to be held to now is for
+    /// the repair to see to.
     fn look_after(&self, failed: &Step) {
-        if matches!(failed, Step::FilterPort { before: Some(_), .. }) {
+        if matches!(failed, Step::FilterPort { before: Some(_), .. } | Step::SetSets { .. }) {
             self.background.repair_everything();
         }
     }
 
     /// Performs one step; says in its error what was to be done.
     pub(crate) fn execute_one(&self, step: &Step) -> Result<(), EngineError> {
-        if let Step::FilterPort { name, policy, .. } = step {
-            return self.filter_port(name, policy);
+        match step {
+            Step::FilterPort { name, policy, .. } => return self.filter_port(name, policy),
+            Step::SetSets { network, sets, .. } => return self.set_sets(*network, sets),
+            _ => {}
         }
         match self.host.execute(step) {
             // The interface of an endpoint that left this namespace a moment ago may still wait for the
@@ -113,6 +116,7 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::PlugPort(port) => format!("cannot plug the port {} into {}", port.name, port.bridge),
         Step::ReplugPort(port) => format!("cannot put the port {} back into {}", port.name, port.bridge),
         Step::FilterPort { name, .. } => format!("cannot set the filter of the port {name}"),
+        Step::SetSets { network, .. } => format!("cannot give network {network} its address sets"),
         Step::OpenPort { name, .. } => format!("cannot open the port {name}"),
         Step::UnplugPort { name } => format!("cannot unplug the port {name}"),
         Step::AddElements(elements) => format!("cannot add {} elements to the table", elements.len()),

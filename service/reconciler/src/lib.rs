@@ -42,6 +42,7 @@ mod leases;
 mod locks;
 mod lost_state;
 mod namespaces;
+mod network_policies;
 mod networks;
 mod policies;
 mod ports;

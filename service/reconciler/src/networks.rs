@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, NotificationType, RequestType};
 use hns_host::Scope;
@@ -136,13 +137,20 @@ impl Engine {
     }
 
     fn network_removal_steps(&self, network: &Network, endpoints: &[Guid]) -> Vec<Step> {
-        let world = self.world();
-        let members = endpoints.iter().filter_map(|id| world.endpoint(*id).ok());
-        let mut steps = self.removal_steps(members, &world);
+        let mut steps = {
+            let world = self.world();
+            let members = endpoints.iter().filter_map(|id| world.endpoint(*id).ok());
+            self.removal_steps(members, &world)
+        };
         let desired = compile_network(network);
         if !desired.rules.is_empty() {
             steps.push(Step::RemoveElements(desired.rules.into_iter().collect()));
         }
+        steps.extend(desired.sets.into_iter().map(|(network, before)| Step::SetSets {
+            network,
+            sets: Arc::default(),
+            before,
+        }));
         steps.push(Step::RemoveSwitch { name: switch_name(network.id()) });
         steps
     }
@@ -170,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// HcnModifyNetwork. Policies of the types of network that exist have none to change.
+    /// HcnModifyNetwork.
     pub fn modify_network(
         &self,
         id: Guid,
@@ -181,14 +189,10 @@ impl Engine {
         let _alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         match request.resource {
             NetworkResource::Dns(dns) if request.request == RequestType::Update => self.update_dns(id, dns),
-            NetworkResource::Policies(policies) if policies.is_empty() => {
-                Ok(self.world().network(id)?.document().clone())
-            }
             NetworkResource::Policies(policies) => {
-                let kind = self.world().network(id)?.kind().name();
-                let problem = format!("{} is not supported on {kind} networks", policies[0].kind);
-                Err(unsupported("Settings.Policies", problem, ErrorCode::INVALID_POLICY_TYPE).into())
+                self.change_network_policies(id, request.request, &policies)
             }
+            NetworkResource::PortParams(params) => self.change_network_port(id, request.request, params),
             NetworkResource::Dns(_) => {
                 let problem = "DNS settings take Update only";
                 Err(unsupported("RequestType", problem, ErrorCode::REQUEST_UNSUPPORTED).into())

@@ -1,4 +1,4 @@
-use hns_hcn::{self as hcn, EndpointResource, ErrorCode, ModifyRequest, Policy, RequestType};
+use hns_hcn::{self as hcn, EndpointResource, ErrorCode, ModifyRequest, Policy, PortParams, RequestType};
 use hns_model::ModelError;
 use hns_net::Guid;
 use hns_planner::{Desired, Element, Observed, compile_endpoint, plan};
@@ -33,6 +33,7 @@ impl Engine {
         let _held = self.locks.hold(Key::Endpoint(id));
         match &request.resource {
             EndpointResource::Policies(policies) => self.change_policies(id, request.request, policies),
+            EndpointResource::PortParams(params) => self.change_port_params(id, request.request, *params),
             // Replays an endpoint's state to its guest; ours is where it should be already.
             EndpointResource::Port if request.request == RequestType::Refresh => {
                 Ok(self.world().endpoint(id)?.document())
@@ -58,6 +59,19 @@ impl Engine {
         outcome.inspect_err(|_| {
             self.world().revert_policies(change);
             self.hold_former_host_ports(id, &held);
+        })
+    }
+
+    fn change_port_params(
+        &self,
+        id: Guid,
+        request: RequestType,
+        params: PortParams,
+    ) -> Result<hcn::Endpoint, EngineError> {
+        let before = self.observed_endpoint(id)?;
+        let former = self.world().change_endpoint_port(id, request, params)?;
+        self.apply_policies(id, &before).inspect_err(|_| {
+            let _ = self.world().change_endpoint_port(id, RequestType::Update, former);
         })
     }
 

@@ -71,6 +71,13 @@ impl Engine {
                     });
                 }
                 given_up.extend(step.port().cloned());
+                if let Step::SetSets { network, .. } = &step {
+                    let lost = desired.policies.iter().filter(|(_, policy)| policy.network == *network);
+                    let lost = lost.filter(|(_, policy)| policy.names_sets());
+                    let lost: Vec<IfName> = lost.map(|(name, _)| name.clone()).collect();
+                    lost.iter().for_each(|port| self.mark_port(port, &error));
+                    given_up.extend(lost);
+                }
             } else if let Some(port) = opened_by(&step) {
                 self.clear_trouble(port);
                 self.announce_again(port);
@@ -220,7 +227,13 @@ impl Engine {
 
     fn mark_trouble(&self, step: &Step, error: &EngineError) {
         tracing::error!(error = error as &dyn std::error::Error, "the host could not be repaired");
-        if let Some((id, _)) = step.port().and_then(|port| self.endpoint_of(port)) {
+        if let Some(port) = step.port() {
+            self.mark_port(port, error);
+        }
+    }
+
+    fn mark_port(&self, port: &IfName, error: &EngineError) {
+        if let Some((id, _)) = self.endpoint_of(port) {
             let _ = self.world().set_trouble(id, Some(chain(error)));
         }
     }

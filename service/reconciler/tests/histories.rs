@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hns_datapath::{Datapath, FakeDatapath};
-use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource};
+use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource, NetworkResource};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
 use hns_model::{Endpoint, LeasePurpose, PoolWish};
 use hns_net::Guid;
@@ -64,7 +64,8 @@ impl Rig {
         // Links that wait for the reaper are neither asked for nor leaked.
         self.host.reap().unwrap();
         let shown = self.host.observe(&Scope::Everything).unwrap();
-        Observed { policies: self.datapath.held().unwrap(), ..shown }
+        let (policies, sets) = (self.datapath.held().unwrap(), self.datapath.held_sets().unwrap());
+        Observed { policies, sets, ..shown }
     }
 
     fn left_to_do(&self) -> Vec<Step> {
@@ -125,6 +126,18 @@ enum Request {
         port: u16,
         add: bool,
     },
+    /// A rule of the endpoint names the set.
+    Name {
+        endpoint: usize,
+        set: usize,
+        add: bool,
+    },
+    /// Sets, rules and defaults of a network.
+    Network {
+        network: usize,
+        change: NetworkChange,
+        add: bool,
+    },
     /// An engine asks for the vNIC, to move it by itself.
     Join(usize),
     Leave(usize),
@@ -134,6 +147,21 @@ enum Request {
         place: usize,
         port: u16,
     },
+}
+
+#[derive(Debug, Clone)]
+enum NetworkChange {
+    Set { set: usize, member: u8 },
+    Rule { set: usize },
+    Defaults,
+}
+
+fn network_change() -> impl Strategy<Value = NetworkChange> {
+    prop_oneof![
+        4 => (0usize..2, 0u8..3).prop_map(|(set, member)| NetworkChange::Set { set, member }),
+        1 => (0usize..2).prop_map(|set| NetworkChange::Rule { set }),
+        1 => Just(NetworkChange::Defaults),
+    ]
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -151,6 +179,9 @@ fn request() -> impl Strategy<Value = Request> {
         2 => n.clone().prop_map(Request::Join),
         1 => n.clone().prop_map(Request::Leave),
         3 => (0usize..2, 0usize..3, 0u16..4).prop_map(|(network, place, port)| Request::Admit { network, place, port }),
+        3 => (n.clone(), 0usize..2, any::<bool>()).prop_map(|(endpoint, set, add)| Request::Name { endpoint, set, add }),
+        6 => (n.clone(), network_change(), prop::bool::weighted(0.7)).prop_map(
+            |(network, change, add)| Request::Network { network, change, add }),
         3 => (n, 0u16..4, any::<bool>()).prop_map(|(endpoint, port, add)| Request::Publish { endpoint, port, add }),
     ]
 }
@@ -162,6 +193,24 @@ fn pick(ids: impl Iterator<Item = Guid>, n: usize) -> Guid {
 
 fn mapping(port: u16) -> Value {
     json!({ "Type": "PortMapping", "Settings": { "Protocol": 6, "InternalPort": 80, "ExternalPort": 8000 + port } })
+}
+
+fn rule(kind: &str, set: usize) -> Value {
+    json!({ "Type": kind, "Settings": { "Action": "Block", "Direction": "Out", "RemoteAddresses": format!("set-{set}") } })
+}
+
+fn change_network(engine: &Engine, id: Guid, change: &NetworkChange, add: bool) -> Result<(), EngineError> {
+    let (resource, settings) = match change {
+        NetworkChange::Set { set, member } => {
+            let settings = json!({ "Id": format!("set-{set}"), "Values": format!("10.0.0.{member}") });
+            ("Policy", json!({ "Policies": [{ "Type": "SetPolicy", "Settings": settings }] }))
+        }
+        NetworkChange::Rule { set } => ("Policy", json!({ "Policies": [rule("NetworkACL", *set)] })),
+        NetworkChange::Defaults => ("AdditionalParams", json!({ "AclDefaultIn": "Block" })),
+    };
+    let verb = if add { "Add" } else { "Remove" };
+    let request = json!({ "ResourceType": resource, "RequestType": verb, "Settings": settings });
+    engine.modify_network(id, ModifyRequest::<NetworkResource>::from_v2(&request).unwrap()).map(drop)
 }
 
 /// Sends one request; objects are picked among those there are.
@@ -206,20 +255,23 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
             let joined = engine.world().endpoint(id).ok().and_then(|e| e.attachment()?.namespace());
             membership(engine, "Remove", joined.unwrap_or(Guid::ZERO), id)
         }
-        Request::Publish { endpoint: e, port, add } => {
-            let request = json!({
-                "ResourceType": "Policy", "RequestType": if *add { "Add" } else { "Remove" },
-                "Settings": { "Policies": [mapping(*port)] },
-            });
-            let request = ModifyRequest::<EndpointResource>::from_v2(&request).unwrap();
-            engine.modify_endpoint(endpoint(*e), request).map(drop)
-        }
+        Request::Publish { endpoint: e, port, add } => policy(engine, endpoint(*e), &mapping(*port), *add),
+        Request::Name { endpoint: e, set, add } => policy(engine, endpoint(*e), &rule("ACL", *set), *add),
+        Request::Network { network: n, change, add } => change_network(engine, network(*n), change, *add),
         Request::Join(n) => engine.join_endpoint(endpoint(*n), Path::new("/run/docker/netns/c1")).map(drop),
         Request::Leave(n) => engine.leave_endpoint(endpoint(*n)),
         Request::Admit { network, place, port } => {
             engine.admit_endpoint(admission(rig, *network, *place, *port)).map(drop)
         }
     }
+}
+
+fn policy(engine: &Engine, endpoint: Guid, policy: &Value, add: bool) -> Result<(), EngineError> {
+    let verb = if add { "Add" } else { "Remove" };
+    let request =
+        json!({ "ResourceType": "Policy", "RequestType": verb, "Settings": { "Policies": [policy] } });
+    let request = ModifyRequest::<EndpointResource>::from_v2(&request).unwrap();
+    engine.modify_endpoint(endpoint, request).map(drop)
 }
 
 fn admission(rig: &Rig, network: usize, place: usize, port: u16) -> Admission {
@@ -291,7 +343,7 @@ proptest! {
 
     #[test]
     fn a_request_that_fails_on_the_datapath_leaves_no_trace(
-        history in prop::collection::vec(request(), 1..25), last in request(), call in 0usize..3,
+        history in prop::collection::vec(request(), 1..25), last in request(), call in 0usize..5,
     ) {
         let rig = Rig::new();
         for (number, request) in history.iter().enumerate() {
@@ -419,8 +471,8 @@ fn a_port_whose_filter_fails_stays_closed_until_it_has_one() {
     };
     drop(engine);
     host.delete_link(&port);
-    // The first call asks what there is; the second sets the filter.
-    let datapath = FakeDatapath::new().fail_on_call(1);
+    // The first two ask what there is; the third sets the filter.
+    let datapath = FakeDatapath::new().fail_on_call(2);
     let engine = Rig::start(&host, &datapath, &store).unwrap();
     let rig = Rig { host, datapath, store, engine };
     let trouble = || rig.engine.world().endpoint(id).unwrap().trouble().map(str::to_owned);

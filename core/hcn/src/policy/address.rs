@@ -101,6 +101,12 @@ pub(super) fn addresses(fields: &mut Fields<'_>, names: &[&'static str]) -> Resu
     })
 }
 
+/// Whether a rule that has this text in a field of addresses names a set by it.
+pub(super) fn can_name_a_set(id: &str) -> bool {
+    let is_word = WORDS.iter().any(|word| word.eq_ignore_ascii_case(id));
+    !is_word && !id.contains(',') && prefix(id).is_err() && !looks_like_an_address(id)
+}
+
 /// Whether a text that is no address was meant to be one, rather than the id of a set.
 fn looks_like_an_address(text: &str) -> bool {
     text.contains([':', '/']) || text.chars().all(|c| c.is_ascii_digit() || c == '.')

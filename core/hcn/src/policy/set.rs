@@ -37,11 +37,9 @@ impl SetPolicy {
         let mut fields = Fields::of(settings, path, CODE)?;
         let no_id = fields.error("Id", "a set needs an id, by which rules name it");
         let id = fields.text(&["Id"])?.ok_or(no_id)?;
-        let ambiguous = address::prefix(&id).is_ok() || id.contains(',');
-        if ambiguous {
-            return Err(
-                fields.error("Id", format!("\"{id}\" would be read as addresses where rules name it"))
-            );
+        if !address::can_name_a_set(&id) {
+            let problem = format!("\"{id}\" would be read as addresses where rules name it");
+            return Err(fields.error("Id", problem));
         }
         let name = fields.text(&["Name"])?.unwrap_or_default();
         let kind = fields.choice(&["PolicyType", "SetType"], KINDS, CODE)?.unwrap_or(Kind::Addresses);

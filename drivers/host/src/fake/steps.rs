@@ -26,7 +26,10 @@ impl Kernel {
             Step::RemoveSwitch { name } => self.remove_switch(name),
             Step::PlugPort(port) => self.plug(port)?,
             Step::ReplugPort(port) => self.replug(port)?,
-            Step::FilterPort { name, .. } => return Err(HostError::NotTheHosts { name: name.clone() }),
+            Step::FilterPort { name, .. } => return Err(HostError::NotTheHosts { object: name.to_string() }),
+            Step::SetSets { network, .. } => {
+                return Err(HostError::NotTheHosts { object: network.to_string() });
+            }
             Step::OpenPort { name, .. } => self.open(name)?,
             Step::UnplugPort { name } => self.doom(name),
             Step::AddElements(elements) => self.add_elements(elements)?,
