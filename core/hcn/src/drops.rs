@@ -73,9 +73,6 @@ const ORIGINS: &[(&str, u64, RuleOrigin)] = &[
     ("TierAcl", 2, RuleOrigin::Tier),
 ];
 
-const ACTIONS: &[(&str, u64, RuleAction)] =
-    &[("Block", 0, RuleAction::Block), ("Allow", 1, RuleAction::Allow), ("Pass", 2, RuleAction::Pass)];
-
 /// The name of a value in its table.
 pub(crate) fn name_in<T: Copy + PartialEq>(table: &[(&'static str, u64, T)], value: T) -> &'static str {
     table.iter().find(|(.., known)| *known == value).map_or("", |(name, ..)| name)
@@ -87,6 +84,14 @@ pub(crate) fn direction_from(fields: &mut Fields<'_>) -> Result<RuleDirection, D
 }
 
 impl RuleDirection {
+    /// HCN's word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_in(Self::TABLE, self)
+    }
+}
+
+impl RuleAction {
     /// HCN's word.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -116,7 +121,7 @@ impl RuleName {
             id: fields.text(&["Id"])?.unwrap_or_default(),
             origin: fields.choice(&["Origin"], ORIGINS, CODE)?.ok_or(no_origin)?,
             priority: fields.number_u16(&["Priority"])?.unwrap_or_default(),
-            action: fields.choice(&["Action"], ACTIONS, CODE)?.ok_or(no_action)?,
+            action: fields.choice(&["Action"], RuleAction::TABLE, CODE)?.ok_or(no_action)?,
         })
     }
 
@@ -126,7 +131,7 @@ impl RuleName {
             "Id": self.id,
             "Origin": name_in(ORIGINS, self.origin),
             "Priority": self.priority,
-            "Action": name_in(ACTIONS, self.action),
+            "Action": self.action.name(),
         })
     }
 }

@@ -56,9 +56,10 @@ pub use network::{
 pub use notification::{Notification, NotificationType};
 pub use packet::PacketWords;
 pub use policy::{
-    Acl, Addresses, Bandwidth, FilterTuple, IcmpType, L4Proxy, L4WfpProxy, NatFlags, OutboundNat, Policy,
-    PolicySettings, PortMapping, ProxyExceptions, Qos, RuleAction, RuleDirection, RuleMatch, RuleType,
-    SdnRoute, SetPolicy, SetValues, TierAcl, TierAclRule,
+    Acl, Addresses, Bandwidth, DEFAULT_PRIORITY, FilterTuple, IcmpType, L4Proxy, L4WfpProxy, NatFlags,
+    OutboundNat, Policy, PolicySettings, PortMapping, ProxyExceptions, Qos, RuleAction, RuleDirection,
+    RuleMatch, RuleText, RuleTextError, RuleType, SdnRoute, SetPolicy, SetValues, TierAcl, TierAclRule,
+    TierRuleText,
 };
 pub use port_params::PortParams;
 pub use protocol::{EtherType, IpProtocol, ProtocolError};

@@ -19,6 +19,9 @@ const PROTOCOLS: [(&str, u8); 8] = [
     ("sctp", 132),
 ];
 
+/// Spellings that are read, and written as the names above.
+const ALIASES: [(&str, u8); 2] = [("icmp6", 58), ("ipv6-icmp", 58)];
+
 /// What an Ethernet frame carries: one of those with a name here, or any other by its number, such as `0x88f7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EtherType(pub u16);
@@ -48,7 +51,8 @@ impl FromStr for IpProtocol {
     type Err = ProtocolError;
 
     fn from_str(text: &str) -> Result<Self, ProtocolError> {
-        let named = PROTOCOLS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        let mut names = PROTOCOLS.iter().chain(&ALIASES);
+        let named = names.find(|(name, _)| name.eq_ignore_ascii_case(text));
         let number = named.map(|(_, number)| *number).or_else(|| text.parse().ok());
         number.map(Self).ok_or_else(|| ProtocolError::Protocol { text: text.to_owned() })
     }
@@ -89,8 +93,14 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_the_same_protocols() {
-        for (text, shown) in [("tcp", "tcp"), ("6", "tcp"), ("ICMP", "icmp"), ("58", "icmpv6"), ("89", "89")]
-        {
+        for (text, shown) in [
+            ("tcp", "tcp"),
+            ("6", "tcp"),
+            ("ICMP", "icmp"),
+            ("58", "icmpv6"),
+            ("icmp6", "icmpv6"),
+            ("89", "89"),
+        ] {
             assert_eq!(text.parse::<IpProtocol>().expect(text).to_string(), shown);
         }
         for wrong in ["", "256", "-1", "any", "ip"] {

@@ -21,7 +21,7 @@ pub enum RuleAction {
 }
 
 impl RuleAction {
-    pub(super) const TABLE: &'static [(&'static str, u64, Self)] =
+    pub(crate) const TABLE: &'static [(&'static str, u64, Self)] =
         &[("Allow", 0, Self::Allow), ("Block", 1, Self::Block), ("Pass", 2, Self::Pass)];
 }
 
