@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   resources  network("nat") · create_endpoint(..) · attach(..)      names, ids and prefixes of ids
-//!   packets    drops · follow_drops · flows                           what ports did to packets
+//!   packets    drops · follow_drops · flows · port_rules              what ports did to packets
 //!       │
 //!   Client     get · post · delete: a path and a JSON document        refusals become ClientError
 //!       │

@@ -1,10 +1,12 @@
-//! What switch ports did to packets. The answers are those of `hns-hcn`: `DropCount`, `DroppedPacket`, `Flow`.
+//! What switch ports did to packets. The answers are those of `hns-hcn`: `DropCount`, `DroppedPacket`,
+//! `Flow`, `PortRules`.
 
 use serde_json::Value;
 
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::events::Events;
+use crate::lookup::Kind;
 
 /// Which connections are asked for; what is absent matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +41,11 @@ impl Client {
         let parameters =
             [("endpoint", query.endpoint_id.as_deref()), ("protocol", query.protocol.as_deref())];
         self.array(&with("/v2/flows", &parameters)).await
+    }
+
+    /// What decides at an endpoint's port, and how often it did.
+    pub async fn port_rules(&self, endpoint_id: &str) -> Result<Value, ClientError> {
+        self.get(&format!("{}/{endpoint_id}/rules", Kind::Endpoint.path())).await
     }
 }
 

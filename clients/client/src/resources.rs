@@ -13,6 +13,7 @@ pub enum PolicyRequest {
     Add,
     Remove,
     Update,
+    Reset,
 }
 
 impl PolicyRequest {
@@ -21,6 +22,7 @@ impl PolicyRequest {
             Self::Add => "Add",
             Self::Remove => "Remove",
             Self::Update => "Update",
+            Self::Reset => "Reset",
         }
     }
 }

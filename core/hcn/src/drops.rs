@@ -116,6 +116,10 @@ impl PortOwner {
 
 impl RuleName {
     pub(crate) fn from_fields(mut fields: Fields<'_>) -> Result<Self, DocumentError> {
+        Self::read(&mut fields)
+    }
+
+    pub(crate) fn read(fields: &mut Fields<'_>) -> Result<Self, DocumentError> {
         let (no_origin, no_action) = (fields.error("Origin", "missing"), fields.error("Action", "missing"));
         Ok(Self {
             id: fields.text(&["Id"])?.unwrap_or_default(),

@@ -29,6 +29,7 @@ mod notification;
 mod packet;
 mod policy;
 mod port_params;
+mod port_rules;
 mod protocol;
 mod query;
 mod route;
@@ -62,6 +63,7 @@ pub use policy::{
     TierRuleText,
 };
 pub use port_params::PortParams;
+pub use port_rules::{PortRules, RuleCount};
 pub use protocol::{EtherType, IpProtocol, ProtocolError};
 pub use query::Query;
 pub use route::Route;
