@@ -239,3 +239,16 @@ fn docker_refuses_the_same_system_calls() {
         said.lines().filter_map(|line| line.split_once(": ")).filter(|(_, result)| *result != "ok").collect();
     assert_eq!(refused, REFUSED);
 }
+
+#[test]
+fn a_container_is_held_to_the_rules_it_is_started_with() {
+    needs!(root, "nft", "crun", "busybox");
+    let stage = Stage::new();
+    let ping = ["busybox", "ping", "-c", "1", "-W", "2", "10.7.0.1"];
+    assert!(stage.run(&[], &ping).success());
+    let rules = ["--acl", "out block icmp to 10.7.0.1 prio 1", "--acl", "out allow", "--acl", "in allow"];
+    let blocked = stage.run(&rules, &ping);
+    assert!(!blocked.success() && blocked.stdout.contains("100% packet loss"), "{blocked}");
+    let wrong = stage.run(&["--acl", "out blok"], &ping);
+    assert!(wrong.status.code() == Some(2) && wrong.stderr.contains("not with \"out blok\""), "{wrong}");
+}

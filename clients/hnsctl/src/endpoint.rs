@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::output::{self, Format, Rows};
-use crate::port_spec::PortSpec;
+use crate::policy::{PolicyFlags, RULES};
 use crate::transfer::read_document;
 use crate::view;
 
@@ -20,7 +20,12 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   hnsctl endpoint create --network nat --name web -p 8080:80
   hnsctl endpoint create --network nat --namespace pod1 --ip 172.16.0.20 -p 127.0.0.1:8000-8010:80-90 -p [::1]:53:53/udp
+  hnsctl endpoint create --network nat --name db --acl 'in allow tcp from 172.16.0.20 port 5432' --bandwidth-out 10mbit
   hnsctl endpoint create -f endpoint.json";
+
+fn create_help() -> String {
+    format!("{RULES}\n\n{CREATE_EXAMPLES}")
+}
 
 #[derive(Debug, Subcommand)]
 pub enum EndpointCommand {
@@ -31,7 +36,7 @@ pub enum EndpointCommand {
         #[arg(long)]
         network: Option<String>,
     },
-    #[command(after_help = CREATE_EXAMPLES)]
+    #[command(after_help = create_help())]
     Create(Box<CreateArgs>),
     /// Print the documents of endpoints
     #[command(after_help = "Example:\n  hnsctl endpoint inspect web")]
@@ -77,9 +82,8 @@ pub struct CreateArgs {
     /// Its MAC address
     #[arg(long)]
     mac: Option<Mac>,
-    /// Publish a port on the host: [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the daemon chooses
-    #[arg(short, long = "publish", value_name = "PORTS")]
-    ports: Vec<PortSpec>,
+    #[command(flatten)]
+    policies: PolicyFlags,
     /// Attach it to this namespace at once
     #[arg(long)]
     namespace: Option<String>,
@@ -95,8 +99,8 @@ pub struct CreateArgs {
     /// Create from this HCN document as it is; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
-        conflicts_with_all = ["network", "name", "addresses", "mac", "ports", "namespace", "interface",
-            "gateway_priority", "disable_icc"]
+        conflicts_with_all = ["network", "name", "addresses", "mac", "ports", "acls", "bandwidth_out", "bandwidth_in",
+            "namespace", "interface", "gateway_priority", "disable_icc"]
     )]
     file: Option<PathBuf>,
 }
@@ -133,8 +137,8 @@ impl CreateArgs {
         if let Some(mac) = self.mac {
             document.insert("MacAddress".into(), json!(mac.to_string()));
         }
-        if !self.ports.is_empty() {
-            let policies: Vec<Value> = self.ports.iter().map(|spec| spec.to_policy()).collect();
+        let policies = self.policies.documents();
+        if !policies.is_empty() {
             document.insert("Policies".into(), json!(policies));
         }
         if self.disable_icc {
@@ -282,7 +286,7 @@ mod tests {
     fn flags_become_an_hcn_document() {
         insta::assert_snapshot!(document_of(
             "--network nat --name web --ip 172.16.0.20 --ip fd00::20 --mac 00:15:5d:00:00:07 -p 8080:80 \
-             -p [::1]:53:53/udp --namespace pod1 --interface eth1 --gateway-priority -3 --disable-icc"
+             -p [::1]:53:53/udp --namespace pod1 --interface eth1 --gateway-priority -3 --disable-icc --bandwidth-out 20kB"
         ), @r#"
         {
           "Name": "web",
@@ -317,6 +321,12 @@ mod tests {
                 "InternalPort": 53,
                 "ExternalPort": 53,
                 "VIP": "::1"
+              }
+            },
+            {
+              "Type": "QOS",
+              "Settings": {
+                "MaximumOutgoingBandwidthInBytes": 20000
               }
             }
           ],

@@ -62,6 +62,12 @@ pub enum Failure {
     NotAMember { endpoint: String, namespace: String },
     #[error("endpoint {endpoint} has no port mapping {mapping}")]
     NoSuchMapping { endpoint: String, mapping: String },
+    #[error("endpoint {endpoint} has no rule \"{rule}\"")]
+    NoSuchRule { endpoint: String, rule: String },
+    #[error("endpoint {endpoint} has no limit {limit}")]
+    NoSuchLimit { endpoint: String, limit: String },
+    #[error("{} holds no policies", path.display())]
+    NoPolicies { path: PathBuf },
     #[error("{} not as it should be", are(*count))]
     NotAsTheyShouldBe { count: usize },
     #[error("this host has {}", plural(*count, "problem"))]
@@ -90,10 +96,16 @@ impl Failure {
             Self::GatewayOutside { .. } => "give its subnet with --subnet",
             Self::TwoGateways { .. } => "give --gateway once for each subnet",
             Self::NothingToCreate => "`hnsctl network create --help` shows examples",
-            Self::NothingToChange => "name it by -p, such as `-p 8080:80`, or by --json",
+            Self::NothingToChange => "name it by --acl, -p, --bandwidth-out, --bandwidth-in, -f or --json",
             Self::NetworkInUse { .. } => "detach or remove them, or pass --force to remove them too",
             Self::NotAttached { .. } | Self::NotAMember { .. } => "`hnsctl endpoint ls` shows where each is",
             Self::NoSuchMapping { .. } => "`hnsctl policy ls` shows the endpoint's policies",
+            Self::NoSuchRule { .. } | Self::NoSuchLimit { .. } => {
+                "`hnsctl policy ls` shows what there is in the words that rm takes"
+            }
+            Self::NoPolicies { .. } => {
+                "a policy is {\"Type\":..,\"Settings\":{..}}; pass one, a list of them, or {\"Policies\":[..]}"
+            }
             Self::NotAnExport { .. } => "pass a file that `hnsctl export` wrote",
             Self::EventsEnded => {
                 "the daemon stopped or restarted; start again with --from and the last revision"

@@ -32,6 +32,7 @@ mod output;
 mod policy;
 mod port_spec;
 mod ps;
+mod rate;
 mod run;
 mod stop;
 mod transfer;

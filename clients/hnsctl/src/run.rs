@@ -18,7 +18,7 @@ use crate::container::{
 };
 use crate::failure::Failure;
 use crate::output;
-use crate::port_spec::PortSpec;
+use crate::policy::{PolicyFlags, RULES};
 use crate::view;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -29,15 +29,19 @@ and its exit code is ours.
 
 Examples:
   hnsctl run -p 8080:80 --network nat ./rootfs -- httpd -f -p 80
+  hnsctl run --acl 'in allow tcp port 80' --acl 'out allow' --bandwidth-out 10mbit ./rootfs -- httpd -f -p 80
   docker save nginx -o nginx.tar && hnsctl run --detach --name web -p 8080:80 nginx.tar";
+
+fn help() -> String {
+    format!("{RULES}\n\n{EXAMPLES}")
+}
 
 /// Start a container in a namespace of its own, with an endpoint on a network
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = help())]
 pub struct RunArgs {
-    /// Publish a port on the host: [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the daemon chooses
-    #[arg(short, long = "publish", value_name = "PORTS")]
-    ports: Vec<PortSpec>,
+    #[command(flatten)]
+    policies: PolicyFlags,
     /// The network it is on
     #[arg(long, default_value = "nat")]
     network: String,
@@ -170,14 +174,13 @@ impl RunArgs {
     fn endpoint(&self, name: &str, network: &str, namespace: &str) -> Value {
         let addresses: Vec<Value> =
             self.addresses.iter().map(|address| json!({"IpAddress": address})).collect();
-        let policies: Vec<Value> = self.ports.iter().map(|spec| spec.to_policy()).collect();
         let mut document = json!({
             "Name": name,
             "Owner": "hnsctl",
             "HostComputeNetwork": network,
             "HostComputeNamespace": namespace,
             "IpConfigurations": addresses,
-            "Policies": policies,
+            "Policies": self.policies.documents(),
             "SchemaVersion": {"Major": 2, "Minor": 0},
         });
         if let Some(mac) = self.mac {
@@ -375,7 +378,8 @@ mod tests {
     #[test]
     fn the_endpoint_asks_for_what_was_given() {
         let endpoint =
-            arguments("-p 8080:80 --ip 172.16.0.9 --mac 00:15:5d:00:00:07 img").endpoint("web", "NET", "NS");
-        insta::assert_snapshot!(endpoint.to_string(), @r#"{"Name":"web","Owner":"hnsctl","HostComputeNetwork":"NET","HostComputeNamespace":"NS","IpConfigurations":[{"IpAddress":"172.16.0.9"}],"Policies":[{"Type":"PortMapping","Settings":{"Protocol":6,"InternalPort":80,"ExternalPort":8080}}],"SchemaVersion":{"Major":2,"Minor":0},"MacAddress":"00-15-5D-00-00-07"}"#);
+            arguments("-p 8080:80 --bandwidth-in 1mbit --ip 172.16.0.9 --mac 00:15:5d:00:00:07 img")
+                .endpoint("web", "NET", "NS");
+        insta::assert_snapshot!(endpoint.to_string(), @r#"{"Name":"web","Owner":"hnsctl","HostComputeNetwork":"NET","HostComputeNamespace":"NS","IpConfigurations":[{"IpAddress":"172.16.0.9"}],"Policies":[{"Type":"PortMapping","Settings":{"Protocol":6,"InternalPort":80,"ExternalPort":8080}},{"Type":"QOS","Settings":{"MaximumIncomingBandwidthInBytes":125000}}],"SchemaVersion":{"Major":2,"Minor":0},"MacAddress":"00-15-5D-00-00-07"}"#);
     }
 }

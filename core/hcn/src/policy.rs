@@ -101,6 +101,11 @@ const TYPES: &[&str] = &[
 ];
 
 impl Policy {
+    /// A policy by itself, such as a member of an answer's `Policies`; nothing for the empty object.
+    pub fn from_document(document: &Value) -> Result<Option<Self>, DocumentError> {
+        Self::from_v2(&Found { value: document, path: String::new() })
+    }
+
     /// The policy at `found`, or nothing for the empty object that some clients send (hcn-api 5.10).
     pub(crate) fn from_v2(found: &Found<'_>) -> Result<Option<Self>, DocumentError> {
         let mut fields = Fields::of(found.value, &found.path, CODE)?;

@@ -13,31 +13,45 @@ fn hnsctl_run() {
       [COMMAND]...  What it runs [default: what the image says]
 
     Options:
-      -p, --publish <PORTS>      Publish a port on the host:
-                                 [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the daemon
-                                 chooses
-          --network <NETWORK>    The network it is on [default: nat]
-          --name <NAME>          Its name, also as a host [default: one is made up]
-      -d, --detach               Leave it running and print its name
-          --ip <ADDR>            Its address; once for each family
-          --mac <MAC>            Its MAC address
-      -e, --env <KEY[=VALUE]>    Set a variable, or pass ours on
-      -w, --workdir <DIR>        Where its command starts [default: what the image says, or /]
-          --runtime <PROGRAM>    The OCI runtime [default: crun, or else runc]
-          --container-dir <DIR>  Where containers are kept [env: HNS_CONTAINER_DIR] [default:
-                                 /run/hns/containers]
-      -h, --help                 Print help
+      -p, --publish <PORTS>       Publish a port on the host:
+                                  [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the daemon
+                                  chooses
+          --acl <RULE>            Allow or block packets, such as: 'in block tcp from 10.0.0.0/8 port
+                                  22'; once for each rule
+          --bandwidth-out <RATE>  The most that it sends in a second: 500kbit, 10mbit, 1gbit, or in
+                                  bytes 20kB
+          --bandwidth-in <RATE>   The most that it receives in a second
+          --network <NETWORK>     The network it is on [default: nat]
+          --name <NAME>           Its name, also as a host [default: one is made up]
+      -d, --detach                Leave it running and print its name
+          --ip <ADDR>             Its address; once for each family
+          --mac <MAC>             Its MAC address
+      -e, --env <KEY[=VALUE]>     Set a variable, or pass ours on
+      -w, --workdir <DIR>         Where its command starts [default: what the image says, or /]
+          --runtime <PROGRAM>     The OCI runtime [default: crun, or else runc]
+          --container-dir <DIR>   Where containers are kept [env: HNS_CONTAINER_DIR] [default:
+                                  /run/hns/containers]
+      -h, --help                  Print help
 
     Options of every command:
           --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
       -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
                              [default: table] [possible values: table, wide, json]
 
+    A RULE is: in|out allow|block [PROTOCOL,..] [from ADDRS] [to ADDRS] [port PORTS] [type ICMPTYPES]
+    [prio N] [id TEXT] [host], in this order or another. Protocols are tcp, udp, sctp, icmp, icmp6 and
+    numbers; addresses, prefixes, ports and ranges stand with commas. port is the destination's;
+    local-port and remote-port name a side. The lowest prio decides, which is 1000 unless it is said,
+    and of equals block. Once there is a rule, what no rule allows is blocked in both directions, unless
+    the endpoint or its network says otherwise.
+
     In the foreground, signals are passed on, everything made for the container is removed when it ends,
     and its exit code is ours.
 
     Examples:
       hnsctl run -p 8080:80 --network nat ./rootfs -- httpd -f -p 80
+      hnsctl run --acl 'in allow tcp port 80' --acl 'out allow' --bandwidth-out 10mbit ./rootfs -- httpd
+      -f -p 80
       docker save nginx -o nginx.tar && hnsctl run --detach --name web -p 8080:80 nginx.tar
     ");
 }

@@ -4,6 +4,7 @@ mod host;
 mod membership;
 mod objects;
 mod packets;
+mod policies;
 
 use clap::{Command, CommandFactory};
 
@@ -34,6 +35,7 @@ fn every_command_has_an_example_and_a_snapshot() {
         include_str!("membership.rs"),
         include_str!("objects.rs"),
         include_str!("packets.rs"),
+        include_str!("policies.rs"),
     ]
     .concat();
     let mut commands = Vec::new();

@@ -247,6 +247,11 @@ fn hnsctl_endpoint_create() {
       -p, --publish <PORTS>            Publish a port on the host:
                                        [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the
                                        daemon chooses
+          --acl <RULE>                 Allow or block packets, such as: 'in block tcp from 10.0.0.0/8
+                                       port 22'; once for each rule
+          --bandwidth-out <RATE>       The most that it sends in a second: 500kbit, 10mbit, 1gbit, or in
+                                       bytes 20kB
+          --bandwidth-in <RATE>        The most that it receives in a second
           --namespace <NAMESPACE>      Attach it to this namespace at once
           --interface <NAME>           Its interface's name in the namespace [default: eth0, eth1, ...
                                        by order]
@@ -261,10 +266,19 @@ fn hnsctl_endpoint_create() {
       -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
                              [default: table] [possible values: table, wide, json]
 
+    A RULE is: in|out allow|block [PROTOCOL,..] [from ADDRS] [to ADDRS] [port PORTS] [type ICMPTYPES]
+    [prio N] [id TEXT] [host], in this order or another. Protocols are tcp, udp, sctp, icmp, icmp6 and
+    numbers; addresses, prefixes, ports and ranges stand with commas. port is the destination's;
+    local-port and remote-port name a side. The lowest prio decides, which is 1000 unless it is said,
+    and of equals block. Once there is a rule, what no rule allows is blocked in both directions, unless
+    the endpoint or its network says otherwise.
+
     Examples:
       hnsctl endpoint create --network nat --name web -p 8080:80
       hnsctl endpoint create --network nat --namespace pod1 --ip 172.16.0.20 -p
       127.0.0.1:8000-8010:80-90 -p [::1]:53:53/udp
+      hnsctl endpoint create --network nat --name db --acl 'in allow tcp from 172.16.0.20 port 5432'
+      --bandwidth-out 10mbit
       hnsctl endpoint create -f endpoint.json
     ");
 }

@@ -1,0 +1,220 @@
+use super::help;
+
+#[test]
+fn hnsctl_policy() {
+    insta::assert_snapshot!(help("policy"), @"
+    Policies of endpoints, such as published ports
+
+    Usage: hnsctl policy [OPTIONS] <COMMAND>
+
+    Commands:
+      ls       List the policies of an endpoint, and what their rules did [alias: list]
+      add      Add policies to an endpoint, attached or not [alias: create]
+      set      Replace the rules of an endpoint, and what else is given
+      inspect  Print the policies of an endpoint as documents
+      rm       Remove policies from an endpoint, named as they were added [alias: remove]
+      clear    Remove all rules, tiers and proxies of an endpoint; ports and limits stay
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+    ");
+}
+
+#[test]
+fn hnsctl_policy_ls() {
+    insta::assert_snapshot!(help("policy ls"), @"
+    List the policies of an endpoint, and what their rules did
+
+    Usage: hnsctl policy ls [OPTIONS] <ENDPOINT>
+
+    Arguments:
+      <ENDPOINT>
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Rules are shown in the order in which a packet is asked about them, with how many packets each
+    decided on: of block all that it dropped, of allow the first of each connection. The counts begin
+    anew when a rule of their direction comes or goes, and endpoints with the same rules of a direction
+    count together. The last row of a direction is what decides when no rule does.
+
+    Examples:
+      hnsctl policy ls web
+      hnsctl policy ls web -o json
+    ");
+}
+
+#[test]
+fn hnsctl_policy_add() {
+    insta::assert_snapshot!(help("policy add"), @r#"
+    Add policies to an endpoint, attached or not
+
+    Usage: hnsctl policy add [OPTIONS] <ENDPOINT>
+
+    Arguments:
+      <ENDPOINT>
+
+    Options:
+      -p, --publish <PORTS>       Publish a port on the host:
+                                  [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the daemon
+                                  chooses
+          --acl <RULE>            Allow or block packets, such as: 'in block tcp from 10.0.0.0/8 port
+                                  22'; once for each rule
+          --bandwidth-out <RATE>  The most that it sends in a second: 500kbit, 10mbit, 1gbit, or in
+                                  bytes 20kB
+          --bandwidth-in <RATE>   The most that it receives in a second
+          --json <POLICY>         A policy as HCN writes it: {"Type":..,"Settings":{..}}
+      -f, --file <FILE>           Policies as HCN writes them: one, a list, or {"Policies":[..]}; -
+                                  reads standard input
+      -h, --help                  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    A RULE is: in|out allow|block [PROTOCOL,..] [from ADDRS] [to ADDRS] [port PORTS] [type ICMPTYPES]
+    [prio N] [id TEXT] [host], in this order or another. Protocols are tcp, udp, sctp, icmp, icmp6 and
+    numbers; addresses, prefixes, ports and ranges stand with commas. port is the destination's;
+    local-port and remote-port name a side. The lowest prio decides, which is 1000 unless it is said,
+    and of equals block. Once there is a rule, what no rule allows is blocked in both directions, unless
+    the endpoint or its network says otherwise.
+
+    Examples:
+      hnsctl policy add web --acl 'in allow tcp port 80,443' --acl 'in block from 10.0.0.0/8 prio 100'
+      hnsctl policy add web -p 8443:443 --bandwidth-out 10mbit
+      hnsctl policy add web -f policies.json
+    "#);
+}
+
+#[test]
+fn hnsctl_policy_inspect() {
+    insta::assert_snapshot!(help("policy inspect"), @"
+    Print the policies of an endpoint as documents
+
+    Usage: hnsctl policy inspect [OPTIONS] <ENDPOINT>
+
+    Arguments:
+      <ENDPOINT>
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl policy inspect web
+    ");
+}
+
+#[test]
+fn hnsctl_policy_rm() {
+    insta::assert_snapshot!(help("policy rm"), @r#"
+    Remove policies from an endpoint, named as they were added
+
+    Usage: hnsctl policy rm [OPTIONS] <ENDPOINT>
+
+    Arguments:
+      <ENDPOINT>
+
+    Options:
+      -p, --publish <PORTS>       Publish a port on the host:
+                                  [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the daemon
+                                  chooses
+          --acl <RULE>            Allow or block packets, such as: 'in block tcp from 10.0.0.0/8 port
+                                  22'; once for each rule
+          --bandwidth-out <RATE>  The most that it sends in a second: 500kbit, 10mbit, 1gbit, or in
+                                  bytes 20kB
+          --bandwidth-in <RATE>   The most that it receives in a second
+          --json <POLICY>         A policy as HCN writes it: {"Type":..,"Settings":{..}}
+      -f, --file <FILE>           Policies as HCN writes them: one, a list, or {"Policies":[..]}; -
+                                  reads standard input
+      -h, --help                  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    A rule is named by the same words, or by others that mean the same; `hnsctl policy ls` shows them.
+
+    Examples:
+      hnsctl policy rm web --acl 'in block from 10.0.0.0/8 prio 100'
+      hnsctl policy rm web -p 8443:443 --bandwidth-out 10mbit
+    "#);
+}
+
+#[test]
+fn hnsctl_policy_set() {
+    insta::assert_snapshot!(help("policy set"), @r#"
+    Replace the rules of an endpoint, and what else is given
+
+    Usage: hnsctl policy set [OPTIONS] <ENDPOINT>
+
+    Arguments:
+      <ENDPOINT>
+
+    Options:
+      -p, --publish <PORTS>       Publish a port on the host:
+                                  [HOSTIP:]HOST[-END]:CTR[-END][/tcp|udp|sctp]; without HOST the daemon
+                                  chooses
+          --acl <RULE>            Allow or block packets, such as: 'in block tcp from 10.0.0.0/8 port
+                                  22'; once for each rule
+          --bandwidth-out <RATE>  The most that it sends in a second: 500kbit, 10mbit, 1gbit, or in
+                                  bytes 20kB
+          --bandwidth-in <RATE>   The most that it receives in a second
+          --json <POLICY>         A policy as HCN writes it: {"Type":..,"Settings":{..}}
+      -f, --file <FILE>           Policies as HCN writes them: one, a list, or {"Policies":[..]}; -
+                                  reads standard input
+      -h, --help                  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    All rules, tiers and proxies are replaced by those that are given. Of other types, those given
+    replace all of their type, and types of which none is given stay.
+
+    Examples:
+      hnsctl policy set web --acl 'in allow tcp port 80' --acl 'out allow'
+      hnsctl policy set web -f policies.json
+    "#);
+}
+
+#[test]
+fn hnsctl_policy_clear() {
+    insta::assert_snapshot!(help("policy clear"), @"
+    Remove all rules, tiers and proxies of an endpoint; ports and limits stay
+
+    Usage: hnsctl policy clear [OPTIONS] <ENDPOINT>
+
+    Arguments:
+      <ENDPOINT>
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Example:
+      hnsctl policy clear web
+    ");
+}
