@@ -220,4 +220,15 @@ fn wrong_words_are_refused_by_the_word_and_change_nothing() {
         assert!(!refused.success() && refused.stderr.contains(expected), "{words:?}: {refused}");
     }
     assert_eq!(scene.hnsd.hnsctl_json(&["endpoint", "inspect", "web"]), before);
+    let rows: [(&[&str], &str); 4] = [
+        (&["add", "--set", "bad=10.0.0.300"], "\"10.0.0.300\" is not an address or a prefix"),
+        (&["add", "--set", "bad"], "the members of set bad are missing"),
+        (&["rm", "--set", "bad"], "network blue has no set bad"),
+        (&["rm", "--acl", "in block"], "network blue has no rule \"in block\""),
+    ];
+    for (words, expected) in rows {
+        let refused = scene.hnsd.try_hnsctl(&[&["policy"], words, &["--network", "blue"]].concat());
+        assert!(!refused.success() && refused.stderr.contains(expected), "{words:?}: {refused}");
+    }
+    assert_eq!(scene.hnsd.hnsctl(&["policy", "ls", "--network", "blue"]), "TYPE  POLICY\n");
 }

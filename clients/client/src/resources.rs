@@ -99,6 +99,17 @@ impl Client {
         self.modify(Kind::Endpoint, endpoint_id, "Policy", request.name(), settings).await
     }
 
+    /// Changes policies of a network: rules of each of its endpoints, and sets of addresses that rules name.
+    pub async fn modify_network_policies(
+        &self,
+        network_id: &str,
+        request: PolicyRequest,
+        policies: &[Value],
+    ) -> Result<Value, ClientError> {
+        let settings = json!({"Policies": policies});
+        self.modify(Kind::Network, network_id, "Policy", request.name(), settings).await
+    }
+
     pub async fn create(&self, kind: Kind, document: &Value) -> Result<Value, ClientError> {
         self.post(kind.path(), Some(document)).await
     }

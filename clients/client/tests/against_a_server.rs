@@ -134,6 +134,8 @@ async fn changes_are_the_modify_documents_of_hcn() {
     client.detach("E", "N").await.unwrap();
     let policy = json!({"Type": "PortMapping", "Settings": {}});
     client.modify_policies("E", PolicyRequest::Remove, std::slice::from_ref(&policy)).await.unwrap();
+    let rule = json!({"Type": "NetworkACL", "Settings": {}});
+    client.modify_network_policies("W", PolicyRequest::Update, std::slice::from_ref(&rule)).await.unwrap();
     let asked = server.asked.lock().unwrap().clone();
     assert_eq!(
         asked,
@@ -149,6 +151,10 @@ async fn changes_are_the_modify_documents_of_hcn() {
             (
                 "POST /v2/endpoints/E/modify".to_owned(),
                 json!({"ResourceType": "Policy", "RequestType": "Remove", "Settings": {"Policies": [policy]}})
+            ),
+            (
+                "POST /v2/networks/W/modify".to_owned(),
+                json!({"ResourceType": "Policy", "RequestType": "Update", "Settings": {"Policies": [rule]}})
             ),
         ]
     );

@@ -70,7 +70,7 @@ pub enum Command {
     /// Network namespaces that endpoints are attached to
     #[command(subcommand, visible_alias = "ns")]
     Namespace(NamespaceCommand),
-    /// Policies of endpoints, such as published ports
+    /// Policies of endpoints and networks: rules, published ports, limits, sets of addresses
     #[command(subcommand)]
     Policy(PolicyCommand),
     Run(RunArgs),

@@ -60,12 +60,10 @@ pub enum Failure {
     NotAttached { endpoint: String },
     #[error("endpoint {endpoint} is not in namespace {namespace}")]
     NotAMember { endpoint: String, namespace: String },
-    #[error("endpoint {endpoint} has no port mapping {mapping}")]
-    NoSuchMapping { endpoint: String, mapping: String },
-    #[error("endpoint {endpoint} has no rule \"{rule}\"")]
-    NoSuchRule { endpoint: String, rule: String },
-    #[error("endpoint {endpoint} has no limit {limit}")]
-    NoSuchLimit { endpoint: String, limit: String },
+    #[error("{owner} has no {policy}")]
+    NoSuchPolicy { owner: String, policy: String },
+    #[error("the members of set {set} are missing")]
+    NoMembers { set: String },
     #[error("{} holds no policies", path.display())]
     NoPolicies { path: PathBuf },
     #[error("{} not as it should be", are(*count))]
@@ -96,12 +94,14 @@ impl Failure {
             Self::GatewayOutside { .. } => "give its subnet with --subnet",
             Self::TwoGateways { .. } => "give --gateway once for each subnet",
             Self::NothingToCreate => "`hnsctl network create --help` shows examples",
-            Self::NothingToChange => "name it by --acl, -p, --bandwidth-out, --bandwidth-in, -f or --json",
+            Self::NothingToChange => {
+                "name it by --acl, -p, --bandwidth-out, --bandwidth-in, -f or --json; of a network by --set, too"
+            }
             Self::NetworkInUse { .. } => "detach or remove them, or pass --force to remove them too",
             Self::NotAttached { .. } | Self::NotAMember { .. } => "`hnsctl endpoint ls` shows where each is",
-            Self::NoSuchMapping { .. } => "`hnsctl policy ls` shows the endpoint's policies",
-            Self::NoSuchRule { .. } | Self::NoSuchLimit { .. } => {
-                "`hnsctl policy ls` shows what there is in the words that rm takes"
+            Self::NoSuchPolicy { .. } => "`hnsctl policy ls` shows what there is in the words that rm takes",
+            Self::NoMembers { set } => {
+                return Some(format!("write {set}=MEMBER,MEMBER, or {set}= for a set without any"));
             }
             Self::NoPolicies { .. } => {
                 "a policy is {\"Type\":..,\"Settings\":{..}}; pass one, a list of them, or {\"Policies\":[..]}"
@@ -134,6 +134,7 @@ impl Failure {
             | Self::TwoGateways { .. }
             | Self::NothingToCreate
             | Self::NothingToChange
+            | Self::NoMembers { .. }
             | Self::Container(ContainerError::NoCommand { .. } | ContainerError::Name { .. }) => 2,
             _ => 1,
         }

@@ -271,6 +271,17 @@ impl NetworkCommand {
     }
 }
 
+/// Shows a network after a change to it.
+pub async fn show_network(context: &Context, network: &Value) -> Result<(), Failure> {
+    let endpoints = match context.format {
+        Format::Json => Vec::new(),
+        Format::Table | Format::Wide => context.client.endpoints_of(view::id(network)).await?,
+    };
+    output::show_one(context.format, network, |format| {
+        rows(format, std::slice::from_ref(network), &endpoints)
+    })
+}
+
 /// The API takes a network's endpoints with it; an operator who has not said so is asked first.
 async fn remove(context: &Context, reference: &str, force: bool) -> Result<(), Failure> {
     let network = context.client.network(reference).await?;

@@ -11,7 +11,7 @@ fn hnsctl() {
       network     Virtual networks of this host [alias: net]
       endpoint    Ports on networks, each with its addresses and policies [alias: ep]
       namespace   Network namespaces that endpoints are attached to [alias: ns]
-      policy      Policies of endpoints, such as published ports
+      policy      Policies of endpoints and networks: rules, published ports, limits, sets of addresses
       run         Start a container in a namespace of its own, with an endpoint on a network
       ps          List containers that `hnsctl run` started, with what they publish
       stop        Stop containers and remove everything made for them; also cleans up after dead ones

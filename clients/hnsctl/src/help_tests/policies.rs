@@ -3,16 +3,17 @@ use super::help;
 #[test]
 fn hnsctl_policy() {
     insta::assert_snapshot!(help("policy"), @"
-    Policies of endpoints, such as published ports
+    Policies of endpoints and networks: rules, published ports, limits, sets of addresses
 
     Usage: hnsctl policy [OPTIONS] <COMMAND>
 
     Commands:
-      ls       List the policies of an endpoint, and what their rules did [alias: list]
-      add      Add policies to an endpoint, attached or not [alias: create]
-      set      Replace the rules of an endpoint, and what else is given
-      inspect  Print the policies of an endpoint as documents
-      rm       Remove policies from an endpoint, named as they were added [alias: remove]
+      ls       List the policies of an endpoint and what their rules did, or those of a network [alias:
+               list]
+      add      Add policies to an endpoint, attached or not, or to a network [alias: create]
+      set      Replace the rules of an endpoint or a network, and what else is given
+      inspect  Print the policies of an endpoint or a network as documents
+      rm       Remove policies from an endpoint or a network, named as they were added [alias: remove]
       clear    Remove all rules, tiers and proxies of an endpoint; ports and limits stay
       help     Print this message or the help of the given subcommand(s)
 
@@ -29,15 +30,16 @@ fn hnsctl_policy() {
 #[test]
 fn hnsctl_policy_ls() {
     insta::assert_snapshot!(help("policy ls"), @"
-    List the policies of an endpoint, and what their rules did
+    List the policies of an endpoint and what their rules did, or those of a network
 
-    Usage: hnsctl policy ls [OPTIONS] <ENDPOINT>
+    Usage: hnsctl policy ls [OPTIONS] [ENDPOINT]
 
     Arguments:
-      <ENDPOINT>
+      [ENDPOINT]
 
     Options:
-      -h, --help  Print help
+          --network <NETWORK>  Those of this network, instead of an endpoint's
+      -h, --help               Print help
 
     Options of every command:
           --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
@@ -52,18 +54,19 @@ fn hnsctl_policy_ls() {
     Examples:
       hnsctl policy ls web
       hnsctl policy ls web -o json
+      hnsctl policy ls --network blue
     ");
 }
 
 #[test]
 fn hnsctl_policy_add() {
     insta::assert_snapshot!(help("policy add"), @r#"
-    Add policies to an endpoint, attached or not
+    Add policies to an endpoint, attached or not, or to a network
 
-    Usage: hnsctl policy add [OPTIONS] <ENDPOINT>
+    Usage: hnsctl policy add [OPTIONS] [ENDPOINT]
 
     Arguments:
-      <ENDPOINT>
+      [ENDPOINT]
 
     Options:
       -p, --publish <PORTS>       Publish a port on the host:
@@ -74,6 +77,11 @@ fn hnsctl_policy_add() {
           --bandwidth-out <RATE>  The most that it sends in a second: 500kbit, 10mbit, 1gbit, or in
                                   bytes 20kB
           --bandwidth-in <RATE>   The most that it receives in a second
+          --network <NETWORK>     Of this network, instead of an endpoint: rules hold for all its
+                                  endpoints
+          --set <NAME=ADDRS>      A set of addresses of the network, which rules name behind from and
+                                  to; rm takes its name alone
+          --set-of <NAME=SETS>    A set that has the members of other sets
           --json <POLICY>         A policy as HCN writes it: {"Type":..,"Settings":{..}}
       -f, --file <FILE>           Policies as HCN writes them: one, a list, or {"Policies":[..]}; -
                                   reads standard input
@@ -95,21 +103,24 @@ fn hnsctl_policy_add() {
       hnsctl policy add web --acl 'in allow tcp port 80,443' --acl 'in block from 10.0.0.0/8 prio 100'
       hnsctl policy add web -p 8443:443 --bandwidth-out 10mbit
       hnsctl policy add web -f policies.json
+      hnsctl policy add --network blue --set blocklist=10.9.0.0/16,192.0.2.7 --acl 'in block from
+      blocklist prio 10'
     "#);
 }
 
 #[test]
 fn hnsctl_policy_inspect() {
     insta::assert_snapshot!(help("policy inspect"), @"
-    Print the policies of an endpoint as documents
+    Print the policies of an endpoint or a network as documents
 
-    Usage: hnsctl policy inspect [OPTIONS] <ENDPOINT>
+    Usage: hnsctl policy inspect [OPTIONS] [ENDPOINT]
 
     Arguments:
-      <ENDPOINT>
+      [ENDPOINT]
 
     Options:
-      -h, --help  Print help
+          --network <NETWORK>  Those of this network, instead of an endpoint's
+      -h, --help               Print help
 
     Options of every command:
           --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
@@ -124,12 +135,12 @@ fn hnsctl_policy_inspect() {
 #[test]
 fn hnsctl_policy_rm() {
     insta::assert_snapshot!(help("policy rm"), @r#"
-    Remove policies from an endpoint, named as they were added
+    Remove policies from an endpoint or a network, named as they were added
 
-    Usage: hnsctl policy rm [OPTIONS] <ENDPOINT>
+    Usage: hnsctl policy rm [OPTIONS] [ENDPOINT]
 
     Arguments:
-      <ENDPOINT>
+      [ENDPOINT]
 
     Options:
       -p, --publish <PORTS>       Publish a port on the host:
@@ -140,6 +151,11 @@ fn hnsctl_policy_rm() {
           --bandwidth-out <RATE>  The most that it sends in a second: 500kbit, 10mbit, 1gbit, or in
                                   bytes 20kB
           --bandwidth-in <RATE>   The most that it receives in a second
+          --network <NETWORK>     Of this network, instead of an endpoint: rules hold for all its
+                                  endpoints
+          --set <NAME=ADDRS>      A set of addresses of the network, which rules name behind from and
+                                  to; rm takes its name alone
+          --set-of <NAME=SETS>    A set that has the members of other sets
           --json <POLICY>         A policy as HCN writes it: {"Type":..,"Settings":{..}}
       -f, --file <FILE>           Policies as HCN writes them: one, a list, or {"Policies":[..]}; -
                                   reads standard input
@@ -155,18 +171,19 @@ fn hnsctl_policy_rm() {
     Examples:
       hnsctl policy rm web --acl 'in block from 10.0.0.0/8 prio 100'
       hnsctl policy rm web -p 8443:443 --bandwidth-out 10mbit
+      hnsctl policy rm --network blue --acl 'in block from blocklist prio 10' --set blocklist
     "#);
 }
 
 #[test]
 fn hnsctl_policy_set() {
     insta::assert_snapshot!(help("policy set"), @r#"
-    Replace the rules of an endpoint, and what else is given
+    Replace the rules of an endpoint or a network, and what else is given
 
-    Usage: hnsctl policy set [OPTIONS] <ENDPOINT>
+    Usage: hnsctl policy set [OPTIONS] [ENDPOINT]
 
     Arguments:
-      <ENDPOINT>
+      [ENDPOINT]
 
     Options:
       -p, --publish <PORTS>       Publish a port on the host:
@@ -177,6 +194,11 @@ fn hnsctl_policy_set() {
           --bandwidth-out <RATE>  The most that it sends in a second: 500kbit, 10mbit, 1gbit, or in
                                   bytes 20kB
           --bandwidth-in <RATE>   The most that it receives in a second
+          --network <NETWORK>     Of this network, instead of an endpoint: rules hold for all its
+                                  endpoints
+          --set <NAME=ADDRS>      A set of addresses of the network, which rules name behind from and
+                                  to; rm takes its name alone
+          --set-of <NAME=SETS>    A set that has the members of other sets
           --json <POLICY>         A policy as HCN writes it: {"Type":..,"Settings":{..}}
       -f, --file <FILE>           Policies as HCN writes them: one, a list, or {"Policies":[..]}; -
                                   reads standard input
@@ -187,12 +209,14 @@ fn hnsctl_policy_set() {
       -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
                              [default: table] [possible values: table, wide, json]
 
-    All rules, tiers and proxies are replaced by those that are given. Of other types, those given
-    replace all of their type, and types of which none is given stay.
+    All rules, tiers and proxies of an endpoint are replaced by those that are given. Of other types,
+    those given replace all of their type, and types of which none is given stay. Of a network, rules
+    that are given replace its rules, and a set its members.
 
     Examples:
       hnsctl policy set web --acl 'in allow tcp port 80' --acl 'out allow'
       hnsctl policy set web -f policies.json
+      hnsctl policy set --network blue --set blocklist=10.9.0.0/16
     "#);
 }
 

@@ -43,6 +43,11 @@ impl PolicyFlags {
         ports.chain(self.acls.iter().map(|rule| rule.acl().to_v2())).collect()
     }
 
+    /// The rules as those of a network.
+    pub fn network_acls(&self) -> impl Iterator<Item = Policy> {
+        self.acls.iter().map(RuleText::network_acl)
+    }
+
     pub const fn has_limits(&self) -> bool {
         self.bandwidth_out.is_some() || self.bandwidth_in.is_some()
     }

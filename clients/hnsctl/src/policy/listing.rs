@@ -9,6 +9,7 @@ use hns_hcn::{
 use serde_json::{Value, json};
 
 use super::flags::Limits;
+use super::set_spec;
 use crate::output::{Format, Rows};
 use crate::port_spec::PortSpec;
 use crate::view;
@@ -21,6 +22,8 @@ pub struct Listing {
     others: Vec<(usize, String)>,
     rules: Vec<Rule>,
     defaults: Vec<(RuleDirection, RuleAction)>,
+    /// Whether it is an endpoint's: the rules of a network are counted at its endpoints.
+    is_counted: bool,
 }
 
 struct Rule {
@@ -52,8 +55,12 @@ enum Stage {
 }
 
 impl Listing {
+    pub fn of_network(policies: &[Value]) -> Self {
+        Self { is_counted: false, ..Self::of_endpoint(policies, &[], None) }
+    }
+
     /// `counted`: absent where nobody knows.
-    pub fn new(policies: &[Value], of_network: &[Value], counted: Option<&PortRules>) -> Self {
+    pub fn of_endpoint(policies: &[Value], of_network: &[Value], counted: Option<&PortRules>) -> Self {
         let shared = of_network.iter().filter(|policy| view::text(policy, "Type") == "NetworkACL");
         let documents: Vec<Value> = policies.iter().chain(shared).cloned().collect();
         let (mut others, mut rules) = (Vec::new(), Vec::new());
@@ -71,7 +78,7 @@ impl Listing {
         }
         // Stable: of equal ones the daemon asks the first first, too.
         rules.sort_by(|a, b| a.order.cmp(&b.order));
-        let mut listing = Self { documents, others, rules, defaults: Vec::new() };
+        let mut listing = Self { documents, others, rules, defaults: Vec::new(), is_counted: true };
         if let Some(counted) = counted {
             listing.count(counted);
         }
@@ -116,25 +123,32 @@ impl Listing {
 
     /// Rules, and behind those of each direction what decides when none does.
     pub fn rows(&self, format: Format) -> Rows {
-        let mut rows = Rows::new(format, &["TYPE", "PACKETS", "POLICY"], &["SETTINGS"]);
+        let columns = ["TYPE", "PACKETS", "POLICY"];
+        let columns = if self.is_counted { &columns[..] } else { &["TYPE", "POLICY"] };
+        let mut rows = Rows::new(format, columns, &["SETTINGS"]);
+        let mut push = |kind: &str, packets: Option<u64>, told: &str, settings: String| {
+            let packets = packets.map(|packets| packets.to_string()).unwrap_or_default();
+            let counted = self.is_counted.then_some(packets);
+            let cells = [Some(kind.to_owned()), counted, Some(told.to_owned())];
+            rows.push(cells.into_iter().flatten().collect(), vec![settings]);
+        };
         let described = |document: usize| {
             let document = &self.documents[document];
-            (view::text(document, "Type").to_owned(), view::plain(document.get("Settings")))
+            (view::text(document, "Type"), view::plain(document.get("Settings")))
         };
         for (document, told) in &self.others {
             let (kind, settings) = described(*document);
-            rows.push(vec![kind, String::new(), told.clone()], vec![settings]);
+            push(kind, None, told, settings);
         }
         for direction in [RuleDirection::In, RuleDirection::Out] {
             let is_out = direction == RuleDirection::Out;
             for rule in self.rules.iter().filter(|rule| rule.order.is_out == is_out) {
                 let (kind, settings) = described(rule.document);
-                let packets = rule.packets.map(|packets| packets.to_string()).unwrap_or_default();
-                rows.push(vec![kind, packets, rule.text.clone()], vec![settings]);
+                push(kind, rule.packets, &rule.text, settings);
             }
             for (_, action) in self.defaults.iter().filter(|(of, _)| *of == direction) {
                 let told = format!("{} {}", direction.name(), action.name()).to_ascii_lowercase();
-                rows.push(vec!["Default".to_owned(), String::new(), told], vec![String::new()]);
+                push("Default", None, &told, String::new());
             }
         }
         rows
@@ -195,7 +209,8 @@ fn called(tier: &TierAcl) -> String {
 fn told(document: &Value, policy: Option<&Policy>) -> String {
     let mapping = PortSpec::of_policy(document).map(|spec| spec.to_string());
     let limits = || policy.and_then(Limits::of_policy).map(|limits| limits.to_string());
-    mapping.or_else(limits).unwrap_or_else(|| view::plain(document.get("Settings")))
+    let set = || policy.and_then(set_spec::told);
+    mapping.or_else(limits).or_else(set).unwrap_or_else(|| view::plain(document.get("Settings")))
 }
 
 #[cfg(test)]
@@ -237,7 +252,7 @@ mod tests {
 
     #[test]
     fn rules_stand_in_the_order_in_which_they_are_asked() {
-        let listing = Listing::new(&policies(), &of_network(), Some(&counted()));
+        let listing = Listing::of_endpoint(&policies(), &of_network(), Some(&counted()));
         insta::assert_snapshot!(listing.rows(Format::Table).to_string(), @r#"
         TYPE         PACKETS  POLICY
         PortMapping  -        8080:80/tcp
@@ -258,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_nobody_counts_is_shown_without_counts() {
-        let listing = Listing::new(&policies()[..3], &[], None);
+        let listing = Listing::of_endpoint(&policies()[..3], &[], None);
         insta::assert_snapshot!(listing.rows(Format::Wide).to_string(), @r#"
         TYPE         PACKETS  POLICY                SETTINGS
         PortMapping  -        8080:80/tcp           {"Protocol":6,"InternalPort":80,"ExternalPort":8080}
@@ -269,8 +284,21 @@ mod tests {
     }
 
     #[test]
+    fn the_policies_of_a_network_are_sets_and_rules() {
+        let set = |text: &str| set_spec::SetSpec::of_addresses(text).expect("a set").policy.to_v2();
+        let union = set_spec::SetSpec::of_sets("all=bad,guests").expect("a set").policy.to_v2();
+        let policies = [&of_network()[1..], &[set("bad=192.0.2.7/32,10.0.0.0/8"), union]].concat();
+        insta::assert_snapshot!(Listing::of_network(&policies).rows(Format::Table).to_string(), @"
+        TYPE        POLICY
+        SetPolicy   set bad=192.0.2.7,10.0.0.0/8
+        SetPolicy   set-of all=bad,guests
+        NetworkACL  in block tcp port 25 prio 500
+        ");
+    }
+
+    #[test]
     fn documents_have_their_counts_beside_them() {
-        let documents = Listing::new(&policies(), &of_network(), Some(&counted())).documents();
+        let documents = Listing::of_endpoint(&policies(), &of_network(), Some(&counted())).documents();
         let shown = |document: &Value| format!("{} {}", view::text(document, "Type"), document["Packets"]);
         let shown: Vec<String> = documents.iter().map(shown).collect();
         insta::assert_snapshot!(shown.join("\n"), @"
