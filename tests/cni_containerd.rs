@@ -9,7 +9,7 @@ use hns_testbed::engines::{DnsConfig, IMAGE_IN_FULL, Pod, PortMapping, Release};
 use hns_testbed::{FAR_V4, FAR_V6, eventually, needs, program, tcp};
 use hns_tests::story_support::containerd::{RunningPod, addresses, serves};
 use hns_tests::story_support::docker::fetch;
-use hns_tests::story_support::{ContainerdScene, Proto, Server, text};
+use hns_tests::story_support::{ContainerdScene, FLOOD, Proto, Server, flood, text};
 use serde_json::{Value, json};
 
 /// A list of ours alone, on a NAT network of both families.
@@ -302,16 +302,26 @@ fn plugins_of_others_follow_ours() {
     stage.cri().remove(&pod.id).expect("the pod goes");
     stage.nothing_is_left();
 
-    // Ours has no capability for limits, and says so where a configuration claims it.
-    let mut claims = dual(22);
-    claims["capabilities"] = json!({"bandwidth": true});
-    stage.configure(&chain("claims", claims, &[]));
+    // Without the plugin for limits ours keeps them, at the rate of the annotation and with a burst of the rate's size, not the
+    // half gigabyte that containerd writes for want of one.
+    let mut limited = dual(22);
+    limited["capabilities"] = json!({"bandwidth": true});
+    stage.configure(&chain("limited", limited, &[]));
     let mut pod = Pod::new("limited");
-    pod.annotations.insert("kubernetes.io/ingress-bandwidth".to_owned(), "100M".to_owned());
-    eventually!(match stage.containerd.cri().run(&pod) {
-        Err(refused) if refused.to_string().contains("chain the bandwidth plugin behind hns-cni") => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    pod.annotations.insert("kubernetes.io/egress-bandwidth".to_owned(), "160k".to_owned());
+    let pod = stage.pod(&pod);
+    let limit = json!([{"Type": "QOS", "Settings": {"MaximumOutgoingBandwidthInBytes": 20_000}}]);
+    let endpoint = stage.endpoint(&pod.id);
+    assert_eq!(endpoint["Policies"], limit);
+    for to in stage.scene.host_addresses() {
+        let before = stage.scene.dropped(&text(&endpoint, "ID"), "meter-out");
+        flood(&pod.netns, to);
+        eventually!(match stage.scene.dropped(&text(&endpoint, "ID"), "meter-out") - before {
+            dropped if dropped >= FLOOD - 150 => Ok(()),
+            dropped => Err(dropped),
+        });
+    }
+    stage.cri().remove(&pod.id).expect("the pod goes");
     stage.nothing_is_left();
 }
 

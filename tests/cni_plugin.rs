@@ -397,6 +397,15 @@ fn an_add_is_refused_with_the_reason() {
     runtime(&scene, &list("1.0.0", "web", &dual(7))).add("c1", &json!({})).granted();
     let _second = scene.host.add_netns("c2");
     let other = json!({"networkType": "internal"});
+    let acl = |more: &Value| {
+        let mut value = json!({"Type": "ACL", "Action": "Allow", "Direction": "In"});
+        for (key, setting) in more.as_object().unwrap() {
+            value[key] = setting.clone();
+        }
+        let mut conf = dual(7);
+        conf["policies"] = json!([{"name": "EndpointPolicy", "value": value}]);
+        conf
+    };
     let cases = [
         (
             list("1.0.0", "l2", &json!({"networkType": "l2bridge"})),
@@ -408,7 +417,14 @@ fn an_add_is_refused_with_the_reason() {
         (list("1.0.0", "x", &json!({"network": "nobodys"})), json!({}), 7, "nobodys"),
         (list("1.0.0", "web", &dual(8)), json!({}), 7, "without 10.8.0.0/24"),
         (list("1.0.0", "web", &other), json!({}), 7, "is of type NAT, not Internal"),
-        (list("1.0.0", "web", &dual(7)), json!({"bandwidth": {"ingressRate": 1000}}), 2, "bandwidth"),
+        (list("1.0.0", "web", &dual(7)), json!({"bandwidth": {"ingressBurst": 1000}}), 7, "needs a rate"),
+        (list("1.0.0", "web", &acl(&json!({"RemoteAddresses": "any"}))), json!({}), 7, "any"),
+        (
+            list("1.0.0", "web", &acl(&json!({"Type": "Encryption"}))),
+            json!({}),
+            7,
+            "Encryption is not supported",
+        ),
         (list("1.0.0", "web", &dual(7)), json!({"ips": ["10.99.0.1"]}), 7, "10.99.0.1"),
         (list("1.0.0", "web", &dual(7)), json!({"ips": ["10.7.0.1"]}), 100, "10.7.0.1"),
     ];

@@ -15,8 +15,13 @@ pub struct Container {
 }
 
 impl Container {
+    /// A namespace whose endpoint somebody made.
+    ///
+    /// # Panics
+    /// When the document is not that of an endpoint.
+    #[must_use]
     #[track_caller]
-    pub(super) fn new(name: &str, netns: Netns, document: Value) -> Self {
+    pub fn new(name: &str, netns: Netns, document: Value) -> Self {
         Self { name: name.to_owned(), netns, id: super::text(&document, "ID"), document }
     }
 

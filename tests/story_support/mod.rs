@@ -4,6 +4,7 @@ pub mod cni;
 mod container;
 pub mod containerd;
 pub mod docker;
+mod flood;
 pub mod guide;
 mod podman;
 pub mod policies;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 pub use container::Container;
 pub use containerd::ContainerdScene;
 pub use docker::DockerScene;
+pub use flood::{FLOOD, flood};
 pub use podman::PodmanScene;
 pub use rows::{Proto, Row, Server, Talker, check};
 
@@ -133,6 +135,15 @@ impl Scene {
         });
         let path = format!("/v2/networks/{}/modify", text(network, "ID"));
         self.hnsd.api().post(&path, &document).expect("the daemon answers")
+    }
+
+    /// How many packets of an endpoint were dropped for this reason.
+    #[must_use]
+    #[track_caller]
+    pub fn dropped(&self, endpoint: &str, reason: &str) -> u64 {
+        let drops = self.get(&format!("/v2/drops?endpoint={endpoint}"));
+        let of_reason = drops.as_array().into_iter().flatten().filter(|drop| drop["Reason"] == reason);
+        of_reason.filter_map(|drop| drop["Packets"].as_u64()).sum()
     }
 
     /// The host's addresses on the LAN.

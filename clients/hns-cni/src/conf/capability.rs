@@ -10,10 +10,10 @@ use crate::failure::Failure;
 use crate::object::{Found, Object};
 
 use super::addressing::{Requested, Subnet};
+use super::bandwidth;
 
 /// Capabilities that ask for what an endpoint cannot do.
-const REFUSED: [(&str, &str); 3] = [
-    ("bandwidth", "bandwidth limits come with the policy engine; chain the bandwidth plugin behind hns-cni"),
+const REFUSED: [(&str, &str); 2] = [
     ("deviceID", "HNS makes virtual interfaces; none of them is a device"),
     ("infinibandGUID", "HNS makes Ethernet interfaces"),
 ];
@@ -25,6 +25,8 @@ const TOLD: [&str; 1] = ["cgroupPath"];
 pub(super) struct Wishes {
     /// Port mappings, as policies of the endpoint.
     pub ports: Vec<Value>,
+    /// Limits of its bandwidth, as a policy of the endpoint.
+    pub limits: Option<Value>,
     pub dns: Dns,
     pub addresses: Vec<Requested>,
     pub mac: Option<Mac>,
@@ -62,6 +64,9 @@ impl Wishes {
     fn read_runtime(&mut self, mut runtime: Object<'_>) -> Result<(), Failure> {
         for found in runtime.list("portMappings")? {
             self.ports.extend(port_mapping(&found)?);
+        }
+        if let Some(limits) = runtime.object("bandwidth")? {
+            self.limits = bandwidth::policy(limits)?;
         }
         if let Some(mut dns) = runtime.object("dns")? {
             self.dns = Dns {
@@ -208,14 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn bandwidth_and_devices_are_refused_when_they_are_asked_for() {
-        let limits = json!({"runtimeConfig": {"bandwidth": {"ingressRate": 1000, "ingressBurst": 0}}});
-        let failure = read(&limits).unwrap_err();
-        assert_eq!(failure.code(), 2);
-        assert!(
-            failure.to_string().starts_with("runtimeConfig.bandwidth = {\"ingressRate\":1000"),
-            "{failure}"
-        );
+    fn devices_are_refused_when_they_are_asked_for() {
         for harmless in
             [json!({"bandwidth": null}), json!({"bandwidth": {"ingressRate": 0}}), json!({"deviceID": ""})]
         {

@@ -5,6 +5,7 @@
 
 mod addressing;
 mod arguments;
+mod bandwidth;
 mod capability;
 mod dialect;
 mod policy;
@@ -136,7 +137,9 @@ impl Conf {
         let wishes = Wishes::take(&mut object)?;
         let policies = policies(&mut object)?;
         let mut addressing = Addressing::take(&mut object, outline)?;
-        if let Some(flags) = object.object("optionalFlags")? {
+        let mut opens_ports = false;
+        if let Some(mut flags) = object.object("optionalFlags")? {
+            opens_ports = flags.flag("allowAclPortMapping")?.unwrap_or(false);
             flags.rest().try_for_each(|found| reading.judge_flag(&found))?;
         }
         if !wishes.ranges.is_empty() {
@@ -173,7 +176,7 @@ impl Conf {
             routes: addressing.routes,
             default_route,
             dns,
-            policies: policies.endpoint.into_iter().chain(wishes.ports).collect(),
+            policies: endpoint_policies(policies.endpoint, wishes.ports, wishes.limits, opens_ports)?,
             marks,
         })
     }
@@ -251,6 +254,26 @@ fn policies(object: &mut Object<'_>) -> Result<Policies, Failure> {
     policies.extend(&object.list("AdditionalArgs")?)?;
     policies.extend_bare(&object.list("HcnPolicyArgs")?)?;
     Ok(policies)
+}
+
+/// The configuration's policies, and behind them what the runtime asks for.
+fn endpoint_policies(
+    mut configured: Vec<Value>,
+    ports: Vec<Value>,
+    limits: Option<Value>,
+    opens_ports: bool,
+) -> Result<Vec<Value>, Failure> {
+    if limits.is_some() && configured.iter().any(|policy| policy["Type"] == "QOS") {
+        let problem = "the configuration limits its endpoints already, by a policy of type QOS";
+        return Err(Failure::invalid("runtimeConfig.bandwidth", problem));
+    }
+    // Without rules of the switch every port is open, and the first one would close all others.
+    let has_rules = configured.iter().any(policy::is_switch_rule);
+    let rules = if opens_ports && has_rules { policy::port_rules(&ports) } else { Vec::new() };
+    configured.extend(ports);
+    configured.extend(rules);
+    configured.extend(limits);
+    Ok(configured)
 }
 
 fn network(

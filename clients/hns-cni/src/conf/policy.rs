@@ -22,7 +22,9 @@ const RENAMED: &[Renamed] = &[
     Renamed { old: "ROUTE", new: "SDNRoute", settings: &[] },
     Renamed { old: "SDNROUTE", new: "SDNRoute", settings: &[] },
     Renamed { old: "PA", new: "ProviderAddress", settings: &[("PA", "ProviderAddress")] },
-    Renamed { old: "ACL", new: "ACL", settings: &[("Protocol", "Protocols")] },
+    // The rules of both generations have the same names of settings; v1's single ones are HCN's as well.
+    Renamed { old: "ACL", new: "ACL", settings: &[] },
+    Renamed { old: "QOS", new: "QOS", settings: &[] },
     Renamed { old: "VLAN", new: "VLAN", settings: &[("VLAN", "IsolationId")] },
     Renamed { old: "VSID", new: "VSID", settings: &[("VSID", "IsolationId")] },
     Renamed { old: "PROXY", new: "L4Proxy", settings: &[] },
@@ -88,6 +90,30 @@ fn translated(found: &Found<'_>) -> Result<Value, Failure> {
     Ok(serde_json::json!({"Type": kind, "Settings": settings}))
 }
 
+/// The first priority of the rules of port mappings; Microsoft's configurations end with rules for everything at 2000.
+const PORT_RULES: usize = 1000;
+
+/// Whether the policy is a rule of the switch, as rules are that do not say (hcn-api 5.5).
+pub(super) fn is_switch_rule(policy: &Value) -> bool {
+    let is_host = |value: &Value| {
+        value.as_u64() == Some(0) || value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("Host"))
+    };
+    let settings = policy["Settings"].as_object().into_iter().flatten();
+    policy["Type"] == "ACL"
+        && !settings.filter(|(key, _)| key.eq_ignore_ascii_case("RuleType")).any(|(_, value)| is_host(value))
+}
+
+/// A rule for each port mapping of the runtime's that lets its packets in: `allowAclPortMapping`.
+pub(super) fn port_rules(ports: &[Value]) -> Vec<Value> {
+    let rule = |(place, mapping): (usize, &Value)| {
+        let settings = &mapping["Settings"];
+        serde_json::json!({"Type": "ACL", "Settings": {
+            "Action": "Allow", "Direction": "In", "Priority": PORT_RULES + place,
+            "Protocols": settings["Protocol"].to_string(), "LocalPorts": settings["InternalPort"].to_string()}})
+    };
+    ports.iter().enumerate().map(rule).collect()
+}
+
 fn modern(key: &str, setting: &Found<'_>) -> Value {
     let number = setting.value.as_str().and_then(|text| {
         PROTOCOLS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, number)| *number)
@@ -133,6 +159,31 @@ mod tests {
             (
                 json!({"Type": "PA", "PA": "198.51.100.2"}),
                 json!({"Type": "ProviderAddress", "Settings": {"ProviderAddress": "198.51.100.2"}}),
+            ),
+            // As felix writes it, the fields of both kinds side by side.
+            (
+                json!({"Type": "ACL", "Id": "API0", "Protocol": 256, "Protocols": "", "Action": "Block",
+                    "Direction": "In", "LocalAddresses": "", "RemoteAddresses": "10.9.0.0/16",
+                    "LocalPorts": "", "RemotePorts": "", "RuleType": "Switch", "Priority": 65500}),
+                json!({"Type": "ACL", "Settings": {"Id": "API0", "Protocol": 256, "Protocols": "",
+                    "Action": "Block", "Direction": "In", "LocalAddresses": "",
+                    "RemoteAddresses": "10.9.0.0/16", "LocalPorts": "", "RemotePorts": "",
+                    "RuleType": "Switch", "Priority": 65500}}),
+            ),
+            (
+                json!({"Type": "acl", "Protocol": "tcp", "LocalPort": 80, "Action": "Allow", "Direction": "In"}),
+                json!({"Type": "ACL", "Settings":
+                    {"Protocol": 6, "LocalPort": 80, "Action": "Allow", "Direction": "In"}}),
+            ),
+            (
+                json!({"Type": "qos", "MaximumOutgoingBandwidthInBytes": 1000}),
+                json!({"Type": "QOS", "Settings": {"MaximumOutgoingBandwidthInBytes": 1000}}),
+            ),
+            (
+                json!({"Type": "TierAcl", "Settings": {"Direction": "In", "Order": 1, "TierAclRules":
+                    [{"TierAclRuleAction": "Pass", "Priority": 7}]}}),
+                json!({"Type": "TierAcl", "Settings": {"Direction": "In", "Order": 1, "TierAclRules":
+                    [{"TierAclRuleAction": "Pass", "Priority": 7}]}}),
             ),
             (json!({"Type": "L2Driver"}), json!({"Type": "L2Driver", "Settings": {}})),
         ];

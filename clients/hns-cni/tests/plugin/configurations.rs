@@ -112,6 +112,7 @@ fn the_runtimes_wishes_reach_the_endpoint() {
             "args": {"cni": {"labels": [{"key": "app", "value": "web"}]}},
             "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
                 "ips": ["10.1.0.5/24"], "mac": "02:00:00:00:00:02", "aliases": ["web"],
+                "bandwidth": {"ingressRate": 8000, "ingressBurst": 80, "egressRate": 0, "egressBurst": 0},
                 "ipRanges": [[{"subnet": "10.1.0.0/24"}]], "dns": {"searches": ["pod.test"]}}}),
     ));
     let document = daemon.created();
@@ -120,6 +121,8 @@ fn the_runtimes_wishes_reach_the_endpoint() {
     assert_eq!(document["IpConfigurations"][0]["IpAddress"], "10.1.0.5");
     assert_eq!(document["MacAddress"], "02-00-00-00-00-02");
     assert_eq!(document["Policies"][0]["Settings"]["ExternalPort"], 8080);
+    let limits = json!({"MaximumIncomingBandwidthInBytes": 1000, "IncomingBurstInBytes": 10});
+    assert_eq!(document["Policies"][1], json!({"Type": "QOS", "Settings": limits}));
     assert_eq!(document["Dns"], json!({"Search": ["pod.test"], "ServerList": ["192.0.2.1"]}));
     let marks = &document["AdditionalParams"]["Cni"];
     assert_eq!(marks["Pod"], json!({"Namespace": "default", "Name": "web-0"}));
@@ -158,6 +161,35 @@ fn microsofts_nat_configuration_works_as_it_stands() {
         document["Policies"],
         json!([{"Type": "PortMapping", "Settings": {"Protocol": 6, "InternalPort": 80, "ExternalPort": 8080}}])
     );
+}
+
+/// Seed ACL-6: the first rule closes what no rule names, published ports as well.
+#[test]
+fn published_ports_have_rules_beside_those_of_the_configuration() {
+    let policies = |flag: bool, rule: Value| {
+        asked(&conf(
+            "1.0.0",
+            &json!({"optionalFlags": {"allowAclPortMapping": flag},
+                "AdditionalArgs": [{"Name": "EndpointPolicy", "Value": rule}],
+                "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80},
+                    {"hostPort": 0, "containerPort": 81},
+                    {"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]}}),
+        ))["Policies"]
+            .clone()
+    };
+    let rule = json!({"Type": "ACL", "Settings": {"Action": "Block", "Direction": "In", "Priority": 2000}});
+    let port = |priority: u16, protocol: &str, port: &str| {
+        json!({"Type": "ACL", "Settings": {"Action": "Allow", "Direction": "In", "Priority": priority,
+            "Protocols": protocol, "LocalPorts": port}})
+    };
+    let all = policies(true, rule.clone());
+    assert_eq!(all[0], rule);
+    assert_eq!(all.as_array().unwrap()[3..], [port(1000, "6", "80"), port(1001, "17", "53")]);
+    assert_eq!(policies(false, rule).as_array().unwrap().len(), 3);
+    // Rules of the host's type close nothing, and rules beside them would.
+    let host = json!({"Type": "ACL", "ruletype": "HOST", "Action": "Allow", "Direction": "In"});
+    assert_eq!(policies(true, host).as_array().unwrap().len(), 3);
+    assert_eq!(policies(true, json!({"Type": "PortName"})).as_array().unwrap().len(), 3);
 }
 
 /// Types that do not exist yet are the daemon's to refuse; what it is asked must be right all the same.
@@ -231,7 +263,18 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         (json!({"gateway": "10.1.0.1"}), 7, "gateway: 10.1.0.1 is in no subnet"),
         (json!({"ipam": {"subnet": "10.1.0.0/24", "unknown": 1}}), 2, "ipam.unknown = 1"),
         (json!({"ipam": {"routes": [{"dst": "10.0.0.0/8", "mtu": 1400}]}}), 2, "ipam.routes[0].mtu = 1400"),
-        (json!({"runtimeConfig": {"bandwidth": {"egressRate": 1}}}), 2, "runtimeConfig.bandwidth = "),
+        (json!({"optionalFlags": {"allowAclPortMapping": "yes"}}), 7, "optionalFlags.allowAclPortMapping: "),
+        (
+            json!({"runtimeConfig": {"bandwidth": {"egressBurst": 8}}}),
+            7,
+            "runtimeConfig.bandwidth.egressBurst: ",
+        ),
+        (
+            json!({"runtimeConfig": {"bandwidth": {"egressRate": 8}}, "policies": [{"name": "EndpointPolicy",
+                "value": {"Type": "QOS", "MaximumOutgoingBandwidthInBytes": 1}}]}),
+            7,
+            "runtimeConfig.bandwidth: the configuration limits its endpoints already",
+        ),
         (json!({"prevResult": {"cniVersion": "1.0.0"}}), 7, "prevResult: hns-cni makes the interface itself"),
         (json!({"socket": "hns.sock"}), 7, "socket: not an absolute path"),
         (json!({"name": "a/b"}), 7, "name: \"a/b\" is not an identifier"),

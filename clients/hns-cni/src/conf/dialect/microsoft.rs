@@ -18,9 +18,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     ],
     keys: &[],
     flags: &[
-        // A published port is reachable from its own host, and opened for exactly its mapping.
+        // A published port is reachable from its own host.
         harmless("localRoutedPortMapping"),
-        harmless("allowAclPortMapping"),
         // The families follow from `ipam` and `ipamv6`.
         harmless("enableDualStack"),
         // A container reaches its own published ports.
