@@ -89,6 +89,9 @@ const NETWORK: &[Row] = &[
         "has no meaning on nat networks: only",
     ),
     never(&["encrypted"], "", "has no meaning on nat networks: only"),
+    never(&["hns.acl", "acl"], "in allow", "is not supported: a network has no rules of its own"),
+    never(&["hns.bandwidth-in", "bandwidth-in"], "1mbit", ENDPOINT),
+    never(&["hns.bandwidth-out", "bandwidth-out"], "1mbit", ENDPOINT),
     row(
         &["com.docker.network.windowsshim.dnsservers", "dnsservers"],
         "9.9.9.9,fd00::53",
@@ -473,8 +476,13 @@ fn options_of_endpoints_are_honoured_or_refused() {
         ("disableicc", "perhaps", BOOLEAN),
         ("com.docker.network.windowsshim.disable_dns", "perhaps", BOOLEAN),
         ("disable_dns", "perhaps", BOOLEAN),
-        ("com.docker.endpoint.windowsshim.qospolicies", "x", POLICIES),
-        ("qospolicies", "x", POLICIES),
+        ("com.docker.endpoint.windowsshim.qospolicies", "x", "is not the JSON of one limit"),
+        ("qospolicies", "x", "is not the JSON of one limit"),
+        ("hns.acl", "in allow;in blok", "is not a list of rules: a rule begins with"),
+        ("acl", "in allow from 10.0.0.300", "is not an address or a prefix"),
+        ("hns.bandwidth-in", "fast", "is not a rate"),
+        ("bandwidth-out", "0mbit", "is not a rate"),
+        ("hns.acls", "in allow", "is not known"),
         (
             "disableic",
             "true",
@@ -497,7 +505,7 @@ fn options_of_endpoints_are_honoured_or_refused() {
     assert_eq!(stage.once(&["--network", given], "cat /proc/sys/net/ipv4/conf/eth0/log_martians"), "1");
     stage.idle("box", &[]);
     let said = stage.docker.try_run(&["network", "connect", "--driver-opt", "qospolicies=x", "n", "box"]);
-    assert!(said.expect_failure().contains(POLICIES));
+    assert!(said.expect_failure().contains("is not the JSON of one limit"));
     stage.docker.run(&["network", "connect", "--driver-opt", "disableicc=true", "n", "box"]);
     assert_eq!(stage.endpoint("box", "n")["Flags"], 2);
 }

@@ -168,6 +168,9 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ),
     ("com.docker.network.bridge.default_bridge", "true", "Docker's default bridge is Docker's own"),
     ("encrypted", "", "has no meaning on nat networks: only hns-overlay"),
+    ("hns.acl", "in allow", "is not supported: a network has no rules of its own"),
+    ("hns.bandwidth-in", "1mbit", "an endpoint's option"),
+    ("hns.bandwidth-out", "1mbit", "an endpoint's option"),
 ];
 
 /// The names of an option: whole, and without its prefix where that is a name too.
@@ -231,6 +234,7 @@ fn options_of_nobody_are_refused_with_the_valid_ones_and_those_of_others_are_not
         "com.docker.network.windowsshim.dnsserver",
         "com.docker.network.bridge.mtu",
         "com.docker.endpoint.x",
+        "hns.acls",
     ] {
         let text = rig.refusal("CreateNetwork", &network_body(&id('a'), 50, &json!({ key: "1" })));
         let begin = format!(

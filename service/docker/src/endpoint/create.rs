@@ -47,15 +47,21 @@ fn document(
         addresses.extend(address(field, value)?);
     }
     let isolated = options.isolated || defaults.isolated;
-    let outbound =
-        hcn::Policy { kind: "OutBoundNAT", settings: Map::new(), meaning: hcn::PolicySettings::Other };
+    let mut policies = options.policies();
+    if defaults.outbound_nat {
+        policies.push(hcn::Policy {
+            kind: "OutBoundNAT",
+            settings: Map::new(),
+            meaning: hcn::PolicySettings::Other,
+        });
+    }
     Ok(hcn::Endpoint {
         id: Some(ids::guid(&request.endpoint)?),
         name: request.endpoint.clone(),
         owner: Some(marks::OWNER.to_owned()),
         network: Some(network),
         namespace: None,
-        policies: if defaults.outbound_nat { vec![outbound] } else { Vec::new() },
+        policies,
         addresses,
         dns: hcn::Dns { servers: options.dns_servers, ..hcn::Dns::default() },
         routes: Vec::new(),

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use hns_hcn::{Bandwidth, Policy, Qos};
 use hns_net::Mac;
 use serde_json::{Map, Value};
 
@@ -11,24 +12,33 @@ use super::table::{Reading, Row, Table};
 use super::values;
 
 /// What `docker run` and `docker network connect` say of an endpoint beside its addresses and ports.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct EndpointOptions {
     /// It does not talk to the other endpoints of its network.
     pub isolated: bool,
     pub dns_servers: Vec<IpAddr>,
     /// As Docker sends it beside the interface.
     pub mac: Option<Mac>,
+    rules: Vec<Policy>,
+    /// As Windows has them.
+    qos: Qos,
+    bandwidth_in: Option<Bandwidth>,
+    bandwidth_out: Option<Bandwidth>,
 }
 
 const ALL: [Use; DRIVERS.len()] = [Takes; DRIVERS.len()];
-const POLICIES: &str = "it needs the policy engine, which is not in this version";
 const NAMES: &str =
     "Docker takes no whole name from a plugin; the network's container_iface_prefix is what names begin with";
 
 static TABLE: Table<EndpointOptions> = Table {
     place: "docker network connect --driver-opt",
     // Docker's own options stand beside those of its user, and every version adds some.
-    is_ours: |key| !key.contains('.') || key.contains(".windowsshim.") || key.contains(".network.bridge."),
+    is_ours: |key| {
+        !key.contains('.')
+            || key.starts_with("hns.")
+            || key.contains(".windowsshim.")
+            || key.contains(".network.bridge.")
+    },
     rows: &[
         Row {
             key: "com.docker.network.windowsshim.disableicc",
@@ -49,8 +59,38 @@ static TABLE: Table<EndpointOptions> = Table {
         Row {
             key: "com.docker.endpoint.windowsshim.qospolicies",
             short: "qospolicies",
-            uses: [Unsupported(POLICIES); DRIVERS.len()],
-            read: |_, _| Ok(()),
+            uses: ALL,
+            read: |options, value| {
+                options.qos = values::qos(value)?;
+                Ok(())
+            },
+        },
+        Row {
+            key: "hns.acl",
+            short: "acl",
+            uses: ALL,
+            read: |options, value| {
+                options.rules = values::rules(value)?;
+                Ok(())
+            },
+        },
+        Row {
+            key: "hns.bandwidth-in",
+            short: "bandwidth-in",
+            uses: ALL,
+            read: |options, value| {
+                options.bandwidth_in = Some(values::rate(value)?);
+                Ok(())
+            },
+        },
+        Row {
+            key: "hns.bandwidth-out",
+            short: "bandwidth-out",
+            uses: ALL,
+            read: |options, value| {
+                options.bandwidth_out = Some(values::rate(value)?);
+                Ok(())
+            },
         },
         Row {
             key: "com.docker.network.endpoint.ifname",
@@ -66,7 +106,32 @@ impl EndpointOptions {
         let Reading { mut options, .. } = TABLE.read(driver, all)?;
         options.dns_servers = dns_servers(all)?;
         options.mac = mac(all)?;
+        options.settle()?;
         Ok(options)
+    }
+
+    /// Refuses options that are each fine and together are not.
+    fn settle(&self) -> Result<(), Refusal> {
+        let why = "both limit the same direction";
+        for (key, own, of_windows) in [
+            ("hns.bandwidth-in", self.bandwidth_in, self.qos.incoming),
+            ("hns.bandwidth-out", self.bandwidth_out, self.qos.outgoing),
+        ] {
+            if own.is_some() && of_windows.is_some() {
+                return Err(Refusal::OptionsContradict { key, other: "qospolicies", why });
+            }
+        }
+        Ok(())
+    }
+
+    /// The endpoint's rules and limits.
+    pub fn policies(&self) -> Vec<Policy> {
+        let limits = Qos {
+            outgoing: self.bandwidth_out.or(self.qos.outgoing),
+            incoming: self.bandwidth_in.or(self.qos.incoming),
+        };
+        let limits = (limits != Qos::default()).then(|| Policy::qos(limits));
+        self.rules.iter().cloned().chain(limits).collect()
     }
 }
 
@@ -144,13 +209,47 @@ mod tests {
     }
 
     #[test]
+    fn rules_and_limits_become_policies() {
+        for (acl, bandwidth) in [("acl", "bandwidth-in"), ("hns.acl", "hns.bandwidth-in")] {
+            let options = read(json!({
+                acl: "in allow tcp port 80+443; out allow",
+                bandwidth: "8kbit",
+                "com.docker.endpoint.windowsshim.qospolicies": "[{\"MaxEgressBandwidth\": 7}]",
+            }));
+            let policies: Vec<Value> = options.unwrap().policies().iter().map(Policy::to_v2).collect();
+            assert_eq!(
+                policies,
+                [
+                    json!({"Type": "ACL", "Settings": {"Action": "Allow", "Direction": "In", "Protocols": "6",
+                        "LocalPorts": "80,443", "Priority": 1000}}),
+                    json!({"Type": "ACL", "Settings": {"Action": "Allow", "Direction": "Out", "Priority": 1000}}),
+                    json!({"Type": "QOS", "Settings": {"MaximumIncomingBandwidthInBytes": 1000,
+                        "MaximumOutgoingBandwidthInBytes": 7}}),
+                ]
+            );
+        }
+        // As JSON of its own, which other clients of Docker's API may send.
+        let limits = read(json!({ "qospolicies": [{ "MaxEgressBandwidth": 7 }] })).unwrap();
+        assert_eq!(limits.qos.outgoing.map(|limit| limit.bytes_per_second), Some(7));
+        assert_eq!(read(json!({ "bandwidth-out": "1gbit" })).unwrap().policies().len(), 1);
+    }
+
+    #[test]
     fn each_option_has_its_refusal() {
         let refused = [
             (json!({ "disableicc": "perhaps" }), "option disableicc: \"perhaps\" is not true or false"),
             (json!({ "disable_dns": "" }), "option disable_dns: \"\" is not true or false"),
+            (json!({ "qospolicies": "x" }), "option qospolicies: \"x\" is not the JSON of one limit"),
+            (json!({ "hns.acl": "" }), "option hns.acl: \"\" is not a list of rules: a rule begins with"),
             (
-                json!({ "qospolicies": "x" }),
-                "option qospolicies is not supported: it needs the policy engine",
+                json!({ "acl": "in allow; in blok" }),
+                "option acl: \"in allow; in blok\" is not a list of rules: a rule begins",
+            ),
+            (json!({ "hns.bandwidth-in": "100" }), "option hns.bandwidth-in: \"100\" is not a rate: 500kbit"),
+            (json!({ "hns.acls": "in allow" }), "option hns.acls is not known"),
+            (
+                json!({ "bandwidth-out": "1mbit", "qospolicies": "{\"MaxEgressBandwidth\": 1}" }),
+                "option hns.bandwidth-out contradicts qospolicies: both limit the same direction",
             ),
             (json!({ "ifname": "lan0" }), "option ifname is not supported: Docker takes no whole name"),
             (

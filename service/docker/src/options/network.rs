@@ -72,12 +72,14 @@ const fn nat(why: &'static str) -> [Use; DRIVERS.len()] {
 
 const POLICIES: &str = "it needs the policy engine, which is not in this version";
 const FLAG: &str = "an endpoint's option: say it to docker run or docker network connect";
+const RULES: &str = "a network has no rules of its own in this version; say it of each endpoint, to docker run or docker network connect";
 const NAT_ONLY: &str = "the host does not translate it";
 
 static TABLE: Table<NetworkOptions> = Table {
     place: "docker network create -o",
     is_ours: |key| {
         !key.contains('.')
+            || key.starts_with("hns.")
             || key.starts_with("com.docker.network.")
             || key.starts_with("com.docker.endpoint.")
     },
@@ -290,6 +292,9 @@ static TABLE: Table<NetworkOptions> = Table {
             uses: never(FLAG),
             read: |_, _| Ok(()),
         },
+        Row { key: "hns.acl", short: "acl", uses: not_yet(RULES), read: |_, _| Ok(()) },
+        Row { key: "hns.bandwidth-in", short: "bandwidth-in", uses: never(FLAG), read: |_, _| Ok(()) },
+        Row { key: "hns.bandwidth-out", short: "bandwidth-out", uses: never(FLAG), read: |_, _| Ok(()) },
         Row {
             key: "com.docker.network.bridge.name",
             short: "",

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use hns_hcn::{Bandwidth, Policy, Qos};
 use hns_net::{Guid, Mac, MacRange, Mtu};
+use serde_json::Value;
 
 /// As Go's `strconv.ParseBool` reads it, which is how Docker on Windows does.
 pub(super) fn boolean(value: &str) -> Result<bool, String> {
@@ -72,6 +74,45 @@ pub(super) fn interface_prefix(value: &str) -> Result<String, String> {
     })
 }
 
+/// Rules of an endpoint, `RULE[;RULE..]`.
+pub(super) fn rules(value: &str) -> Result<Vec<Policy>, String> {
+    let rules = hns_hcn::rules_of_option(value).map_err(|error| format!("a list of rules: {error}"))?;
+    Ok(rules.iter().map(hns_hcn::RuleText::acl).collect())
+}
+
+pub(super) fn rate(value: &str) -> Result<Bandwidth, String> {
+    let expected = "a rate: 500kbit, 10mbit or 1gbit, or in bytes 20kB, 5MB or 1GB a second";
+    Bandwidth::of_option(value).map_err(|_| expected.to_owned())
+}
+
+/// The key of Docker's own type (moby, `libnetwork/types.QosPolicy`), and HCN's.
+const MAX_EGRESS: [&str; 2] = ["MaxEgressBandwidth", "MaximumOutgoingBandwidthInBytes"];
+
+/// Docker on Windows hands a list of Go's to its driver; as text it is the JSON of the same.
+pub(super) fn qos(value: &str) -> Result<Qos, String> {
+    let expected = |problem: &str| {
+        format!(
+            "the JSON of one limit, such as [{{\"MaxEgressBandwidth\": 1000000}}] (bytes a second){problem}"
+        )
+    };
+    let parsed: Value = serde_json::from_str(value).map_err(|_| expected(""))?;
+    let limit = match parsed {
+        Value::Array(limits) => <[Value; 1]>::try_from(limits).map_err(|_| expected(""))?[0].take(),
+        other => other,
+    };
+    let Value::Object(mut settings) = limit else { return Err(expected("")) };
+    let key = settings.keys().find(|key| key.eq_ignore_ascii_case(MAX_EGRESS[0])).cloned();
+    if let Some(rate) = key.and_then(|key| settings.remove(&key))
+        && settings.insert(MAX_EGRESS[1].to_owned(), rate).is_some()
+    {
+        return Err(expected(": both of its keys name the same limit"));
+    }
+    if settings.get("Type").is_some_and(|kind| kind == "QOS") {
+        settings.remove("Type");
+    }
+    Qos::from_settings(&Value::Object(settings), "").map_err(|error| expected(&format!(": {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +133,33 @@ mod tests {
         assert_eq!(boolean("0"), Ok(false));
         for wrong in ["", "yes", "tRUE", "2"] {
             assert!(boolean(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn limits_are_json_in_the_words_of_docker_or_of_hns() {
+        let limit = |bytes_per_second| Bandwidth { bytes_per_second, burst_bytes: None };
+        for (value, outgoing) in [
+            (r#"[{"MaxEgressBandwidth":1000}]"#, Some(limit(1000))),
+            (r#"{"maxegressbandwidth":1000}"#, Some(limit(1000))),
+            (r#"[{"Type":"QOS","MaximumOutgoingBandwidthInBytes":7}]"#, Some(limit(7))),
+            (r#"[{"MaxEgressBandwidth":0}]"#, None),
+        ] {
+            assert_eq!(qos(value), Ok(Qos { outgoing, incoming: None }), "{value}");
+        }
+        for (value, said) in [
+            ("x", "the JSON of one limit"),
+            ("", "the JSON of one limit"),
+            ("1000", "the JSON of one limit"),
+            ("[]", "the JSON of one limit"),
+            (r#"[{"MaxEgressBandwidth":1},{"MaxEgressBandwidth":2}]"#, "the JSON of one limit"),
+            (r#"{"MaxEgressBandwidth":-1}"#, "a whole number"),
+            (r#"{"MaxIngressBandwidth":1}"#, "MaxIngressBandwidth"),
+            (r#"{"Type":"ACL","MaxEgressBandwidth":1}"#, "Type"),
+            (r#"{"MaxEgressBandwidth":1,"MaximumOutgoingBandwidthInBytes":1}"#, "both of its keys"),
+        ] {
+            let told = qos(value).unwrap_err();
+            assert!(told.contains(said), "{value}: {told}");
         }
     }
 
