@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use hns_hcn::NetworkType;
+use hns_hcn::{NetworkType, Policy, Qos};
 use hns_net::{Family, IfName, PortRange, Transport};
 use serde_json::{Map, Value, json};
 
@@ -181,6 +181,11 @@ fn policies(container: &Container, options: &EndpointOptions) -> Result<Vec<Valu
     let mut policies = Vec::new();
     if let Some(mtu) = options.mtu {
         policies.push(json!({"Type": "InterfaceParameters", "Settings": {"Mtu": mtu.bytes()}}));
+    }
+    policies.extend(options.rules.iter().map(Policy::to_v2));
+    if options.bandwidth_in.is_some() || options.bandwidth_out.is_some() {
+        let limits = Qos { outgoing: options.bandwidth_out, incoming: options.bandwidth_in };
+        policies.push(Policy::qos(limits).to_v2());
     }
     // As with podman's own networks, nothing is published from an internal one: its container may be on others too.
     if !container.network.internal {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::{AddrParseError, IpAddr};
 
-use hns_hcn::NetworkType;
+use hns_hcn::{Bandwidth, NetworkType, Policy, RateTextError, RuleText, RuleTextError};
 use hns_net::{Mac, MacError, MacRange, Mtu, MtuError};
 
 use crate::error::PluginError;
@@ -33,12 +33,16 @@ pub struct NetworkOptions {
 }
 
 /// What `podman run --network NET:KEY=VALUE` says beyond podman's own keys.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EndpointOptions {
     pub gateway_priority: Option<i32>,
     pub mtu: Option<Mtu>,
     /// Talks to no other endpoint of the network.
     pub disable_icc: bool,
+    /// Rules, as policies.
+    pub rules: Vec<Policy>,
+    pub bandwidth_in: Option<Bandwidth>,
+    pub bandwidth_out: Option<Bandwidth>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,10 @@ pub enum ValueError {
     AlwaysIsolated,
     #[error("not a priority, -99 to 99")]
     Priority,
+    #[error(transparent)]
+    Rules(#[from] RuleTextError),
+    #[error(transparent)]
+    Rate(#[from] RateTextError),
 }
 
 const KINDS: [(&str, NetworkType); 7] = [
@@ -210,6 +218,30 @@ const ENDPOINT: &[Known<EndpointOptions>] = &[
         names: &["disableicc", "com.docker.network.windowsshim.disableicc"],
         meaning: "true: talks to no other container of the network",
         take: |options, value| flag(value).map(|flag| options.disable_icc = flag),
+    },
+    Known {
+        names: &["acl", "hns.acl"],
+        meaning: "rules, RULE;RULE, with + for the commas of lists: in allow tcp port 80+443;out allow",
+        take: |options, value| {
+            options.rules = hns_hcn::rules_of_option(value)?.iter().map(RuleText::acl).collect();
+            Ok(())
+        },
+    },
+    Known {
+        names: &["bandwidth-in", "hns.bandwidth-in"],
+        meaning: "most that reaches the container in a second: 10mbit, or in bytes 20kB",
+        take: |options, value| {
+            options.bandwidth_in = Some(Bandwidth::of_option(value)?);
+            Ok(())
+        },
+    },
+    Known {
+        names: &["bandwidth-out", "hns.bandwidth-out"],
+        meaning: "the same of what leaves it",
+        take: |options, value| {
+            options.bandwidth_out = Some(Bandwidth::of_option(value)?);
+            Ok(())
+        },
     },
 ];
 
@@ -413,5 +445,24 @@ mod tests {
         assert_eq!(read.mtu, Mtu::new(1400).ok());
         assert!(read.disable_icc);
         assert!(endpoint(&[("gateway_priority", "100")]).unwrap_err().contains("-99 to 99"));
+    }
+
+    #[test]
+    fn rules_and_limits_of_a_container() {
+        let read = endpoint(&[("acl", "in allow tcp port 80+443 ; out allow"), ("bandwidth-in", "8kbit")]);
+        let read = read.unwrap();
+        assert_eq!(read.rules.len(), 2);
+        assert_eq!(read.rules[0].settings["LocalPorts"], "80,443");
+        assert_eq!(read.bandwidth_in.map(|rate| rate.bytes_per_second), Some(1000));
+        assert_eq!(endpoint(&[("hns.bandwidth-out", "1gbit")]).unwrap().bandwidth_in, None);
+        for (option, value, said) in [
+            ("acl", "", "network \"web\": option acl=: a rule begins with in or out"),
+            ("acl", "in allow;in blok", "not with \"in blok\""),
+            ("bandwidth-in", "100", "option bandwidth-in=100: \"100\" is no rate: write 500kbit"),
+            ("bandwidth-out", "0bit", "is no rate"),
+        ] {
+            let told = endpoint(&[(option, value)]).unwrap_err();
+            assert!(told.contains(said), "{told}");
+        }
     }
 }

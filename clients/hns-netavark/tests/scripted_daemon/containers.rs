@@ -59,11 +59,20 @@ fn setup_carries_the_options_of_network_and_container() {
     asked["network"]["options"] = json!({"network": "lan", "metric": "300"});
     asked["network"]["routes"] = json!([{"destination": "10.9.0.0/16", "gateway": "10.66.0.9", "metric": 7}]);
     asked["network_options"] = json!({"interface_name": "eth2", "static_ips": null, "static_mac": null,
-        "options": {"mtu": "1300", "disableicc": "true"}});
+        "options": {"mtu": "1300", "disableicc": "true", "acl": "in allow tcp port 80+443; out allow prio 7",
+            "bandwidth-in": "160kbit", "bandwidth-out": "1MB"}});
     daemon.answer(&["setup", NETNS], &asked);
     let document = body_of(&daemon, "POST /v2/endpoints");
     assert_eq!(document["HostComputeNetwork"], json!({"Name": "lan"}));
-    assert_eq!(document["Policies"], json!([{"Type": "InterfaceParameters", "Settings": {"Mtu": 1300}}]));
+    assert_eq!(
+        document["Policies"],
+        json!([{"Type": "InterfaceParameters", "Settings": {"Mtu": 1300}},
+            {"Type": "ACL", "Settings": {"Action": "Allow", "Direction": "In", "Protocols": "6", "LocalPorts": "80,443",
+                "Priority": 1000}},
+            {"Type": "ACL", "Settings": {"Action": "Allow", "Direction": "Out", "Priority": 7}},
+            {"Type": "QOS", "Settings": {"MaximumIncomingBandwidthInBytes": 20_000,
+                "MaximumOutgoingBandwidthInBytes": 1_000_000}}])
+    );
     assert_eq!(document["Flags"], 2);
     assert_eq!(document["AdditionalParams"]["GatewayPriority"], -2);
     assert_eq!(
@@ -85,7 +94,10 @@ fn setup_carries_the_options_of_network_and_container() {
 
     asked["network_options"]["options"] = json!({"vlan": "9"});
     let said = daemon.refusal(&["setup", NETNS], &asked);
-    assert_eq!(said, "network \"hn\": there is no option vlan; known are gateway_priority, mtu, disableicc");
+    assert_eq!(
+        said,
+        "network \"hn\": there is no option vlan; known are gateway_priority, mtu, disableicc, acl, bandwidth-in, bandwidth-out"
+    );
 }
 
 #[test]
