@@ -8,6 +8,7 @@ use hns_testbed::engines::{
     Containerd, Dockerd, EngineRoot, IMAGE, IMAGE_IN_FULL, PAGE, Pod, Podman, Release,
 };
 use hns_testbed::{Hnsd, Lab, Netns, eventually, needs};
+use hns_tests::story_support::docker::fetch as page;
 use serde_json::{Value, json};
 
 /// A container, whoever runs it: it serves its page on port 80, and its port on the host leads there.
@@ -16,6 +17,8 @@ struct Member {
     netns: Netns,
     published: u16,
     addresses: Vec<IpAddr>,
+    /// Of its endpoint.
+    id: String,
 }
 
 struct Stage {
@@ -30,6 +33,11 @@ struct Stage {
 
 /// All engines in one root, on a network that `hnsctl` makes.
 fn stage() -> Stage {
+    stage_with(|_| json!([]))
+}
+
+/// The same; `policies` are those of pods, made when the network is there.
+fn stage_with(policies: impl FnOnce(&Hnsd) -> Value) -> Stage {
     let lab = Lab::new();
     let (host, outside) = (lab.host("a"), lab.host("outside"));
     let hnsd = Hnsd::builder(&host).arg("--default-network").arg("false").start();
@@ -49,7 +57,7 @@ fn stage() -> Stage {
     root.install("hns-cni", "/opt/cni/bin/hns-cni");
     root.install("hns-netavark", "/usr/local/libexec/netavark/hns-netavark");
     let list = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [
-        {"type": "hns-cni", "network": "shared", "capabilities": {"portMappings": true}}]});
+        {"type": "hns-cni", "network": "shared", "capabilities": {"portMappings": true}, "policies": policies(&hnsd)}]});
     root.write("/etc/cni/net.d/10-hns.conflist", &list.to_string());
     let docker = Dockerd::builder_in(&root).start();
     let ipam = format!("network={id}");
@@ -85,35 +93,42 @@ impl Stage {
         all.as_array().expect("endpoints are a list").clone()
     }
 
-    /// The addresses of the endpoint that came last.
-    fn newest(&self) -> Vec<IpAddr> {
+    /// Whoever has the endpoint that came last.
+    fn newest(&self, engine: &'static str, netns: Netns, published: u16) -> Member {
         let endpoints = self.endpoints();
         let last = endpoints.last().expect("there is one");
-        let configured = last["IpConfigurations"].as_array().expect("a list").iter();
-        let address = |c: &Value| c["IpAddress"].as_str().and_then(|text| text.parse().ok());
-        configured.map(|c| address(c).expect("an address")).collect()
+        let id = last["ID"].as_str().expect("an endpoint has an ID").to_owned();
+        Member { engine, netns, published, addresses: addresses(last), id }
     }
 
     fn docker(&self, name: &str, published: u16) -> Member {
+        self.docker_on("bound", name, published)
+    }
+
+    /// `network` is the value of Docker's option.
+    fn docker_on(&self, network: &str, name: &str, published: u16) -> Member {
         let port = format!("{published}:80");
-        self.docker.run(&["run", "-d", "--name", name, "--network", "bound", "-p", &port, IMAGE]);
-        let netns = self.docker.netns(name);
-        Member { engine: "Docker", netns, published, addresses: self.newest() }
+        self.docker.run(&["run", "-d", "--name", name, "--network", network, "-p", &port, IMAGE]);
+        self.newest("Docker", self.docker.netns(name), published)
     }
 
     fn podman(&self, name: &str, published: u16) -> Member {
+        self.podman_on("bound", name, published)
+    }
+
+    /// `network` is the value of podman's option.
+    fn podman_on(&self, network: &str, name: &str, published: u16) -> Member {
         let port = format!("{published}:80");
-        self.podman.run(&["run", "-d", "--name", name, "--network", "bound", "-p", &port, IMAGE]);
-        let netns = self.podman.netns(name);
-        Member { engine: "Podman", netns, published, addresses: self.newest() }
+        self.podman.run(&["run", "-d", "--name", name, "--network", network, "-p", &port, IMAGE]);
+        self.newest("Podman", self.podman.netns(name), published)
     }
 
     fn pod(&self, name: &str, published: u16) -> (String, Member) {
         let cri = self.containerd.cri();
         cri.wait_until_network_ready();
         let id = cri.run(&Pod::new(name).publish(published, 80)).expect("the pod runs");
-        let netns = cri.netns(&id);
-        (id, Member { engine: "containerd", netns, published, addresses: self.newest() })
+        let member = self.newest("containerd", cri.netns(&id), published);
+        (id, member)
     }
 
     fn hnsctl(&self, name: &str, published: u16) -> Member {
@@ -127,8 +142,15 @@ impl Stage {
         let path = format!("/v2/namespaces/{}", namespace.as_str().expect("an id"));
         let namespace = self.hnsd.api().get(&path).expect("the daemon answers").expect_success();
         let netns = self.host.netns_at(namespace["AdditionalParams"]["Path"].as_str().expect("a path"));
-        Member { engine: "hnsctl", netns, published, addresses: self.newest() }
+        self.newest("hnsctl", netns, published)
     }
+}
+
+/// The addresses of an endpoint's document.
+fn addresses(endpoint: &Value) -> Vec<IpAddr> {
+    let configured = endpoint["IpConfigurations"].as_array().expect("a list").iter();
+    let address = |c: &Value| c["IpAddress"].as_str().and_then(|text| text.parse().ok());
+    configured.map(|c| address(c).expect("an address")).collect()
 }
 
 fn fetch(from: &Netns, address: IpAddr, port: u16) -> bool {
@@ -231,4 +253,80 @@ fn a_port_that_one_engine_has_is_refused_to_the_others_by_its_holders_name() {
     // By `ctr` as well, which asks for no ports.
     stage.containerd.ctr(&["run", "-d", "--cni", IMAGE_IN_FULL, "web"]);
     assert_eq!(stage.endpoints().len(), 2);
+}
+
+/// The addresses that endpoints of this name get, in the words of a rule.
+const FRIEND: [&str; 2] = ["10.77.0.200", "fd00:77::200"];
+const FOE: [&str; 2] = ["10.77.0.201", "fd00:77::201"];
+
+/// Somebody else on the network, at addresses that rules know beforehand.
+fn visitor(stage: &Stage, name: &str, [v4, v6]: [&str; 2]) -> Netns {
+    let netns = stage.host.add_netns(name);
+    stage.hnsd.hnsctl(&["namespace", "create", name, "--path", &format!("/run/netns/{name}")]);
+    let create = ["endpoint", "create", "--network", "shared", "--name", name, "--namespace", name];
+    stage.hnsd.hnsctl(&[&create[..], &["--ip", v4, "--ip", v6]].concat());
+    netns
+}
+
+/// Who is let in by whom, in both families; at once, since what is dropped takes its time.
+#[track_caller]
+fn let_in(rows: &[(&Netns, &Member, bool)]) {
+    std::thread::scope(|scope| {
+        for (from, to, reached) in rows {
+            for address in &to.addresses {
+                let at = std::net::SocketAddr::new(*address, 80);
+                scope.spawn(move || {
+                    if *reached {
+                        eventually!(within 10 s, page(from, at).map_err(|error| format!("{} at {at}: {error}", to.engine)));
+                    } else {
+                        assert!(page(from, at).is_err(), "{} let {at} be reached", to.engine);
+                    }
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_rule_holds_whichever_engine_its_container_is_of_and_changes_while_it_runs() {
+    needs!(root, engines, "busybox", "crun");
+    let allow = |remote: [&str; 2]| {
+        json!({"Type": "ACL", "Settings": {"Action": "Allow", "Direction": "In", "Protocols": "6", "LocalPorts": "80",
+            "RemoteAddresses": remote.join(","), "Priority": 100}})
+    };
+    let mut stage = stage_with(|_| json!([{"name": "EndpointPolicy", "value": allow(FRIEND)}]));
+    let rule = format!("in allow tcp from {} port 80 prio 100", FRIEND.join("+"));
+    let (friend, foe) = (visitor(&stage, "friend", FRIEND), visitor(&stage, "foe", FOE));
+    let (_, pod) = stage.pod("shop", 8003);
+    let members = [
+        stage.docker_on(&format!("name=bound,driver-opt=hns.acl={rule}"), "d1", 8001),
+        stage.podman_on(&format!("bound:acl={rule}"), "p1", 8002),
+        pod,
+    ];
+    let all = |changed: usize| {
+        let row = |(place, member)| {
+            let is_changed = place < changed;
+            [(&friend, member, !is_changed), (&foe, member, is_changed)]
+        };
+        members.iter().enumerate().flat_map(row).collect::<Vec<_>>()
+    };
+    let_in(&all(0));
+    // What a rule says of a port is said of the published one, too.
+    for member in &members {
+        let outside = stage.outside.netns();
+        let at = std::net::SocketAddr::new(stage.host.addresses()[0], member.published);
+        assert!(page(&outside, at).is_err(), "{}: its published port is open", member.engine);
+    }
+    for (place, member) in members.iter().enumerate() {
+        let request = json!({"ResourceType": "Policy", "RequestType": "Update",
+            "Settings": {"Policies": [allow(FOE)]}});
+        let path = format!("/v2/endpoints/{}/modify", member.id);
+        let changed = stage.hnsd.api().post(&path, &request).expect("the daemon answers").expect_success();
+        assert_eq!(changed["ID"], json!(member.id));
+        let_in(&all(place + 1));
+    }
+    stage.hnsd.kill9();
+    let_in(&all(members.len()));
+    stage.hnsd.start_again();
+    let_in(&all(members.len()));
 }
