@@ -1,10 +1,9 @@
 //! Random switchboards and packets from a seed: the same on every machine, so that a failing case is named by a number.
 
-mod frame;
 mod policy;
 mod story;
 
-pub use frame::{Content, Datagram, Link, arp, ethernet};
+pub use crate::frame::{Content, Datagram, Link, arp, ethernet};
 pub use policy::{board, changed_sets, port, rules};
 pub use story::{Shot, story};
 

@@ -64,6 +64,12 @@ impl Switch {
         Self { board, epochs, memory: Memory::default() }
     }
 
+    /// A switch in the midst of its life. A port without an epoch is in its first one.
+    #[must_use]
+    pub const fn resumed(board: Switchboard, epochs: BTreeMap<u32, Epoch>, memory: Memory) -> Self {
+        Self { board, epochs, memory }
+    }
+
     #[must_use]
     pub const fn board(&self) -> &Switchboard {
         &self.board

@@ -14,6 +14,7 @@
 //! Never here: I/O, clocks, randomness. Time is an argument, in ns.
 
 pub mod flow;
+pub mod frame;
 #[cfg(feature = "generate")]
 pub mod generate;
 pub mod interpreter;

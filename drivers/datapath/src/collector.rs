@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::io;
 
 use hns_abi::{DropKey, Flow, FlowKey, Map};
-use hns_vfp::flow::{State, idle_timeout};
+use hns_vfp::flow::idle_timeout;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::bpf::Cursor;
 use crate::load::Loaded;
 use crate::read::{counted, state_of};
-use crate::{Collected, DatapathError, FlowState};
+use crate::snapshot::state;
+use crate::{Collected, DatapathError};
 
 /// How many entries of a map one call looks at.
 const FLOWS_MAX: usize = 65_536;
@@ -75,16 +76,6 @@ fn is_over(key: &[u8], value: &[u8], now: u64, is_ours: impl Fn(u32) -> bool) ->
     };
     let limit = idle_timeout(key.protocol, state(state_of(flow.state)));
     !is_ours(key.port) || now.saturating_sub(flow.seen) > limit
-}
-
-const fn state(shown: FlowState) -> State {
-    match shown {
-        FlowState::New => State::New,
-        FlowState::Replied => State::Replied,
-        FlowState::Established => State::Established,
-        FlowState::Closing => State::Closing,
-        FlowState::Closed => State::Closed,
-    }
 }
 
 /// Removes the counters of ports that are gone, and says what they counted.

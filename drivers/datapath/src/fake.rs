@@ -9,6 +9,7 @@ use hns_vfp::model::{Port, Sets, Switchboard};
 use crate::stream::Hub;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
+    Snapshot, Wanted, snapshot,
 };
 
 /// A datapath in memory. Clones are the same one.
@@ -222,6 +223,14 @@ impl Datapath for FakeDatapath {
         let limit = filter.limit.unwrap_or(usize::MAX);
         let state = self.call()?;
         Ok(state.flows.iter().filter(|flow| filter.matches(flow)).take(limit).cloned().collect())
+    }
+
+    fn snapshot(&self, wanted: &Wanted<'_>) -> Result<Snapshot, DatapathError> {
+        let (board, flows) = {
+            let state = self.call()?;
+            (state.board.clone(), state.flows.clone())
+        };
+        Ok(snapshot::of_memory(board, &flows, wanted))
     }
 
     fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, DatapathError> {

@@ -13,6 +13,7 @@
 //!  packets ──► events.rs + packet.rs ──► DropStream     drops (a sample)
 //!              collector.rs                             connections that are over
 //!              read.rs ──► Flow, DropCount, RuleCount   what is shown
+//!              snapshot.rs ──► vfp::Switch              what a packet would meet
 //! ```
 //!
 //! A daemon that starts beside the programs of an older one fills maps of its own; the older programs go on with the older
@@ -47,6 +48,7 @@ mod policy;
 mod read;
 mod real;
 mod report;
+mod snapshot;
 mod stream;
 mod tc;
 pub mod test_run;
@@ -66,6 +68,7 @@ pub use real::{RealDatapath, Settings};
 pub use report::{
     Collected, DropCount, DropEvent, Flow, FlowFilter, FlowState, Packet, RuleCount, RuleName, Tuple,
 };
+pub use snapshot::{Snapshot, Wanted};
 pub use stream::{DropStream, Next, Stopper};
 
 /// The switch ports' programs, as far as we steer them. All calls block.
@@ -104,6 +107,10 @@ pub trait Datapath: Send + Sync + 'static {
     fn follow_drops(&self) -> Result<DropStream, DatapathError>;
 
     fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>, DatapathError>;
+
+    /// What packets of the connections that `wanted` names would meet now, for trials: every port's policy as it is programmed, what
+    /// ports remember of these connections, and how full their meters are. Changes nothing.
+    fn snapshot(&self, wanted: &Wanted<'_>) -> Result<Snapshot, DatapathError>;
 
     /// How often each rule of the endpoint decided, by direction and position. Empty when it is not ours.
     fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, DatapathError>;

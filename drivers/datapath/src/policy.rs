@@ -10,6 +10,7 @@ use hns_vfp::tables::{Former, Tables, TablesError, Write};
 
 use crate::load::Loaded;
 use crate::maps::{self, Failed};
+use crate::snapshot::Programmed;
 use crate::{DatapathError, clock, grace};
 
 /// What the maps hold. Locked before [`Attachment`] where both are.
@@ -18,6 +19,8 @@ pub(crate) struct Policy {
     pub links: BTreeMap<IfName, u32>,
     /// What was programmed, by name. A port whose policy could not be is not among them.
     pub held: BTreeMap<IfName, Arc<Port>>,
+    /// The same by the number of the link, and what is closed because its policy could not be.
+    programmed: BTreeMap<u32, Arc<Port>>,
     /// The address sets that were programmed, by network.
     pub sets: BTreeMap<Guid, Arc<Sets>>,
     /// Endpoints by the number of their port.
@@ -37,6 +40,7 @@ impl Policy {
             tables: Tables::resume(earlier),
             links: BTreeMap::new(),
             held: BTreeMap::new(),
+            programmed: BTreeMap::new(),
             sets: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             highest: 0,
@@ -46,7 +50,7 @@ impl Policy {
     }
 
     /// Makes the maps say what `port` asks. When that cannot be, they say that nothing passes.
-    pub fn program(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
+    pub fn program(&mut self, loaded: &Loaded, ifindex: u32, port: &Arc<Port>) -> Result<(), DatapathError> {
         let outcome = self.try_program(loaded, ifindex, port);
         let Err(error) = outcome else { return Ok(()) };
         self.close(loaded, ifindex, port)?;
@@ -56,13 +60,14 @@ impl Policy {
     fn close(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
         let closed =
             Port { blocked: true, acl: [Acl::open(), Acl::open()], meters: [None; 2], ..port.clone() };
-        let closed = self.tables.set_port(ifindex, &closed, clock::now());
+        let writes = self.tables.set_port(ifindex, &closed, clock::now());
         // At once, whatever else is unwritten.
-        let outcome = closed.map_err(DatapathError::from).and_then(|writes| self.write(loaded, &writes));
+        let outcome = writes.map_err(DatapathError::from).and_then(|writes| self.write(loaded, &writes));
         if outcome.is_err() {
             // Without a record it is closed as well; this needs no room in any map.
-            self.remove(loaded, ifindex)?;
+            return self.remove(loaded, ifindex);
         }
+        self.programmed.insert(ifindex, Arc::new(closed));
         Ok(())
     }
 
@@ -110,7 +115,7 @@ impl Policy {
         Err(error)
     }
 
-    fn try_program(&mut self, loaded: &Loaded, ifindex: u32, port: &Port) -> Result<(), DatapathError> {
+    fn try_program(&mut self, loaded: &Loaded, ifindex: u32, port: &Arc<Port>) -> Result<(), DatapathError> {
         let former = self.tables.former_rules();
         let writes = match (self.tables.set_port(ifindex, port, clock::now()), former) {
             (Err(TablesError::NoRoom { .. }), Some(former)) => {
@@ -124,7 +129,9 @@ impl Policy {
             self.highest = self.highest.max(record.id);
             self.endpoints.insert(record.id, port.endpoint);
         }
-        self.carry_out(loaded, writes, former)
+        self.carry_out(loaded, writes, former)?;
+        self.programmed.insert(ifindex, Arc::clone(port));
+        Ok(())
     }
 
     /// Makes the maps say which sets a network has. When that cannot be, its ports whose rules name one are closed.
@@ -161,6 +168,17 @@ impl Policy {
         self.write(loaded, &writes)
     }
 
+    /// All ports with their records.
+    pub fn programmed(&self) -> Vec<Programmed> {
+        let record = |ifindex: &u32| self.tables.record(*ifindex).copied();
+        let ports = self.programmed.iter();
+        ports
+            .filter_map(|(ifindex, port)| {
+                Some(Programmed { ifindex: *ifindex, port: Arc::clone(port), record: record(ifindex)? })
+            })
+            .collect()
+    }
+
     /// Whether the port asks anything of what comes to it. One without a record lets nothing in.
     pub fn reads_in(&self, ifindex: u32) -> bool {
         self.tables.record(ifindex).is_none_or(|record| record.flags & PORT_READS_IN != 0)
@@ -170,6 +188,7 @@ impl Policy {
         if let Some(record) = self.tables.record(ifindex) {
             self.endpoints.remove(&record.id);
         }
+        self.programmed.remove(&ifindex);
         self.tables.remove_port(ifindex)
     }
 }

@@ -21,7 +21,7 @@ use crate::pins::Pins;
 use crate::policy::Policy;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    blocks, clock, gate, grace, link, packet, read, tc,
+    Snapshot, Wanted, blocks, clock, gate, grace, link, packet, read, snapshot, tc,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -388,6 +388,14 @@ impl Datapath for RealDatapath {
             flows.len() < limit
         })?;
         Ok(flows)
+    }
+
+    fn snapshot(&self, wanted: &Wanted<'_>) -> Result<Snapshot, DatapathError> {
+        let (ports, sets) = {
+            let policy = self.policy();
+            (policy.programmed(), policy.sets.clone())
+        };
+        snapshot::take(self.loaded(), &ports, sets, wanted)
     }
 
     fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, DatapathError> {

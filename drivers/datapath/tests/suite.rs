@@ -116,6 +116,42 @@ fn programs_are_renewed_at_any_time() {
 }
 
 #[test]
+fn a_snapshot_holds_what_was_set_and_changes_nothing() {
+    on_both(|world| {
+        let shown = || {
+            let snapshot = world.datapath.snapshot(&|_| Vec::new()).unwrap();
+            snapshot.switch.board().ports.values().cloned().collect::<Vec<Port>>()
+        };
+        assert_eq!(shown(), []);
+        for n in [1, 2] {
+            world.make_link(&link(n));
+            world.datapath.set_port(&link(n), &Arc::new(port(n))).unwrap();
+        }
+        assert_eq!(shown(), [port(1), port(2)]);
+        let quiet = Port { quiet: true, ..port(1) };
+        world.datapath.set_port(&link(1), &Arc::new(quiet.clone())).unwrap();
+        assert_eq!(shown(), [quiet, port(2)]);
+
+        let mut snapshot = world.datapath.snapshot(&|_| Vec::new()).unwrap();
+        let numbers: Vec<u32> = snapshot.switch.board().ports.keys().copied().collect();
+        let frame = vec![0; 60];
+        assert!(snapshot.switch.out(numbers[1], &frame, snapshot.now).reason().is_none());
+        snapshot.switch.remove_port(numbers[1]);
+        assert_eq!(shown().len(), 2);
+        assert_eq!(world.datapath.flows(&FlowFilter::default()).unwrap(), []);
+        assert_eq!(world.datapath.drops().unwrap(), []);
+
+        world.datapath.remove_port(&link(1)).unwrap();
+        assert_eq!(shown(), [port(2)]);
+        // A link that is made again has another number; it shows once.
+        world.delete_link(&link(2));
+        world.make_link(&link(2));
+        world.datapath.set_port(&link(2), &Arc::new(port(2))).unwrap();
+        assert_eq!(shown(), [port(2)]);
+    });
+}
+
+#[test]
 fn many_threads_set_and_remove_at_once() {
     on_both(|world| {
         for n in 1..=8 {

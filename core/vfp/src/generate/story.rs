@@ -4,8 +4,8 @@ use hns_abi::Direction;
 use hns_net::Mac;
 
 use super::Random;
-use super::frame::{Content, Datagram, Link, arp, ethernet};
 use super::policy::{PORTS, mac, own};
+use crate::frame::{Content, Datagram, Link, arp, ethernet};
 use crate::layers::security::link_local;
 use crate::model::{Port, Switchboard};
 

@@ -41,7 +41,7 @@ impl Half<'_> {
     fn go_on(self, memory: &mut Memory, tuple: Tuple, ip: &Ip, travel: &mut Travel) -> Result<(), Refusal> {
         self.judge_again(memory, tuple, travel)?;
         let Some(flow) = memory.flows.get_mut(&(self.ifindex, tuple)) else { return Ok(()) };
-        let event = Event::Known { state: flow.state, cause: flow.cause };
+        let event = Event::Known { state: flow.state, by: flow.origin, cause: flow.cause };
         flow.advance(self.direction, &ip.transport, self.now);
         self.note(Layer::Acl, event, travel);
         self.remember_fragment(memory, ip);
@@ -146,7 +146,7 @@ impl Half<'_> {
         }
         self.judge_again(memory, tuple, travel)?;
         let Some(flow) = memory.flows.get(&(self.ifindex, tuple)) else { return Ok(false) };
-        self.note(Layer::Acl, Event::Related { cause: flow.cause }, travel);
+        self.note(Layer::Acl, Event::Related { by: flow.origin, cause: flow.cause }, travel);
         self.remember_fragment(memory, ip);
         Ok(true)
     }

@@ -46,6 +46,11 @@ impl Memory {
         self.flows.insert((ifindex, tuple), flow);
     }
 
+    /// Until when, in ns, the bucket of a port is in debt.
+    pub fn insert_arrival(&mut self, ifindex: u32, direction: Direction, arrival: u64) {
+        self.arrivals.insert((ifindex, direction), arrival);
+    }
+
     pub(crate) fn forget_flow(&mut self, ifindex: u32, tuple: Tuple) {
         self.flows.remove(&(ifindex, tuple));
     }

@@ -61,10 +61,13 @@ pub enum Event {
     /// A connection that is known already let it pass.
     Known {
         state: State,
+        /// Whose rules let it begin.
+        by: Direction,
         cause: Cause,
     },
     /// An ICMP error about a known connection.
     Related {
+        by: Direction,
         cause: Cause,
     },
     /// A later fragment of a datagram that may pass.

@@ -21,6 +21,7 @@ pub mod machine;
 mod numbers;
 mod owners;
 mod port;
+mod position;
 mod prefix;
 mod ruleset;
 mod rulesets;
@@ -42,6 +43,7 @@ pub use journal::Write;
 use numbers::Numbers;
 use owners::Owners;
 use port::PortState;
+pub use position::cause_at;
 pub use rulesets::Former;
 use rulesets::Rulesets;
 

@@ -67,6 +67,11 @@ pub(super) fn content(items: &[Item]) -> u64 {
 }
 
 impl Item {
+    #[cfg(test)]
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
     fn entry(&self) -> RuleEntry {
         let (action, next) = match self.rule.action {
             Action::Block => (ACTION_BLOCK, 0),

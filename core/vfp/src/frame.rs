@@ -1,3 +1,5 @@
+//! Frames from what is in them: of tests, and of packets that are tried out before anybody sends them.
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use hns_net::Mac;
