@@ -34,6 +34,7 @@ mod protocol;
 mod query;
 mod route;
 mod timestamp;
+mod trace;
 
 pub use code::ErrorCode;
 pub use dns::Dns;
@@ -68,6 +69,7 @@ pub use protocol::{EtherType, IpProtocol, ProtocolError};
 pub use query::Query;
 pub use route::Route;
 pub use timestamp::{Timestamp, TimestampError};
+pub use trace::{Trace, TraceEnd, TraceRequest, TraceResult, TraceStep, TraceVerdict};
 
 /// The schema version written into every document.
 pub const SCHEMA: (u32, u32) = (2, 16);

@@ -22,6 +22,25 @@ const PROTOCOLS: [(&str, u8); 8] = [
 /// Spellings that are read, and written as the names above.
 const ALIASES: [(&str, u8); 2] = [("icmp6", 58), ("ipv6-icmp", 58)];
 
+impl IpProtocol {
+    pub const ICMP: Self = Self(1);
+    pub const TCP: Self = Self(6);
+    pub const UDP: Self = Self(17);
+    pub const ICMP6: Self = Self(58);
+    pub const SCTP: Self = Self(132);
+
+    /// Whether rules and port mappings know ports of it.
+    #[must_use]
+    pub const fn has_ports(self) -> bool {
+        matches!(self, Self::TCP | Self::UDP | Self::SCTP)
+    }
+
+    #[must_use]
+    pub const fn is_icmp(self) -> bool {
+        matches!(self, Self::ICMP | Self::ICMP6)
+    }
+}
+
 /// What an Ethernet frame carries: one of those with a name here, or any other by its number, such as `0x88f7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EtherType(pub u16);
