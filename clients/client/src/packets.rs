@@ -1,5 +1,5 @@
-//! What switch ports did to packets. The answers are those of `hns-hcn`: `DropCount`, `DroppedPacket`,
-//! `Flow`, `PortRules`.
+//! What switch ports did to packets, and would do. The answers are those of `hns-hcn`: `DropCount`, `DroppedPacket`, `Flow`,
+//! `PortRules`, `Trace`.
 
 use serde_json::Value;
 
@@ -34,6 +34,11 @@ impl Client {
     /// Packets as they are dropped: a sample where there are many.
     pub async fn follow_drops(&self, endpoint_id: Option<&str>) -> Result<Events, ClientError> {
         self.follow(with("/v2/drops", &[("follow", Some("true")), ("endpoint", endpoint_id)])).await
+    }
+
+    /// What would become of a packet: the document of `TraceRequest`, answered by that of `Trace`.
+    pub async fn trace(&self, request: &Value) -> Result<Value, ClientError> {
+        self.post("/v2/trace", Some(request)).await
     }
 
     /// The connections that ports track.

@@ -19,6 +19,7 @@ use crate::policy::PolicyCommand;
 use crate::ps::{self, PsArgs};
 use crate::run::RunArgs;
 use crate::stop::StopArgs;
+use crate::trace::TraceArgs;
 use crate::transfer::{ExportArgs, ImportArgs};
 
 const AFTER_HELP: &str = "\
@@ -78,6 +79,7 @@ pub enum Command {
     Stop(StopArgs),
     Drops(DropsArgs),
     Flows(FlowsArgs),
+    Trace(TraceArgs),
     Events(EventsArgs),
     /// Look for what keeps networks from working: missing kernel features, foreign rules, leaks
     #[command(
@@ -151,6 +153,7 @@ impl Cli {
             Command::Stop(arguments) => arguments.run(&context).await?,
             Command::Drops(arguments) => arguments.run(&context).await?,
             Command::Flows(arguments) => arguments.run(&context).await?,
+            Command::Trace(arguments) => return arguments.run(&context).await,
             Command::Events(arguments) => arguments.run(&context).await?,
             Command::Doctor => doctor::run(&context).await?,
             Command::Export(arguments) => arguments.run(&context).await?,

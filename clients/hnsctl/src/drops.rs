@@ -74,7 +74,8 @@ pub fn read<T>(
     documents.iter().map(|document| answered(reader(document))).collect()
 }
 
-fn answered<T>(read: Result<T, hns_hcn::DocumentError>) -> Result<T, Failure> {
+/// What was read of an answer.
+pub fn answered<T>(read: Result<T, hns_hcn::DocumentError>) -> Result<T, Failure> {
     read.map_err(|source| Failure::Answer { source })
 }
 

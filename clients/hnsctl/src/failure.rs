@@ -52,6 +52,8 @@ pub enum Failure {
     TwoGateways { subnet: hns_net::Cidr },
     #[error("a network name or a document is needed")]
     NothingToCreate,
+    #[error("the port is given twice: in --to and by --port")]
+    PortGivenTwice,
     #[error("a policy is needed")]
     NothingToChange,
     #[error("network {network} has {} attached: {}", plural(endpoints.len(), "endpoint"), some_of(endpoints))]
@@ -98,6 +100,7 @@ impl Failure {
                 "name it by --acl, -p, --bandwidth-out, --bandwidth-in, -f or --json; of a network by --set, too"
             }
             Self::NetworkInUse { .. } => "detach or remove them, or pass --force to remove them too",
+            Self::PortGivenTwice => "leave one of them out",
             Self::NotAttached { .. } | Self::NotAMember { .. } => "`hnsctl endpoint ls` shows where each is",
             Self::NoSuchPolicy { .. } => "`hnsctl policy ls` shows what there is in the words that rm takes",
             Self::NoMembers { set } => {
@@ -135,6 +138,7 @@ impl Failure {
             | Self::NothingToCreate
             | Self::NothingToChange
             | Self::NoMembers { .. }
+            | Self::PortGivenTwice
             | Self::Container(ContainerError::NoCommand { .. } | ContainerError::Name { .. }) => 2,
             _ => 1,
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!   cli        every command and flag, with its help            one file a command group beside it
 //!   network · endpoint · namespace · policy                     flags -> HCN documents -> tables
-//!   drops · flows                                               what ports did to packets
+//!   drops · flows · trace                                       what ports did to packets, and would do
 //!   events · doctor · transfer                                  what happens, what is wrong, moving house
 //!   run · ps · stop  ->  container/                             an OCI bundle in a namespace of the daemon
 //!   output     tables and JSON        failure   one sentence, a hint, HCN's code, the exit code
@@ -35,6 +35,7 @@ mod ps;
 mod rate;
 mod run;
 mod stop;
+mod trace;
 mod transfer;
 mod view;
 

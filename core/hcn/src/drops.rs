@@ -1,5 +1,7 @@
 //! Answers of `GET /v2/drops` (ours): what switch ports dropped, counted and packet by packet.
 
+use std::fmt;
+
 use hns_net::Guid;
 use serde_json::{Map, Value, json};
 
@@ -137,6 +139,15 @@ impl RuleName {
             "Priority": self.priority,
             "Action": self.action.name(),
         })
+    }
+}
+
+/// `ACL 100 Block no-foe`.
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (origin, action) = (name_in(ORIGINS, self.origin), name_in(ACTIONS, self.action));
+        write!(f, "{origin} {} {action}", self.priority)?;
+        if self.id.is_empty() { Ok(()) } else { write!(f, " {}", self.id) }
     }
 }
 

@@ -57,8 +57,8 @@ pub enum TraceVerdict {
     /// It leaves the ports; the host, or a whole network, has it.
     Passed,
     Dropped,
-    /// Nobody answers for its next hop, so it is not even sent.
-    Unanswered,
+    /// The endpoint would not send it: there is no route, or nobody answers for its next hop.
+    Unsent,
 }
 
 /// What one layer of one port would do.
@@ -92,7 +92,7 @@ const VERDICTS: &[(&str, u64, TraceVerdict)] = &[
     ("Delivered", 0, TraceVerdict::Delivered),
     ("Passed", 1, TraceVerdict::Passed),
     ("Dropped", 2, TraceVerdict::Dropped),
-    ("Unanswered", 3, TraceVerdict::Unanswered),
+    ("Unsent", 3, TraceVerdict::Unsent),
 ];
 
 const RESULTS: &[(&str, u64, TraceResult)] = &[

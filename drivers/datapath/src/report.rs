@@ -154,6 +154,14 @@ pub struct Packet {
     pub icmp: Option<(u8, u8)>,
 }
 
+impl Packet {
+    /// What a frame tells.
+    #[must_use]
+    pub fn of(frame: &[u8]) -> Self {
+        crate::packet::read(frame)
+    }
+}
+
 /// What was thrown away by [`collect`](crate::Datapath::collect).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {

@@ -5,6 +5,7 @@ use hns_model::ModelError;
 use hns_store::StoreError;
 
 use crate::lost_state::Unrecorded;
+use crate::trace::Untraceable;
 
 /// Why a request was not performed. Nothing of it stays behind.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ pub enum EngineError {
     Unrecorded { found: Unrecorded },
     #[error("there are records, and nothing to forget")]
     NothingToForget,
+    #[error("trace document: {0}")]
+    Untraceable(#[from] Untraceable),
     #[error("the service is stopping")]
     Stopping,
 }
@@ -45,6 +48,7 @@ impl EngineError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Model(error) => error.code(),
+            Self::Untraceable(error) => error.code(),
             Self::Document { source, .. } => source.code,
             Self::Host { source: HostError::InterfaceTaken { .. }, .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
             Self::Host {
@@ -70,6 +74,7 @@ impl EngineError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Model(error) => error.hint(),
+            Self::Untraceable(error) => Some(error.hint()),
             Self::Host { source: HostError::NoSuchNamespace { .. }, .. } => {
                 Some("give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net")
             }
@@ -119,7 +124,7 @@ impl EngineError {
             | Self::Record { .. }
             | Self::Unrecorded { .. }
             | Self::NothingToForget => true,
-            Self::Model(_) | Self::Document { .. } | Self::Stopping => false,
+            Self::Model(_) | Self::Document { .. } | Self::Untraceable(_) | Self::Stopping => false,
         }
     }
 }

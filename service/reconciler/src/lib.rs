@@ -53,6 +53,7 @@ mod sandboxes;
 mod start;
 mod state;
 mod threads;
+mod trace;
 
 pub use admission::{Admission, WantedNetwork};
 pub use engine::{DefaultNetwork, Engine, EngineSettings};
@@ -63,3 +64,4 @@ pub use inventory::{Inventory, is_readable};
 pub use lost_state::{Unrecorded, WithoutRecords, check_state};
 pub use sandboxes::JoinedLink;
 pub use threads::HostThreads;
+pub use trace::{Beyond, Fate, TableDrop, Trace, TraceStep, Untraceable};

@@ -59,7 +59,7 @@ fn v2() -> Router<Api> {
 }
 
 async fn no_such_path(uri: axum::http::Uri) -> Refusal {
-    let hint = "the resources are networks, endpoints, namespaces, events, version, features, doctor, flows and drops under /v2";
+    let hint = "the resources are networks, endpoints, namespaces, events, version, features, doctor, flows, drops and trace under /v2";
     Refusal::new(ErrorCode::INVALID_PARAMETER, format!("there is no {}", uri.path()))
         .with_status(axum::http::StatusCode::NOT_FOUND)
         .with_hint(hint)

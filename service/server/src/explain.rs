@@ -1,12 +1,13 @@
-//! What happened to packets: drops, connections, counters of rules.
+//! What happened to packets: drops, connections, counters of rules; and what would.
 
 mod drops;
 mod flows;
 mod rules;
+mod trace;
 mod words;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::api::Api;
 
@@ -14,5 +15,6 @@ pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/drops", get(drops::drops))
         .route("/flows", get(flows::flows))
+        .route("/trace", post(trace::trace))
         .route("/endpoints/{id}/rules", get(rules::rules))
 }

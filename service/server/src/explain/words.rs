@@ -3,13 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hns_abi::Direction;
-use hns_datapath::{Packet, Tuple};
+use hns_datapath::{FlowState, Packet, Tuple};
 use hns_hcn::{
     EtherType, IpProtocol, PacketWords, PortOwner, RuleAction, RuleDirection, RuleName, RuleOrigin, Sides,
     Timestamp,
 };
 use hns_model::World;
 use hns_net::Guid;
+use hns_vfp::flow::State;
 use hns_vfp::model::{Action, Origin};
 
 /// Whose port it is; nothing for an endpoint that was removed a moment ago.
@@ -63,6 +64,16 @@ pub(super) fn packet(packet: &Packet) -> PacketWords {
         source_port: packet.source_port,
         destination_port: packet.destination_port,
         icmp: packet.icmp,
+    }
+}
+
+pub(super) const fn state(state: State) -> &'static str {
+    match state {
+        State::New => FlowState::New.word(),
+        State::Replied => FlowState::Replied.word(),
+        State::Established => FlowState::Established.word(),
+        State::Closing => FlowState::Closing.word(),
+        State::Closed => FlowState::Closed.word(),
     }
 }
 
