@@ -477,6 +477,9 @@ fn credentials_of_the_peer_decide_who_may_write_and_who_may_look() {
         assert_eq!(wrote.success(), may_write, "{user}:{group} {groups}: {wrote}");
         let there = text(&json!(hnsd.hnsctl(&["network", "ls"]))).contains(&name);
         assert_eq!(there, may_write, "{user}:{group} {groups}");
+        // What only asks may be asked by whoever may look.
+        let traced = as_user(&["trace", "--from", "192.0.2.1", "--to", "192.0.2.2"]);
+        assert_eq!(traced.stderr.contains("is an endpoint"), may_look, "{user}:{group} {groups}: {traced}");
         if !may_write {
             let group = if may_look { "group hns" } else { "group hns-read" };
             let said = if may_look { &wrote } else { &looked };

@@ -124,12 +124,6 @@ impl TraceRequest {
     fn check(&self) -> Result<(), DocumentError> {
         let wrong = |field: &str, problem: String| Err(DocumentError::new(field, problem, CODE));
         let protocol = self.protocol;
-        if self.from.endpoint.or(self.to.endpoint).is_none() {
-            return wrong(
-                "From",
-                "neither From nor To names an Endpoint, at whose port packets are judged".into(),
-            );
-        }
         match (protocol.has_ports(), self.port, self.source_port) {
             (true, None, _) => return wrong("To.Port", format!("missing, and {protocol} has ports")),
             (false, Some(_), _) => return wrong("To.Port", format!("{protocol} has no ports")),
@@ -323,7 +317,6 @@ mod tests {
             (json!({"To": there}), "From"),
             (json!({"From": web}), "To"),
             (json!({"From": {}, "To": there}), "From"),
-            (json!({"From": there, "To": there_80}), "From"),
             (json!({"From": {"Endpoint": "web"}, "To": there}), "From.Endpoint"),
             (json!({"From": web, "To": {"Address": "web"}}), "To.Address"),
             (json!({"From": web, "To": {"Address": "10.0.0.3", "Port": 0}}), "To.Port"),

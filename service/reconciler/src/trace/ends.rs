@@ -41,12 +41,30 @@ impl Ends {
         let pair = destinations.iter().find_map(of_family);
         let (source, destination) =
             pair.ok_or_else(|| Untraceable::Families { from: listed(&sources), to: listed(&destinations) })?;
-        if let (None, Some(holder)) = (&from, holder(world, source)) {
-            let endpoint = holder.id();
-            return Err(Untraceable::IsAnEndpoint { address: source, endpoint }.into());
-        }
+        let to = match (&from, to) {
+            (Some(_), to) => to,
+            (None, to) => Some(receiver(to, source, destination, world)?),
+        };
         Ok(Self { from, to, source, destination })
     }
+}
+
+/// Of a packet that no endpoint sends: the one that is meant, by itself or by its address.
+fn receiver(
+    to: Option<Endpoint>,
+    source: IpAddr,
+    destination: IpAddr,
+    world: &World,
+) -> Result<Endpoint, Untraceable> {
+    if let Some(sender) = holder(world, source) {
+        return Err(Untraceable::IsAnEndpoint { address: source, endpoint: sender.id() });
+    }
+    let receiver = to.or_else(|| holder(world, destination).cloned());
+    let receiver = receiver.ok_or(Untraceable::NoEndpoint { address: destination })?;
+    if receiver.attachment().is_none() {
+        return Err(Untraceable::NotAttached { field: "To.Address", endpoint: receiver.id() });
+    }
+    Ok(receiver)
 }
 
 /// Its endpoint, and the addresses that it may be meant by, IPv4 first.
@@ -72,7 +90,7 @@ fn listed(addresses: &[IpAddr]) -> String {
 /// The endpoint that has this address.
 pub(super) fn holder(world: &World, address: IpAddr) -> Option<&Endpoint> {
     let has = |endpoint: &&Endpoint| endpoint.addresses().any(|own| own.address() == address);
-    world.endpoints().find(has)
+    world.endpoints().filter(|endpoint| endpoint.is_settled()).find(has)
 }
 
 /// The packet, without stations.

@@ -14,6 +14,8 @@ pub enum Untraceable {
     NotItsAddress { endpoint: Guid, address: IpAddr },
     #[error("To: there are no two addresses of one family: from {from}, to {to}")]
     Families { from: String, to: String },
+    #[error("From: neither it nor To, {address}, is an endpoint, at whose port packets are judged")]
+    NoEndpoint { address: IpAddr },
     #[error("From.Address: {address} is that of endpoint {endpoint}")]
     IsAnEndpoint { address: IpAddr, endpoint: Guid },
     #[error("Protocol: {protocol} is not one of {destination}'s family")]
@@ -27,9 +29,10 @@ impl Untraceable {
         match self {
             Self::NotAttached { .. } | Self::NotProgrammed { .. } => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::NotItsAddress { .. } | Self::Families { .. } => ErrorCode::INVALID_IP,
-            Self::IsAnEndpoint { .. } | Self::Protocol { .. } | Self::Discovery { .. } => {
-                ErrorCode::INVALID_PARAMETER
-            }
+            Self::NoEndpoint { .. }
+            | Self::IsAnEndpoint { .. }
+            | Self::Protocol { .. }
+            | Self::Discovery { .. } => ErrorCode::INVALID_PARAMETER,
         }
     }
 
@@ -41,6 +44,7 @@ impl Untraceable {
                 "hnsctl endpoint inspect shows those it has; leave the address out to have one chosen"
             }
             Self::Families { .. } => "name an address of the family that both have",
+            Self::NoEndpoint { .. } => "hnsctl endpoint ls shows which there are",
             Self::IsAnEndpoint { .. } => "name the endpoint in From.Endpoint",
             Self::Protocol { .. } => "icmp stands for that of either family",
             Self::Discovery { .. } => "whether it is dropped is in hnsctl drops: spoofed-nd, rogue-ra",
