@@ -282,7 +282,7 @@ fn every_field_of_every_document_is_refused_in_a_wrong_type() {
 }
 
 #[test]
-fn every_field_of_every_modify_request_is_refused_in_a_wrong_type() {
+fn every_field_of_every_request_is_refused_in_a_wrong_type() {
     needs!(root, "nft", "socat");
     let mut world = World::new();
     let policy = json!({"ResourceUri": "", "ResourceType": "Policy", "RequestType": "Add", "Settings": {"Policies": [
@@ -292,11 +292,14 @@ fn every_field_of_every_modify_request_is_refused_in_a_wrong_type() {
     let container =
         json!({"ResourceType": "Container", "RequestType": "Add", "Settings": {"ContainerId": "c1"}});
     let member = json!({"ResourceType": "Endpoint", "RequestType": "Remove", "Settings": {"EndpointId": world.endpoint}});
+    let trace = json!({"From": {"Endpoint": world.endpoint, "Address": "10.0.0.1"}, "To": {"Address": "10.0.0.2", "Port": 80},
+        "Protocol": "tcp", "SourcePort": 4000, "IcmpType": 8, "IcmpCode": 0});
     let requests = [
         (format!("/v2/networks/{}/modify", world.nat), dns),
         (format!("/v2/endpoints/{}/modify", world.endpoint), policy),
         (format!("/v2/namespaces/{}/modify", world.namespace), container),
         (format!("/v2/namespaces/{}/modify", world.namespace), member),
+        ("/v2/trace".to_owned(), trace),
     ];
     for (path, request) in requests {
         let rows: Vec<Row> = rows_of_wrong_types(&path, &request);
@@ -333,6 +336,7 @@ fn bodies_that_are_no_documents_are_refused() {
         format!("/v2/networks/{}/modify", world.nat),
         format!("/v2/endpoints/{}/modify", world.endpoint),
         format!("/v2/namespaces/{}/modify", world.namespace),
+        "/v2/trace".to_owned(),
     ];
     let deep = "[".repeat(200_000);
     let deep_object = "{\"Dns\":".repeat(100_000);
