@@ -198,6 +198,9 @@ static __always_inline int open_flow(struct half *half, struct packet *packet, s
 	if (packet->protocol == IPPROTO_TCP && goes_on(packet))
 		flow->flags |= FLOW_ADOPTED;
 	advance(flow, packet, half->direction, half->now);
+	/* A request may open anew what its requests from the other end have established, and it is looked up there first. */
+	if (is_icmp(packet->protocol))
+		bpf_map_delete_elem(&established, &half->key);
 	bpf_map_update_elem(&embryonic, &half->key, flow, BPF_ANY);
 	return REASON_NONE;
 }

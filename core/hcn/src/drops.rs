@@ -145,7 +145,7 @@ impl RuleName {
 /// `ACL 100 Block no-foe`.
 impl fmt::Display for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (origin, action) = (name_in(ORIGINS, self.origin), name_in(ACTIONS, self.action));
+        let (origin, action) = (name_in(ORIGINS, self.origin), self.action.name());
         write!(f, "{origin} {} {action}", self.priority)?;
         if self.id.is_empty() { Ok(()) } else { write!(f, " {}", self.id) }
     }

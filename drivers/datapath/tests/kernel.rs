@@ -13,10 +13,10 @@ use std::time::Duration;
 use aya::maps::MapInfo;
 use hns_abi::{Direction, Map, Reason};
 use hns_datapath::{BLOCK_IN, BLOCK_OUT, Datapath, DropCount, Next, RealDatapath, test_run};
-use hns_net::Cidr;
+use hns_net::{Cidr, PortRange};
 use hns_testbed::{eventually, needs, tcp, udp};
 use hns_vfp::generate::{Content, Datagram, Link};
-use hns_vfp::model::{Action, Addresses, Match, Origin, Port, Rule};
+use hns_vfp::model::{Action, Addresses, Match, Origin, Port, Rule, Verdict};
 use hns_vfp::tables::Capacity;
 use support::{
     Containers, address, attached, chain, guid, isolated, link, output, port, run, settings, start,
@@ -45,6 +45,11 @@ fn allow_everything() -> Rule {
         action: Action::Allow,
         matches: Match::default(),
     }
+}
+
+fn about_port(number: u16) -> Match {
+    let local_ports = vec![PortRange::single(number).unwrap()];
+    Match { protocols: vec![17], local_ports, ..Match::default() }
 }
 
 fn filtered(n: u8) -> Port {
@@ -299,7 +304,41 @@ fn a_program_runs_on_a_packet_of_a_test() {
     });
 }
 
-/// The maps that the driver made, not what their header says.
+/// An echo that either end may begin: it is the rules of the last request's direction that the rest obeys.
+#[test]
+fn an_echo_that_the_other_end_opens_anew_is_judged_anew() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let _containers = Containers::new(folder, 1);
+        let datapath = start(folder);
+        let with_fallbacks = |fallbacks: [Verdict; 2]| {
+            let mut port = filtered(1);
+            for (acl, fallback) in port.acl.iter_mut().zip(fallbacks) {
+                (acl.rules, acl.fallback) = (Vec::new(), fallback);
+            }
+            // Something must be refused, or nobody follows connections.
+            port.acl[0].rules =
+                vec![Rule { action: Action::Block, matches: about_port(9), ..allow_everything() }];
+            datapath.set_port(&link(1), &Arc::new(port)).unwrap();
+        };
+        let echo = |direction: Direction, kind: u8| {
+            let ends = [address(1), address(9)].map(|end| end.parse().unwrap());
+            let macs = [port(1).mac, port(9).mac];
+            let (from, to) = if direction == Direction::Out { (0, 1) } else { (1, 0) };
+            let content = Content::Icmp { kind, code: 0, rest: vec![0, 7, 0, 1] };
+            let ends = Datagram::new(ends[from], ends[to], content);
+            let frame = ends.frame(Link { source: macs[from], destination: macs[to] });
+            test_run::run(&datapath, direction, &frame, index_of("hnv1"), 0).unwrap().retval
+        };
+        with_fallbacks([Verdict::Allow, Verdict::Allow]);
+        assert_eq!(echo(Direction::Out, 8), test_run::PASS);
+        assert_eq!(echo(Direction::In, 0), test_run::PASS);
+        assert_eq!(echo(Direction::In, 8), test_run::PASS);
+        with_fallbacks([Verdict::Block, Verdict::Allow]);
+        assert_eq!(echo(Direction::In, 0), test_run::DROP, "nobody inside has asked since");
+    });
+}
+
 /// No story of the comparison goes there.
 #[test]
 fn nothing_goes_to_a_loopback_address() {
@@ -324,6 +363,7 @@ fn nothing_goes_to_a_loopback_address() {
     });
 }
 
+/// The maps that the driver made, not what their header says.
 #[test]
 fn the_tables_count_on_the_room_that_the_maps_have() {
     needs!(root, "ip", "tc");
