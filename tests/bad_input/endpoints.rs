@@ -125,8 +125,8 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
             policy(
                 json!({"Type": "ACL", "Settings": {"Action": "Block", "Direction": "In", "RemoteAddresses": "web,db"}}),
             ),
-            0x15,
-            vec!["Policies[0].Settings", "web", "sets"],
+            0x0D,
+            vec!["Policies[0].Settings", "web", "address set", "nat"],
         ),
         (
             policy(json!({"Type": "ACL", "Settings": {"Action": "Pass", "Direction": "In"}})),

@@ -110,6 +110,17 @@ impl Client {
         self.modify(Kind::Network, network_id, "Policy", request.name(), settings).await
     }
 
+    /// Changes what the ports of an endpoint, or of a network's endpoints, do where no rule says anything.
+    pub async fn modify_params(
+        &self,
+        kind: Kind,
+        id: &str,
+        request: PolicyRequest,
+        params: &Value,
+    ) -> Result<Value, ClientError> {
+        self.modify(kind, id, "AdditionalParams", request.name(), params.clone()).await
+    }
+
     pub async fn create(&self, kind: Kind, document: &Value) -> Result<Value, ClientError> {
         self.post(kind.path(), Some(document)).await
     }

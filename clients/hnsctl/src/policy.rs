@@ -1,3 +1,4 @@
+mod defaults;
 mod flags;
 mod listing;
 mod set_spec;
@@ -18,6 +19,7 @@ use crate::port_spec::PortSpec;
 use crate::transfer::read_document;
 use crate::view;
 
+use defaults::DefaultArgs;
 use flags::Limits;
 use listing::Listing;
 use set_spec::SetSpec;
@@ -84,6 +86,9 @@ pub enum PolicyCommand {
     /// Remove all rules, tiers and proxies of an endpoint; ports and limits stay
     #[command(after_help = "Example:\n  hnsctl policy clear web")]
     Clear { endpoint: String },
+    /// Say what becomes of packets that no rule decides
+    #[command(after_help = defaults::EXAMPLES)]
+    Default(DefaultArgs),
 }
 
 #[derive(Debug, Args)]
@@ -246,6 +251,7 @@ impl PolicyCommand {
                 output::show_json(&Value::Array(owner.policies().to_vec()))
             }
             Self::Rm(arguments) => arguments.remove(context).await,
+            Self::Default(arguments) => arguments.run(context).await,
             Self::Clear { endpoint } => {
                 let id = context.client.find_id(Kind::Endpoint, &endpoint).await?;
                 let changed = context.client.modify_policies(&id, PolicyRequest::Reset, &[]).await?;

@@ -15,6 +15,7 @@ fn hnsctl_policy() {
       inspect  Print the policies of an endpoint or a network as documents
       rm       Remove policies from an endpoint or a network, named as they were added [alias: remove]
       clear    Remove all rules, tiers and proxies of an endpoint; ports and limits stay
+      default  Say what becomes of packets that no rule decides
       help     Print this message or the help of the given subcommand(s)
 
     Options:
@@ -240,5 +241,36 @@ fn hnsctl_policy_clear() {
 
     Example:
       hnsctl policy clear web
+    ");
+}
+
+#[test]
+fn hnsctl_policy_default() {
+    insta::assert_snapshot!(help("policy default"), @"
+    Say what becomes of packets that no rule decides
+
+    Usage: hnsctl policy default [OPTIONS] [ENDPOINT]
+
+    Arguments:
+      [ENDPOINT]
+
+    Options:
+          --network <NETWORK>  Of all endpoints of this network that say nothing themselves
+          --in <ACTION>        What comes to it [possible values: allow, block, unset]
+          --out <ACTION>       What it sends [possible values: allow, block, unset]
+      -h, --help               Print help
+
+    Options of every command:
+          --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
+      -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
+                             [default: table] [possible values: table, wide, json]
+
+    Without a word of the endpoint its network's counts, and without one of the network: block where
+    there is a rule, else allow.
+
+    Examples:
+      hnsctl policy default web --in block
+      hnsctl policy default --network blue --in block --out allow
+      hnsctl policy default web --in unset
     ");
 }

@@ -286,12 +286,12 @@ mod tests {
     #[test]
     fn the_policies_of_a_network_are_sets_and_rules() {
         let set = |text: &str| set_spec::SetSpec::of_addresses(text).expect("a set").policy.to_v2();
-        let union = set_spec::SetSpec::of_sets("all=bad,guests").expect("a set").policy.to_v2();
+        let union = set_spec::SetSpec::of_sets("both=bad,guests").expect("a set").policy.to_v2();
         let policies = [&of_network()[1..], &[set("bad=192.0.2.7/32,10.0.0.0/8"), union]].concat();
         insta::assert_snapshot!(Listing::of_network(&policies).rows(Format::Table).to_string(), @"
         TYPE        POLICY
         SetPolicy   set bad=192.0.2.7,10.0.0.0/8
-        SetPolicy   set-of all=bad,guests
+        SetPolicy   set-of both=bad,guests
         NetworkACL  in block tcp port 25 prio 500
         ");
     }

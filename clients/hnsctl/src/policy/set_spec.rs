@@ -91,8 +91,8 @@ mod tests {
         let union = SetSpec::of_sets("worse=bad,guests").expect("a set");
         assert_eq!(union.policy.settings["PolicyType"], "NESTEDIPSET");
         assert_eq!(told(&union.policy).as_deref(), Some("set-of worse=bad,guests"));
-        let empty = SetSpec::of_addresses("none=").expect("an empty one");
-        assert_eq!((told(&empty.policy).as_deref(), empty.says_members), (Some("set none="), true));
+        let empty = SetSpec::of_addresses("nobody=").expect("an empty one");
+        assert_eq!((told(&empty.policy).as_deref(), empty.says_members), (Some("set nobody="), true));
         assert!(!SetSpec::of_addresses("bad").expect("a name").says_members);
     }
 
