@@ -89,9 +89,18 @@ const NETWORK: &[Row] = &[
         "has no meaning on nat networks: only",
     ),
     never(&["encrypted"], "", "has no meaning on nat networks: only"),
-    never(&["hns.acl", "acl"], "in allow", "is not supported: a network has no rules of its own"),
     never(&["hns.bandwidth-in", "bandwidth-in"], "1mbit", ENDPOINT),
     never(&["hns.bandwidth-out", "bandwidth-out"], "1mbit", ENDPOINT),
+    row(
+        &["hns.acl", "acl"],
+        "in block tcp from 10.9.9.9 port 22; in allow; out allow",
+        Shows::Network(|network| {
+            let kinds: Vec<_> =
+                network["Policies"].as_array().into_iter().flatten().map(|policy| &policy["Type"]).collect();
+            kinds == ["NetworkACL"; 3]
+        }),
+        ("in allow;in blok", "is not a list of rules: a rule begins"),
+    ),
     row(
         &["com.docker.network.windowsshim.dnsservers", "dnsservers"],
         "9.9.9.9,fd00::53",

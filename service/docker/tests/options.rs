@@ -110,6 +110,9 @@ const EFFECTS: &[(&str, &str, Effect)] = &[
     ("com.docker.network.bridge.gateway_mode_ipv6", "routed", |_, network| {
         network.gateway_mode(Family::V6) == hcn::GatewayMode::Routed
     }),
+    ("hns.acl", "in block tcp port 22; in allow", |_, network| {
+        network.policies().iter().map(|policy| policy.kind).eq(["NetworkACL"; 2])
+    }),
 ];
 
 /// An option with a value that is refused on a nat network, and what the refusal says of it.
@@ -168,7 +171,7 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ),
     ("com.docker.network.bridge.default_bridge", "true", "Docker's default bridge is Docker's own"),
     ("encrypted", "", "has no meaning on nat networks: only hns-overlay"),
-    ("hns.acl", "in allow", "is not supported: a network has no rules of its own"),
+    ("hns.acl", "in blok", "is not a list of rules"),
     ("hns.bandwidth-in", "1mbit", "an endpoint's option"),
     ("hns.bandwidth-out", "1mbit", "an endpoint's option"),
 ];

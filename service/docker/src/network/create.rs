@@ -63,7 +63,7 @@ fn document(id: Guid, asked: &Asked<'_>, options: NetworkOptions) -> hcn::Networ
         owner: Some(marks::OWNER.to_owned()),
         kind,
         flags: hcn::NetworkFlags::default(),
-        policies: Vec::new(),
+        policies: options.rules,
         mac_pool: options.mac_pool,
         dns: options.dns,
         ipams: ipams(asked),

@@ -1,4 +1,4 @@
-use hns_hcn::Dns;
+use hns_hcn::{Dns, Policy};
 use hns_net::{Guid, MacRange, Mtu};
 use serde_json::{Map, Value};
 
@@ -11,13 +11,15 @@ use super::table::{Reading, Row, Table};
 use super::values;
 
 /// What `docker network create` says of a network beside its subnets.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct NetworkOptions {
     pub name: Option<String>,
     /// The HNS network to use instead of making one.
     pub bind: Option<Guid>,
     pub dns: Dns,
     pub mac_pool: Vec<MacRange>,
+    /// Of all its endpoints.
+    pub rules: Vec<Policy>,
     pub mtu: Option<Mtu>,
     pub internal: bool,
     pub enable_v4: Option<bool>,
@@ -72,7 +74,6 @@ const fn nat(why: &'static str) -> [Use; DRIVERS.len()] {
 
 const POLICIES: &str = "it needs the policy engine, which is not in this version";
 const FLAG: &str = "an endpoint's option: say it to docker run or docker network connect";
-const RULES: &str = "a network has no rules of its own in this version; say it of each endpoint, to docker run or docker network connect";
 const NAT_ONLY: &str = "the host does not translate it";
 
 static TABLE: Table<NetworkOptions> = Table {
@@ -292,7 +293,12 @@ static TABLE: Table<NetworkOptions> = Table {
             uses: never(FLAG),
             read: |_, _| Ok(()),
         },
-        Row { key: "hns.acl", short: "acl", uses: not_yet(RULES), read: |_, _| Ok(()) },
+        Row {
+            key: "hns.acl",
+            short: "acl",
+            uses: ALL,
+            read: |options, value| put(&mut options.rules, values::network_rules(value)),
+        },
         Row { key: "hns.bandwidth-in", short: "bandwidth-in", uses: never(FLAG), read: |_, _| Ok(()) },
         Row { key: "hns.bandwidth-out", short: "bandwidth-out", uses: never(FLAG), read: |_, _| Ok(()) },
         Row {
@@ -370,6 +376,7 @@ const SHAPING: &[&str] = &[
     "com.docker.network.bridge.enable_ip_masquerade",
     "com.docker.network.bridge.gateway_mode_ipv4",
     "com.docker.network.bridge.gateway_mode_ipv6",
+    "hns.acl",
 ];
 
 fn set<T>(place: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hns_hcn::{Bandwidth, Policy, Qos};
+use hns_hcn::{Bandwidth, Policy, Qos, RuleText};
 use hns_net::{Guid, Mac, MacRange, Mtu};
 use serde_json::Value;
 
@@ -76,8 +76,16 @@ pub(super) fn interface_prefix(value: &str) -> Result<String, String> {
 
 /// Rules of an endpoint, `RULE[;RULE..]`.
 pub(super) fn rules(value: &str) -> Result<Vec<Policy>, String> {
-    let rules = hns_hcn::rules_of_option(value).map_err(|error| format!("a list of rules: {error}"))?;
-    Ok(rules.iter().map(hns_hcn::RuleText::acl).collect())
+    Ok(rule_texts(value)?.iter().map(RuleText::acl).collect())
+}
+
+/// The same of a network.
+pub(super) fn network_rules(value: &str) -> Result<Vec<Policy>, String> {
+    Ok(rule_texts(value)?.iter().map(RuleText::network_acl).collect())
+}
+
+fn rule_texts(value: &str) -> Result<Vec<RuleText>, String> {
+    hns_hcn::rules_of_option(value).map_err(|error| format!("a list of rules: {error}"))
 }
 
 pub(super) fn rate(value: &str) -> Result<Bandwidth, String> {
