@@ -19,7 +19,7 @@ use hns_vfp::generate::{Content, Datagram, Link};
 use hns_vfp::model::{Action, Addresses, Match, Origin, Port, Rule, Verdict};
 use hns_vfp::tables::Capacity;
 use support::{
-    Containers, address, attached, chain, guid, isolated, link, output, port, run, settings, start,
+    Containers, address, attached, chain, guid, index_of, isolated, link, port, run, settings, start,
 };
 
 const PLACE: u16 = 7000;
@@ -406,11 +406,6 @@ fn rule_about(number: u32) -> Rule {
     let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number);
     let remote = Addresses::Prefixes(vec![Cidr::host(address.into())]);
     Rule { matches: Match { remote, ..Match::default() }, ..allow_everything() }
-}
-
-fn index_of(link: &str) -> u32 {
-    let shown = output(&["ip", "-o", "link", "show", link]);
-    shown.split(':').next().unwrap().parse().unwrap()
 }
 
 #[test]

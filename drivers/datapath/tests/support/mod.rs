@@ -183,3 +183,9 @@ impl Containers {
         hns_testbed::Netns::open(format!("/run/netns/c{n}")).unwrap()
     }
 }
+
+/// The number of a link.
+pub fn index_of(link: &str) -> u32 {
+    let shown = output(&["ip", "-o", "link", "show", link]);
+    shown.split(':').next().unwrap().parse().unwrap()
+}
