@@ -6,6 +6,7 @@
 //!                 then 8 clients at once create 2,000, with and without our programs at the ports
 //!   engines   ─ the front doors against the engines' own drivers: Docker, CNI, netavark; 0 and 200 endpoints present
 //!   datapath  ─ connections, requests and packets between two containers against a bare veth pair and a bridge
+//!   programming ─ how long the programs take to have other rules and sets
 //!   crash     ─ kill -9 at random points of random operations; what is left behind, what is lost
 //! ```
 //!
@@ -24,6 +25,7 @@ mod kernel;
 mod netavark;
 mod ours;
 mod peers;
+mod programming;
 mod report;
 mod samples;
 
@@ -45,6 +47,8 @@ enum What {
     Engines(engines::Arguments),
     /// Connections, latency and packets between two containers, against a bare veth pair and the kernel's bridge
     Datapath(datapath::Arguments),
+    /// How long it takes until ports have other rules, and networks other sets
+    Programming(programming::Arguments),
     /// Kill the daemon at random points of random operations, and look for what is lost or left over
     Crash {
         /// How often it is killed
@@ -63,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         What::Endpoints(arguments) => endpoints::run(&arguments),
         What::Engines(arguments) => engines::run(&arguments),
         What::Datapath(arguments) => datapath::run(&arguments),
+        What::Programming(arguments) => programming::run(&arguments),
         What::Crash { rounds, seed } => crash(rounds, seed),
     }
 }

@@ -76,7 +76,7 @@ impl Promise {
         }
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let verdict = if self.kept() { "kept  " } else { "MISSED" };
         let limit = match self.limit {
             Limit::AtMost(limit) => format!("at most {limit}"),

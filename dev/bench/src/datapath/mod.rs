@@ -18,7 +18,7 @@ use anyhow::Context;
 use hns_testbed::Lab;
 
 use load::{Pace, Reading};
-use paths::{Line, Ours};
+use paths::{Line, Ours, Rules};
 use table::Table;
 
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,16 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 }
+
+/// Rules of the server, or of both ends.
+const RULED: [(&str, Rules); 6] = [
+    ("hnsd, rules on one end", Rules { count: 10, both_ends: false, last_matches: true }),
+    ("hnsd, rules on both ends", Rules { count: 10, both_ends: true, last_matches: true }),
+    ("hnsd, 100 rules", Rules { count: 100, both_ends: false, last_matches: true }),
+    ("hnsd, 1,000 rules", Rules { count: 1000, both_ends: false, last_matches: true }),
+    ("hnsd, 10,000 rules", Rules { count: 10_000, both_ends: false, last_matches: true }),
+    ("hnsd, 10,000 of others", Rules { count: 10_000, both_ends: false, last_matches: false }),
+];
 
 /// A line with its name and everything that was measured on it; or why there is none.
 struct Path {
@@ -74,6 +84,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Path::new("hnsd", ours.open()),
         Path::new("hnsd, stateful", ours.stateful()),
     ];
+    paths.extend(RULED.iter().map(|(name, rules)| Path::new(name, ours.ruled(rules))));
     let pace = Pace { time: Duration::from_millis(arguments.time), cpu: arguments.cpu };
     for round in 0..arguments.rounds {
         if round.is_multiple_of(2) {

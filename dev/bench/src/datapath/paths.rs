@@ -44,6 +44,45 @@ pub fn bridge(lab: &Lab) -> Line {
     Line { _host: host, client, server, address: SERVER }
 }
 
+/// Rules of an endpoint.
+pub struct Rules {
+    /// In each direction.
+    pub count: u32,
+    pub both_ends: bool,
+    /// The last one lets everything pass; otherwise what none is about passes.
+    pub last_matches: bool,
+}
+
+impl Rules {
+    fn name(&self) -> String {
+        let last = if self.last_matches { "last" } else { "none" };
+        format!("r{}{last}{}", self.count, u8::from(self.both_ends))
+    }
+
+    fn policies(&self) -> Value {
+        let mut policies = Vec::new();
+        for direction in ["In", "Out"] {
+            let others = if self.last_matches { self.count - 1 } else { self.count };
+            for number in 0..others {
+                let other = Ipv4Addr::from(0x0b00_0000 + number);
+                policies.push(json!({"Type": "ACL", "Settings": {
+                    "Action": "Block", "Direction": direction, "Priority": 100, "RemoteAddresses": other,
+                }}));
+            }
+            if self.last_matches {
+                let last = json!({"Action": "Allow", "Direction": direction, "Priority": 200});
+                policies.push(json!({"Type": "ACL", "Settings": last}));
+            }
+        }
+        json!(policies)
+    }
+
+    fn document(&self) -> Value {
+        let defaults = json!({"AclDefaultIn": "Allow", "AclDefaultOut": "Allow"});
+        json!({"Policies": self.policies(), "AdditionalParams": defaults})
+    }
+}
+
 /// A daemon with a NAT network.
 pub struct Ours {
     host: Host,
@@ -72,18 +111,32 @@ impl Ours {
         self.line("stateful", &json!({"AclDefaultIn": "Block"}))
     }
 
+    /// The server has so many rules in each direction, of which the last lets everything pass, or none is about these packets; or
+    /// both ends have them.
+    pub fn ruled(&mut self, rules: &Rules) -> anyhow::Result<Line> {
+        let document = rules.document();
+        let client = if rules.both_ends { document.clone() } else { json!({}) };
+        self.line_between(&rules.name(), &client, &document)
+    }
+
     fn line(&mut self, name: &str, of_the_client: &Value) -> anyhow::Result<Line> {
-        let (client, _) = self.endpoint(&format!("{name}-client"), of_the_client)?;
-        let (server, address) = self.endpoint(&format!("{name}-server"), &json!({}))?;
+        self.line_between(name, &json!({"AdditionalParams": of_the_client}), &json!({}))
+    }
+
+    fn line_between(&mut self, name: &str, client: &Value, server: &Value) -> anyhow::Result<Line> {
+        let (client, _) = self.endpoint(&format!("{name}-client"), client)?;
+        let (server, address) = self.endpoint(&format!("{name}-server"), server)?;
         Ok(Line { _host: self.host.clone(), client, server, address })
     }
 
     /// Makes an endpoint in a namespace of its own.
-    fn endpoint(&mut self, name: &str, parameters: &Value) -> anyhow::Result<(Netns, Ipv4Addr)> {
+    fn endpoint(&mut self, name: &str, more: &Value) -> anyhow::Result<(Netns, Ipv4Addr)> {
         let netns = self.host.add_netns(name);
         let namespace = ours::register(&mut self.api, &format!("/run/netns/{name}"))?;
-        let document =
-            json!({"Name": name, "HostComputeNamespace": namespace, "AdditionalParams": parameters});
+        let mut document = json!({"Name": name, "HostComputeNamespace": namespace});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            document[key] = value.clone();
+        }
         let answer = self.api.post(&format!("/v2/networks/{}/endpoints", self.network), &document)?;
         ensure!((200..300).contains(&answer.status), "endpoint {name}: {} {}", answer.status, answer.text);
         let address = answer.body["IpConfigurations"][0]["IpAddress"].as_str().unwrap_or_default().parse();

@@ -56,8 +56,8 @@ struct Promise {
 const PROMISES: [Promise; 4] = [
     Promise { path: "hnsd", measure: Measure::Connects, limit: 0.95 },
     Promise { path: "hnsd", measure: Measure::P50, limit: 1.05 },
-    Promise { path: "hnsd, stateful", measure: Measure::Connects, limit: 0.93 },
-    Promise { path: "hnsd, stateful", measure: Measure::P50, limit: 1.06 },
+    Promise { path: "hnsd, rules on both ends", measure: Measure::Connects, limit: 0.93 },
+    Promise { path: "hnsd, rules on both ends", measure: Measure::P50, limit: 1.06 },
 ];
 
 impl Promise {
@@ -121,7 +121,7 @@ impl Table {
              close; p50 is of a byte each way. Medians over rounds; x is against the bare veth pair in the same round, with\n\
              the range of the middle half of the rounds.\n\n",
         );
-        text += &format!("{:<16}{:>6}", "", "rounds");
+        text += &format!("{:<25}{:>6}", "", "rounds");
         for measure in Measure::ALL {
             text += &format!("{:>12}{:>7}{:>12}", measure.title(), "x", "");
         }
@@ -147,7 +147,7 @@ impl Table {
     }
 
     fn row(&self, path: &Path) -> String {
-        let mut row = format!("{:<16}{:>6}", path.name, path.readings.len());
+        let mut row = format!("{:<25}{:>6}", path.name, path.readings.len());
         for measure in Measure::ALL {
             let value = Middle::of(path.readings.iter().map(|reading| measure.of(reading)).collect());
             let digits = if measure.more_is_better() { 0 } else { 2 };
