@@ -18,6 +18,7 @@
 #include "lib/maps.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
+#include "lib/ports.h"
 
 static __always_inline void leave(struct __sk_buff *skb, const struct packet *packet, __u32 reason, __u32 target)
 {
@@ -79,32 +80,16 @@ static __always_inline int half_out(struct __sk_buff *skb, struct packet *packet
 	return reason;
 }
 
-/* The other port of the same network whose station this is, or 0; its number in `ifindex`. */
-static __always_inline struct port *neighbour(struct __sk_buff *skb, const struct port *port, const __u8 *mac, __u32 *ifindex)
-{
-	struct station_key key = {};
-	__u32 *station;
-
-	key.network = port->network;
-	__builtin_memcpy(key.mac, mac, 6);
-	station = bpf_map_lookup_elem(&stations, &key);
-	if (!station || *station == skb->ifindex)
-		return 0;
-	*ifindex = *station;
-	return bpf_map_lookup_elem(&ports, ifindex);
-}
-
 /* Whether a packet for this port comes from another one of its network; as one too short to tell is taken. */
 static __always_inline int is_from_neighbour(struct __sk_buff *skb, const struct port *port)
 {
 	void *data = data_of(skb);
-	__u32 ifindex;
 	__u8 mac[6];
 
 	if (data + ETH_HLEN > data_end_of(skb))
 		return 1;
 	__builtin_memcpy(mac, data + 6, 6);
-	return neighbour(skb, port, mac, &ifindex) != 0;
+	return neighbour(port, mac) != 0;
 }
 
 /* Whether a packet comes from the host or through it and lacks the mark of the host's rules, which do not see ARP. */
@@ -142,11 +127,10 @@ static __always_inline int is_beyond(const struct packet *packet, const struct p
 static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port)
 {
 	struct port *target = 0;
-	__u32 ifindex;
 	int reason;
 
 	if (!(packet->to[0] & 1))
-		target = neighbour(skb, port, packet->to, &ifindex);
+		target = neighbour(port, packet->to);
 	/* Another container may be a router. The host is none, also where it has a seat on the network, and it takes what is sent to a
 	 * group of stations for itself. */
 	if (port->flags & PORT_CONFINED && (!target || target->flags & PORT_PLAIN_REDIRECT) && is_beyond(packet, port))
@@ -156,19 +140,19 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 	if (port->flags & PORT_QUIET)
 		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_QUIET);
 	if (target->flags & PORT_QUIET)
-		return drop(skb, packet, target->id, ifindex, DIR_IN, REASON_QUIET);
+		return drop(skb, packet, target->id, target->ifindex, DIR_IN, REASON_QUIET);
 	if (target->flags & PORT_PLAIN_REDIRECT) {
 		/* Its `port_in` asks its layers. */
-		leave(skb, packet, REASON_NONE, ifindex);
-		return bpf_redirect(ifindex, 0);
+		leave(skb, packet, REASON_NONE, target->ifindex);
+		return bpf_redirect(target->ifindex, 0);
 	}
 	if (target->flags & PORT_READS_IN) {
 		reason = target->flags & PORT_BLOCKED ? REASON_BLOCKED : half_in(skb, packet, target);
 		if (reason)
-			return drop(skb, packet, target->id, ifindex, DIR_IN, reason);
+			return drop(skb, packet, target->id, target->ifindex, DIR_IN, reason);
 	}
-	leave(skb, packet, REASON_NONE, ifindex);
-	return bpf_redirect_peer(ifindex, 0);
+	leave(skb, packet, REASON_NONE, target->ifindex);
+	return bpf_redirect_peer(target->ifindex, 0);
 }
 
 SEC("classifier")
@@ -180,7 +164,7 @@ int port_out(struct __sk_buff *skb)
 	int reason;
 
 	packet.position = POSITION_FALLBACK;
-	port = bpf_map_lookup_elem(&ports, &ifindex);
+	port = port_at(ifindex);
 	if (!port)
 		return drop(skb, &packet, 0, ifindex, DIR_OUT, REASON_UNKNOWN_PORT);
 	reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
@@ -200,7 +184,7 @@ int port_in(struct __sk_buff *skb)
 	int reason;
 
 	packet.position = POSITION_FALLBACK;
-	port = bpf_map_lookup_elem(&ports, &ifindex);
+	port = port_at(ifindex);
 	if (!port)
 		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
 	if (!(port->flags & PORT_BLOCKED) && is_unruled(skb, port))

@@ -66,6 +66,7 @@ enum reason {
 
 /* Elements of the maps. Hashes and tries do not preallocate (LRU hashes do). */
 #define PORTS_MAX 65536
+#define LOW_IFINDEXES 65536 /* those below are indexes of `slots` */
 #define ADDRESSES_MAX 262144
 #define RULESETS_MAX 131072
 #define CLASSES_MAX 2097152 /* of addresses, and of ports */
@@ -102,12 +103,18 @@ enum port_flag {
 
 #define PORT_OWN_ADDRESSES 4
 
-/* `ports`: hash, key __u32 ifindex of the host end. */
+/*
+ * `ports`: array, by slot; mapped by the daemon. A record never changes while a slot leads to it: a change of policy writes another
+ * one and then its slot. `slots`: array of __u32 by the ifindex of the host end, `high_slots`: hash of the same for those from
+ * LOW_IFINDEXES on. Slot 0: no port.
+ */
 struct port {
 	__u32 id; /* the daemon's number of this port, never given twice while the maps live */
+	__u32 ifindex; /* of the host end */
 	__u32 network; /* the daemon's number of its network */
 	__u32 generation; /* raised with every change of policy */
 	__u32 flags; /* enum port_flag */
+	__u32 zero;
 	__u32 ruleset[2]; /* by direction; 0: no rules, `fallback` decides */
 	__u8 fallback[2]; /* by direction: enum action when no rule matches */
 	__u8 mac[6];

@@ -2,8 +2,11 @@
 /*
  * The maps, by the names of core/abi/src/map.rs. Hashes do not preallocate: an idle host pays for what it has.
  *
- * `directory` and `chunks` can be mapped by the daemon. The kernel rounds the size of an array's elements up to 8 bytes, so in
- * a mapping the elements of `directory` (__u32) stand 8 bytes apart, those of `chunks` 64.
+ * The arrays can be mapped by the daemon. The kernel rounds the size of an array's elements up to 8 bytes, so in a mapping the
+ * elements of `slots` and `directory` (__u32) stand 8 bytes apart, those of `chunks` 64.
+ *
+ * An element of such a hash that is replaced or deleted is the next one's memory at once, while a program may still read it. What
+ * is read of `stations` and `high_slots` is therefore held against the record that it leads to.
  */
 #ifndef HNS_MAPS_H
 #define HNS_MAPS_H
@@ -49,7 +52,9 @@
 		__type(value, VALUE);                                                                                                   \
 	} NAME SEC(".maps")
 
-HASH(ports, __u32, struct port, PORTS_MAX);
+MAPPED_ARRAY(slots, __u32, LOW_IFINDEXES);
+HASH(high_slots, __u32, __u32, PORTS_MAX);
+MAPPED_ARRAY(ports, struct port, PORTS_MAX);
 HASH(addresses, struct address_key, __u32, ADDRESSES_MAX);
 HASH(stations, struct station_key, __u32, PORTS_MAX);
 

@@ -28,7 +28,7 @@ macro_rules! layouts {
 
 layouts! {
     "addr" Addr { b }
-    "port" Port { id, network, generation, flags, ruleset, fallback, mac, adopt_until, own }
+    "port" Port { id, ifindex, network, generation, flags, zero, ruleset, fallback, mac, adopt_until, own }
     "address_key" AddressKey { network, addr }
     "station_key" StationKey { network, mac, zero }
     "ruleset" Ruleset { chunks, first, miss, sets }
@@ -71,7 +71,7 @@ constants! {
     DIM_LOCAL DIM_REMOTE DIM_LOCAL_PORT DIM_REMOTE_PORT DIM_LOCAL_SETS DIM_REMOTE_SETS DIMENSIONS
     FLOW_NEW FLOW_REPLIED FLOW_ESTABLISHED FLOW_CLOSING FLOW_CLOSED
     FLOW_FIN_IN FLOW_FIN_OUT FLOW_ADOPTED
-    PORTS_MAX ADDRESSES_MAX RULESETS_MAX CLASSES_MAX SET_CLASSES_MAX SET_ROWS_MAX DIRECTORY_MAX CHUNKS_MAX RULE_ENTRIES_MAX EMBRYONIC_MAX ESTABLISHED_MAX
+    PORTS_MAX LOW_IFINDEXES ADDRESSES_MAX RULESETS_MAX CLASSES_MAX SET_CLASSES_MAX SET_ROWS_MAX DIRECTORY_MAX CHUNKS_MAX RULE_ENTRIES_MAX EMBRYONIC_MAX ESTABLISHED_MAX
     FRAGMENTS_MAX METERS_MAX DROPS_MAX EVENTS_BYTES
     EVENT_HEADER EVENTS_PER_SECOND
     CB_REASON CB_TARGET CB_RULESET CB_POSITION

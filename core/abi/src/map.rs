@@ -1,6 +1,8 @@
 /// The maps, by the names they have in the object and under the folder they are pinned in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Map {
+    Slots,
+    HighSlots,
     Ports,
     Addresses,
     Stations,
@@ -22,6 +24,8 @@ pub enum Map {
 
 impl Map {
     pub const ALL: &[Self] = &[
+        Self::Slots,
+        Self::HighSlots,
         Self::Ports,
         Self::Addresses,
         Self::Stations,
@@ -44,6 +48,8 @@ impl Map {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Slots => "slots",
+            Self::HighSlots => "high_slots",
             Self::Ports => "ports",
             Self::Addresses => "addresses",
             Self::Stations => "stations",
@@ -67,6 +73,8 @@ impl Map {
 
 // Elements of the maps: one list for the programs, which declare them, and for the daemon, which must not plan for more.
 pub const PORTS_MAX: u32 = 65_536;
+/// Links with lower numbers are indexes of `slots`.
+pub const LOW_IFINDEXES: u32 = 65_536;
 pub const ADDRESSES_MAX: u32 = 262_144;
 pub const RULESETS_MAX: u32 = 131_072;
 /// Of addresses, and of ports.

@@ -36,12 +36,15 @@ pub const PORT_OWN_ADDRESSES: usize = 4;
 pub struct Port {
     /// The daemon's number of this port, never given twice while the maps live.
     pub id: u32,
+    /// Of the host end.
+    pub ifindex: u32,
     /// The daemon's number of its network.
     pub network: u32,
     /// Raised with every change of policy.
     pub generation: u32,
     /// `enum port_flag`.
     pub flags: u32,
+    pub zero: u32,
     /// By direction; 0: no rules, `fallback` decides.
     pub ruleset: [u32; 2],
     /// By direction: `enum action` when no rule matches.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use hns_abi::{Addr, Map};
+use hns_abi::{Addr, LOW_IFINDEXES, Map};
 use hns_net::{Guid, Mac};
 use hns_vfp::model::{Acl, Guards, Port, Rate, Verdict, both};
 use hns_vfp::tables::machine::Maps;
@@ -46,8 +46,20 @@ impl Bench {
     }
 
     fn carry_out(&mut self, writes: &[Write]) {
-        writes.iter().for_each(|write| self.maps.carry_out(write));
+        let links = [4, 5, 6, LOW_IFINDEXES - 1, LOW_IFINDEXES, u32::MAX];
+        for write in writes {
+            let before = links.map(|ifindex| self.maps.port(ifindex));
+            self.maps.carry_out(write);
+            let is_record = matches!(write, Write::Array { map: Map::Ports, .. });
+            assert!(
+                !is_record || links.map(|ifindex| self.maps.port(ifindex)) == before,
+                "a record in use changes"
+            );
+        }
         assert_eq!(self.maps.entries, self.tables.everything());
+        for ifindex in links {
+            assert_eq!(self.maps.port(ifindex).as_ref(), self.tables.record(ifindex));
+        }
     }
 
     fn set(&mut self, ifindex: u32, port: &Port) -> hns_abi::Port {
@@ -94,7 +106,7 @@ fn a_bare_port_is_a_record_a_mac_and_its_addresses() {
     assert_ne!(record.flags & hns_abi::PORT_MORE_ADDRESSES, 0);
     assert_eq!(record.flags & hns_abi::PORT_STATEFUL, 0);
     assert_eq!(bench.maps.owner(1, ip(6).into()), Some(4));
-    assert_eq!(bench.maps.entries.len(), 1 + 6 + 1);
+    assert_eq!(bench.maps.entries.len(), 6 + 1);
     assert_eq!(bench.tables.set_port(4, &many, 2_000).unwrap(), []);
     bench.remove(4);
     assert_eq!(bench.maps.entries, BTreeMap::new());
@@ -171,7 +183,7 @@ fn too_many_rules_and_full_maps_are_refused_and_leave_everything_as_it_was() {
         let acl = Acl { rules: (0..count).map(rule).collect(), ..Acl::open() };
         Port { acl: both(acl.clone(), acl), ..port(1) }
     };
-    let mut tables = Tables::with_capacity(1, Capacity { directory: 10, chunks: 8 });
+    let mut tables = Tables::with_capacity(1, Capacity { directory: 10, chunks: 8, ..Capacity::default() });
     tables.set_port(4, &rules(10), 0).unwrap();
     let before = (tables.everything(), tables.usage());
     assert!(matches!(tables.set_port(4, &rules(16_385), 0), Err(TablesError::TooManyRules { .. })));
@@ -191,4 +203,50 @@ fn too_many_tiers_are_refused() {
     let mut tables = Tables::new(1);
     tables.set_port(4, &with(1024), 0).unwrap();
     assert!(matches!(tables.set_port(4, &with(1025), 0), Err(TablesError::TooManyTiers { tiers: 1025, .. })));
+}
+
+#[test]
+fn a_link_of_any_number_leads_to_its_record() {
+    let mut bench = Bench::new();
+    for (ifindex, number) in [(LOW_IFINDEXES - 1, 1), (LOW_IFINDEXES, 2), (u32::MAX, 3)] {
+        assert_eq!(bench.set(ifindex, &port(number)).ifindex, ifindex);
+        bench.set(ifindex, &Port { quiet: true, ..port(number) });
+    }
+    for ifindex in [LOW_IFINDEXES - 1, LOW_IFINDEXES, u32::MAX] {
+        bench.remove(ifindex);
+    }
+    assert_eq!(bench.maps.entries, BTreeMap::new());
+}
+
+/// A program may read the former record until it ends; what was never released is not written to.
+#[test]
+fn records_that_were_given_up_are_used_again_once_they_are_released() {
+    let mut tables = Tables::with_capacity(1, Capacity { ports: 2, ..Capacity::default() });
+    let quiet = |quiet| Port { quiet, ..port(1) };
+    let mut slots = Vec::new();
+    for round in 0..3 {
+        for write in tables.set_port(4, &quiet(round % 2 == 0), 0).unwrap() {
+            if let Write::Array { map: Map::Ports, index, .. } = write {
+                slots.push(index);
+            }
+        }
+    }
+    assert_eq!(slots, [1, 2, 3]);
+    let before = tables.everything();
+    let no_room = |outcome: Result<Vec<Write>, TablesError>| {
+        assert!(matches!(outcome, Err(TablesError::NoRoom { map: Map::Ports, .. })), "{outcome:?}");
+    };
+    no_room(tables.set_port(4, &quiet(false), 0));
+    no_room(tables.set_port(5, &port(2), 0));
+    assert_eq!(tables.everything(), before);
+    let former = tables.former().unwrap();
+    assert_eq!(tables.release(former), []);
+    assert_eq!(tables.former(), None);
+    tables.set_port(5, &port(2), 0).unwrap();
+    tables.set_port(4, &quiet(false), 0).unwrap();
+    no_room(tables.set_port(6, &port(3), 0));
+    tables.remove_port(5);
+    let former = tables.former().unwrap();
+    tables.release(former);
+    tables.set_port(6, &port(3), 0).unwrap();
 }

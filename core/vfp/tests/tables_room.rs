@@ -94,6 +94,6 @@ fn replace(kind: Kind, random: &mut Random) -> Result<(), TestCaseError> {
 }
 
 fn release(tables: &mut Tables) {
-    let former = tables.former_rules().unwrap();
+    let former = tables.former().unwrap();
     tables.release(former);
 }

@@ -16,15 +16,15 @@ pub(crate) struct Failed {
 }
 
 /// Carries the writes out in their order; consecutive entries of one map go to the kernel in one call. After a failure the
-/// rest is not done, but for arrays: their contents are shared, and the tables count on them.
+/// rest is not done, but for arrays: their contents are shared, and the tables count on them. A link is led to no record then.
 pub(crate) fn carry_out(loaded: &Loaded, writes: &[Write]) -> Result<(), Failed> {
     let mut outcome = Ok(());
     for run in writes.chunk_by(same_call) {
         let done = match &run[0] {
+            write if outcome.is_err() && !is_shared(write) => Ok(()),
             Write::Array { map, .. } => {
                 fill(loaded, *map, run).map_err(|source| failed("fill", *map, source))
             }
-            _ if outcome.is_err() => Ok(()),
             Write::Put { map, .. } => {
                 let put = loaded.map(*map).put_all(run.iter().filter_map(entry));
                 put.map_err(|source| failed("write to", *map, source))
@@ -41,6 +41,11 @@ pub(crate) fn carry_out(loaded: &Loaded, writes: &[Write]) -> Result<(), Failed>
         }
     }
     outcome
+}
+
+/// Of an array whose elements the tables count on, whatever becomes of the change.
+const fn is_shared(write: &Write) -> bool {
+    matches!(write, Write::Array { map: Map::Ports | Map::Directory | Map::Chunks, .. })
 }
 
 /// Whether two writes that follow each other can go to the kernel together.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hns_abi::{Direction, Map, PORT_READS_IN, Reason};
+use hns_abi::{Direction, PORT_READS_IN, Reason};
 use hns_net::{Guid, IfName};
 use hns_vfp::model::{Acl, Port, Sets};
 use hns_vfp::tables::{Former, Tables, TablesError, Write};
@@ -110,13 +110,12 @@ impl Policy {
     /// What the kernel does not take is written later, but for records of ports: those are set again, and until then nothing
     /// may open a port.
     fn put_off(&mut self, Failed { error, rest }: Failed) -> Result<(), DatapathError> {
-        let opens_a_port = |write: &Write| matches!(write, Write::Put { map: Map::Ports, .. });
-        self.unwritten.extend(rest.into_iter().filter(|write| !opens_a_port(write)));
+        self.unwritten.extend(rest.into_iter().filter(|write| !write.sets_a_port()));
         Err(error)
     }
 
     fn try_program(&mut self, loaded: &Loaded, ifindex: u32, port: &Arc<Port>) -> Result<(), DatapathError> {
-        let former = self.tables.former_rules();
+        let former = self.tables.former();
         let writes = match (self.tables.set_port(ifindex, port, clock::now()), former) {
             (Err(TablesError::NoRoom { .. }), Some(former)) => {
                 grace::wait();
@@ -150,7 +149,7 @@ impl Policy {
     }
 
     fn try_program_sets(&mut self, loaded: &Loaded, network: Guid, sets: &Sets) -> Result<(), DatapathError> {
-        let former = self.tables.former_rules();
+        let former = self.tables.former();
         let writes = match (self.tables.set_sets(network, sets), former) {
             (Err(TablesError::NoRoom { .. }), Some(former)) => {
                 grace::wait();
@@ -162,7 +161,8 @@ impl Policy {
         self.carry_out(loaded, writes, former)
     }
 
-    /// Takes former rules out of the maps. To be called once every program that ran when they were named has ended.
+    /// Takes former rules out of the maps, and frees the slots of former records. To be called once every program that ran when they
+    /// were named has ended.
     pub fn release(&mut self, loaded: &Loaded, former: Former) -> Result<(), DatapathError> {
         let writes = self.tables.release(former);
         self.write(loaded, &writes)

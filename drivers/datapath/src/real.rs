@@ -212,23 +212,32 @@ impl RealDatapath {
 /// The ports that an older daemon left, by the number of their links.
 fn earlier_ports(pins: &Pins) -> Result<BTreeMap<u32, hns_abi::Port>, DatapathError> {
     let mut ports = BTreeMap::new();
-    let Some(map) = pins.left(Map::Ports)? else { return Ok(ports) };
-    let failed = map_failed("read", Map::Ports);
-    let map = RawMap::of(&map, 1).map_err(&failed)?;
-    let mut walk = map.walk();
-    loop {
-        let more = walk.batch(|key, value| {
-            // Of another shape: as good as none.
-            if let (Ok(ifindex), Ok(port)) =
-                (u32::read_from_bytes(key), hns_abi::Port::read_from_bytes(value))
-            {
-                ports.insert(ifindex, port);
+    let Some(records) = earlier(pins, Map::Ports)? else { return Ok(ports) };
+    for map in [Map::Slots, Map::HighSlots] {
+        let Some(slots) = earlier(pins, map)? else { continue };
+        let mut walk = slots.walk();
+        loop {
+            let mut taken = Vec::new();
+            let more =
+                walk.batch(|_, slot| taken.extend(u32::read_from_bytes(slot).ok().filter(|slot| *slot != 0)));
+            let more = more.map_err(map_failed("read", map))?;
+            for slot in taken {
+                let record = records.get(slot.as_bytes()).map_err(map_failed("read", Map::Ports))?;
+                // Of another shape: as good as none.
+                let record = record.and_then(|bytes| hns_abi::Port::read_from_bytes(&bytes).ok());
+                ports.extend(record.map(|record| (record.ifindex, record)));
             }
-        });
-        if !more.map_err(&failed)? {
-            return Ok(ports);
+            if !more {
+                break;
+            }
         }
     }
+    Ok(ports)
+}
+
+fn earlier(pins: &Pins, map: Map) -> Result<Option<RawMap>, DatapathError> {
+    let left = pins.left(map)?;
+    left.map(|data| RawMap::of(&data, 1)).transpose().map_err(map_failed("open", map))
 }
 
 /// Removes connections of ports that are not among those whose numbers go on: new ports may get these numbers.
@@ -427,7 +436,7 @@ impl Datapath for RealDatapath {
                 *policy.gone.entry((reason, read::direction_of(key.direction))).or_default() += packets;
             }
         }
-        let former = policy.tables.former_rules();
+        let former = policy.tables.former();
         drop(policy);
         if let Some(former) = former {
             grace::wait();

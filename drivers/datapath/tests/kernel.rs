@@ -373,8 +373,8 @@ fn the_tables_count_on_the_room_that_the_maps_have() {
         set(&datapath, &[port(1)]);
         let pins = settings(folder).pins.join(format!("v{}", hns_datapath::VERSION));
         let elements = |map: Map| MapInfo::from_pin(pins.join(map.name())).unwrap().max_entries();
-        let Capacity { directory, chunks } = Capacity::default();
-        for (map, logarithm) in [(Map::Directory, directory), (Map::Chunks, chunks)] {
+        let Capacity { directory, chunks, ports } = Capacity::default();
+        for (map, logarithm) in [(Map::Directory, directory), (Map::Chunks, chunks), (Map::Ports, ports)] {
             assert_eq!(elements(map), 1 << logarithm, "{}", map.name());
         }
     });

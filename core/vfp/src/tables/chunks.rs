@@ -13,12 +13,17 @@ pub(super) type Bits = [u64; CHUNK_WORDS];
 pub struct Capacity {
     pub directory: u32,
     pub chunks: u32,
+    pub ports: u32,
 }
 
 impl Default for Capacity {
     /// As the maps are declared. 10,000 rules of different addresses take up to a fifth of `directory`.
     fn default() -> Self {
-        Self { directory: hns_abi::DIRECTORY_MAX.ilog2(), chunks: hns_abi::CHUNKS_MAX.ilog2() }
+        Self {
+            directory: hns_abi::DIRECTORY_MAX.ilog2(),
+            chunks: hns_abi::CHUNKS_MAX.ilog2(),
+            ports: hns_abi::PORTS_MAX.ilog2(),
+        }
     }
 }
 

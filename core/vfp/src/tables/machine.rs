@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use hns_abi::{
     ACTION_PASS, Addr, AddressClassKey, AddressKey, Be16, CHUNK_BITS, CHUNK_WORDS, DIM_LOCAL, DIM_LOCAL_PORT,
-    DIM_LOCAL_SETS, DIM_REMOTE, DIM_REMOTE_PORT, DIMENSIONS, Direction, Map, PLAIN_DIMENSIONS, Port,
-    PortClassKey, RuleEntry, RuleKey, Ruleset, SetClassKey, SetRowKey,
+    DIM_LOCAL_SETS, DIM_REMOTE, DIM_REMOTE_PORT, DIMENSIONS, Direction, LOW_IFINDEXES, Map, PLAIN_DIMENSIONS,
+    Port, PortClassKey, RuleEntry, RuleKey, Ruleset, SetClassKey, SetRowKey,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -21,6 +21,9 @@ use super::Write;
 pub struct Maps {
     /// Hashes and tries.
     pub entries: BTreeMap<(Map, Vec<u8>), Vec<u8>>,
+    pub slots: Vec<u32>,
+    /// By slot.
+    pub ports: BTreeMap<u32, Port>,
     pub directory: Vec<u32>,
     pub chunks: Vec<[u64; CHUNK_WORDS]>,
     /// How many keys of the tries have each length.
@@ -69,6 +72,10 @@ impl Maps {
                     *self.lengths.entry((*map, length(key))).or_default() -= 1;
                 }
             }
+            Write::Array { map: Map::Slots, index, bytes } => fill(&mut self.slots, *index, bytes),
+            Write::Array { map: Map::Ports, index, bytes } => {
+                self.ports.extend(Port::read_from_bytes(bytes).ok().map(|port| (*index, port)));
+            }
             Write::Array { map: Map::Directory, index, bytes } => fill(&mut self.directory, *index, bytes),
             Write::Array { index, bytes, .. } => fill(&mut self.chunks, *index, bytes),
         }
@@ -81,10 +88,21 @@ impl Maps {
         V::read_from_bytes(value).ok()
     }
 
+    /// The record of the port at link `ifindex`.
+    #[must_use]
+    pub fn port(&self, ifindex: u32) -> Option<Port> {
+        let slot = if ifindex < LOW_IFINDEXES {
+            self.slots.get(ifindex as usize).copied()
+        } else {
+            self.get(Map::HighSlots, &ifindex)
+        };
+        self.ports.get(&slot.filter(|slot| *slot != 0)?).copied()
+    }
+
     /// Who decides about a connection of the port at link `ifindex`, and how.
     #[must_use]
     pub fn decide(&self, ifindex: u32, direction: Direction, facts: &Facts) -> Option<Found> {
-        let port: Port = self.get(Map::Ports, &ifindex)?;
+        let port = self.port(ifindex)?;
         let ruleset = port.ruleset[direction.index()];
         let fallback = Found::Fallback { action: port.fallback[direction.index()] };
         if ruleset == 0 {

@@ -1,13 +1,13 @@
 //! From the model to the entries of the maps, a change at a time.
 //!
 //! [`Tables`] keeps what the maps hold. Every call answers with ordered [`Write`]s that somebody else carries out; between
-//! any two of them a packet meets the policy of before or that of after, never a mixture (of one direction of one port): a
-//! ruleset is complete before the port's record names it, and is not touched before [`Tables::release`].
+//! any two of them a packet meets the policy of before or that of after, never a mixture: a ruleset is complete before a port's record
+//! names it, a record before its link leads to it, and neither is touched before [`Tables::release`].
 //!
 //! * [`rulesets`](self): ordered rules as bit vectors. A rule has a *position*; `dimension` turns the rules' conditions on one
 //!   thing (an address, a protocol and port) into prefixes that lead to *rows* of bits.
 //! * `sets`: the address sets of networks, from an address to the combination of sets it is in; `set_rows`: from there to a row.
-//! * `port`: the record of a port.
+//! * `port`: the record of a port; `slots`: where it stands.
 //! * [`machine`]: reads the same entries as the programs in `bpf/` do.
 //!
 //! Never here: I/O, clocks, randomness. Numbers of ports, networks and rulesets are never given twice.
@@ -28,6 +28,7 @@ mod rulesets;
 mod runs;
 mod set_rows;
 mod sets;
+mod slots;
 
 use std::collections::BTreeMap;
 
@@ -44,8 +45,8 @@ use numbers::Numbers;
 use owners::Owners;
 use port::PortState;
 pub use position::cause_at;
-pub use rulesets::Former;
 use rulesets::Rulesets;
+use slots::Slots;
 
 /// Most rules of one direction of a port.
 pub const RULES_MAX: usize = hns_abi::RULES_MAX;
@@ -66,6 +67,13 @@ pub enum TablesError {
     TooManyTiers { endpoint: Guid, direction: Direction, tiers: usize },
     #[error("no room in map {} for {object}", map.name())]
     NoRoom { map: Map, object: Guid },
+}
+
+/// What was given up at some moment and before: rules, and records of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Former {
+    rules: Option<u64>,
+    records: Option<u64>,
 }
 
 /// What should be in the hashes and LPM tries: (map, key) to value. The counters of `rules` and the times of `meters` are
@@ -100,6 +108,7 @@ pub struct Tables {
     addresses: Owners<u32, u32>,
     stations: Owners<u32, u32>,
     rulesets: Rulesets,
+    slots: Slots,
     /// Records of ports of an earlier run, until they are set again.
     earlier: BTreeMap<u32, hns_abi::Port>,
 }
@@ -121,6 +130,7 @@ impl Tables {
             addresses: Owners::new(Map::Addresses),
             stations: Owners::new(Map::Stations),
             rulesets: Rulesets::new(capacity),
+            slots: Slots::new(1 << capacity.ports),
             earlier: BTreeMap::new(),
         }
     }
@@ -144,12 +154,18 @@ impl Tables {
     pub fn set_sets(&mut self, network: Guid, sets: &Sets) -> Result<Vec<Write>, TablesError> {
         let mut journal = Journal::default();
         let no_room = |map| TablesError::NoRoom { map, object: network };
+        let ruled =
+            self.ports.values().filter(|port| port.network == network && port.record.ruleset != [0; 2]);
+        if ruled.count() > self.slots.room() {
+            return Err(no_room(Map::Ports));
+        }
         let rulesets = self.rulesets.set_sets(network, sets, &mut journal).map_err(no_room)?;
-        for (ifindex, port) in &mut self.ports {
-            if port.record.ruleset.iter().any(|ruleset| rulesets.contains(ruleset)) {
-                port.record.generation = port.record.generation.wrapping_add(1);
-                journal.put(Map::Ports, ifindex, &port.record);
-            }
+        let names_one =
+            |port: &PortState| port.record.ruleset.iter().any(|ruleset| rulesets.contains(ruleset));
+        let named: Vec<u32> =
+            self.ports.iter().filter(|(_, port)| names_one(port)).map(|(ifindex, _)| *ifindex).collect();
+        for ifindex in named {
+            self.judge_again(ifindex, &mut journal);
         }
         Ok(journal.writes)
     }
@@ -160,19 +176,24 @@ impl Tables {
         journal.writes
     }
 
-    /// The rules that no port obeys any more and that are still in the maps, if there are any.
+    /// The rules that no port obeys any more, and the records that no link leads to, which are still in the maps; if there are any.
     #[must_use]
-    pub fn former_rules(&self) -> Option<Former> {
-        self.rulesets.former()
+    pub fn former(&self) -> Option<Former> {
+        let (rules, records) = (self.rulesets.former(), self.slots.former());
+        (rules.is_some() || records.is_some()).then_some(Former { rules, records })
     }
 
-    /// Takes former rules out of the maps. To be called only once every program that ran when [`former_rules`] named them has
-    /// ended.
+    /// Gives their room to others. To be called only once every program that ran when [`former`] named them has ended.
     ///
-    /// [`former_rules`]: Self::former_rules
+    /// [`former`]: Self::former
     pub fn release(&mut self, former: Former) -> Vec<Write> {
         let mut journal = Journal::default();
-        self.rulesets.release(former, &mut journal);
+        if let Some(rules) = former.rules {
+            self.rulesets.release(rules, &mut journal);
+        }
+        if let Some(records) = former.records {
+            self.slots.release(records);
+        }
         journal.writes
     }
 

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use hns_abi::{
-    Addr, AddressKey, Direction, Map, Meter, MeterKey, OWNER_HOST, PORT_OWN_ADDRESSES, StationKey,
+    Addr, AddressKey, Direction, LOW_IFINDEXES, Map, Meter, MeterKey, OWNER_HOST, PORT_OWN_ADDRESSES,
+    StationKey,
 };
 use hns_net::Guid;
 
@@ -21,6 +22,8 @@ pub(super) struct PortState {
     pub endpoint: Guid,
     pub network: Guid,
     pub record: hns_abi::Port,
+    /// Where the record stands.
+    slot: u32,
     claims: Vec<Claim>,
     meters: [Option<Rate>; 2],
 }
@@ -34,7 +37,9 @@ struct Claim {
 
 impl PortState {
     pub fn entries(&self, ifindex: u32, all: &mut Entries) {
-        all.add(Map::Ports, &ifindex, &self.record);
+        if ifindex >= LOW_IFINDEXES {
+            all.add(Map::HighSlots, &ifindex, &self.slot);
+        }
         for (direction, rate) in self.meters.iter().enumerate() {
             if let Some(rate) = rate {
                 all.add(Map::Meters, &meter_key(self.record.id, direction), &meter(*rate));
@@ -52,6 +57,9 @@ impl Tables {
         journal: &mut Journal,
     ) -> Result<(), TablesError> {
         refuse_too_many(port)?;
+        if self.slots.room() == 0 {
+            return Err(TablesError::NoRoom { map: Map::Ports, object: port.endpoint });
+        }
         let current = self.ports.get(&ifindex).map_or([0; 2], |old| old.record.ruleset);
         let ruleset = self.take_rules(port, current, journal)?;
         self.put_record(ifindex, port, ruleset, now, journal);
@@ -89,9 +97,11 @@ impl Tables {
         let addresses = distinct(&port.addresses);
         let mut record = hns_abi::Port {
             id: before.map_or_else(|| self.next_port(), |before| before.id),
+            ifindex,
             network,
             generation: before.map_or(1, |before| before.generation),
             flags: flags(port, addresses.len()),
+            zero: 0,
             ruleset,
             fallback: [Direction::In, Direction::Out].map(|direction| fallback(port, direction)),
             mac: port.mac.octets(),
@@ -106,9 +116,10 @@ impl Tables {
 
         let meters = old.as_ref().map_or([None; 2], |old| old.meters);
         put_meters(record.id, meters, port.meters, journal);
-        if old.as_ref().is_none_or(|old| old.record != record) {
-            journal.put(Map::Ports, &ifindex, &record);
-        }
+        let slot = match &old {
+            Some(old) if old.record == record => old.slot,
+            _ => self.move_record(old.as_ref().map(|old| old.slot), &record, journal),
+        };
         let claims = claims(ifindex, &addresses, port.confined.as_deref());
         for Claim { addr, owner } in &claims {
             self.addresses.claim(&AddressKey { network, addr: *addr }, ifindex, *owner, journal);
@@ -120,7 +131,32 @@ impl Tables {
         }
         delete_meters(record.id, meters, port.meters, journal);
         let (endpoint, network) = (port.endpoint, port.network);
-        self.ports.insert(ifindex, PortState { endpoint, network, record, claims, meters: port.meters });
+        self.ports
+            .insert(ifindex, PortState { endpoint, network, record, slot, claims, meters: port.meters });
+    }
+
+    /// Writes a record into a slot of its own, whose room was seen to, and leads its link there.
+    fn move_record(&mut self, former: Option<u32>, record: &hns_abi::Port, journal: &mut Journal) -> u32 {
+        let slot = self.slots.take().unwrap_or(0);
+        if slot != 0 {
+            journal.array(Map::Ports, slot, record);
+        }
+        journal.lead(record.ifindex, slot);
+        if let Some(former) = former.filter(|former| *former != 0) {
+            self.slots.retire(former);
+        }
+        slot
+    }
+
+    /// The next packet of every connection of the port is judged anew.
+    pub(super) fn judge_again(&mut self, ifindex: u32, journal: &mut Journal) {
+        let Some(port) = self.ports.get_mut(&ifindex) else { return };
+        port.record.generation = port.record.generation.wrapping_add(1);
+        let (record, former) = (port.record, port.slot);
+        let slot = self.move_record(Some(former), &record, journal);
+        if let Some(port) = self.ports.get_mut(&ifindex) {
+            port.slot = slot;
+        }
     }
 
     pub(super) fn drop_port(&mut self, ifindex: u32, journal: &mut Journal) {
@@ -131,7 +167,8 @@ impl Tables {
             self.addresses.give_up(&AddressKey { network, addr }, &ifindex, journal);
         }
         self.stations.give_up(&station_of(&old.record), &ifindex, journal);
-        journal.delete(Map::Ports, &ifindex);
+        journal.lead(ifindex, 0);
+        self.slots.retire(old.slot);
         delete_meters(old.record.id, old.meters, [None; 2], journal);
         self.networks.give_back(old.network);
         for ruleset in old.record.ruleset {

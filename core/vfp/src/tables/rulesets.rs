@@ -50,10 +50,6 @@ pub(super) enum Retired {
     Space(u32, Vec<(Prefix, u32)>),
 }
 
-/// Rules that were given up at some moment and before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Former(u64);
-
 impl Rulesets {
     pub fn new(capacity: Capacity) -> Self {
         Self {
@@ -142,14 +138,14 @@ impl Rulesets {
         }
     }
 
-    /// What nobody uses by now, if there is anything.
-    pub fn former(&self) -> Option<Former> {
-        self.retired.back().map(|(loss, _)| Former(*loss))
+    /// The last loss, if there is any to release.
+    pub fn former(&self) -> Option<u64> {
+        self.retired.back().map(|(loss, _)| *loss)
     }
 
-    /// Takes out of the maps what was former, now that no program looks at it.
-    pub fn release(&mut self, former: Former, journal: &mut Journal) {
-        while let Some((_, retired)) = self.retired.pop_front_if(|(loss, _)| *loss <= former.0) {
+    /// Takes out of the maps what was lost up to this loss, now that no program looks at it.
+    pub fn release(&mut self, former: u64, journal: &mut Journal) {
+        while let Some((_, retired)) = self.retired.pop_front_if(|(loss, _)| *loss <= former) {
             match retired {
                 Retired::Ruleset(number) => self.dissolve(number, journal),
                 Retired::Class(network, class) => self.dissolve_class(network, class, journal),
