@@ -52,14 +52,14 @@ static __always_inline int pass(struct __sk_buff *skb, const struct packet *pack
 	return TC_ACT_OK;
 }
 
-/* The layers of a parsed packet to the container. A function of its own to the verifier. */
-__noinline int half_in(struct __sk_buff *skb, struct packet *packet, struct port *port)
+/* The layers of a parsed packet to the container. `known`: layer acl has let it pass. A function of its own to the verifier. */
+__noinline int half_in(struct __sk_buff *skb, struct packet *packet, struct port *port, int known)
 {
 	int reason = REASON_NONE;
 
 	if (!packet || !port)
 		return REASON_MALFORMED;
-	if (port->flags & PORT_STATEFUL && is_ip(packet) && !is_exempt(packet))
+	if (!known && port->flags & PORT_STATEFUL && is_ip(packet) && !is_exempt(packet))
 		reason = connect(skb, packet, port, DIR_IN);
 	if (!reason)
 		reason = security_in(packet, port);
@@ -69,15 +69,25 @@ __noinline int half_in(struct __sk_buff *skb, struct packet *packet, struct port
 	return reason;
 }
 
+/* The layers of a packet from the container behind the first one. */
 static __always_inline int half_out(struct __sk_buff *skb, struct packet *packet, struct port *port)
 {
-	int reason = security_out(skb, packet, port);
+	int reason = REASON_NONE;
 
-	if (!reason && port->flags & PORT_STATEFUL && is_ip(packet) && !is_exempt(packet))
+	if (port->flags & PORT_STATEFUL && is_ip(packet) && !is_exempt(packet))
 		reason = connect(skb, packet, port, DIR_OUT);
 	if (!reason && port->flags & PORT_METER_OUT)
 		reason = meter(skb, port, DIR_OUT);
 	return reason;
+}
+
+/* Whether layer acl of both ports may be asked at once: nothing but it can drop the packet in between. */
+static __always_inline int is_for_both(const struct packet *packet, const struct port *port, const struct port *target)
+{
+	__u32 both = port->flags & target->flags & PORT_STATEFUL;
+	__u32 aside = (port->flags & (PORT_METER_OUT | PORT_QUIET)) | (target->flags & (PORT_BLOCKED | PORT_QUIET | PORT_PLAIN_REDIRECT));
+
+	return both && !aside && is_ip(packet) && !packet->fragment && !is_icmp(packet->protocol);
 }
 
 /* Whether a packet for this port comes from another one of its network; as one too short to tell is taken. */
@@ -123,14 +133,12 @@ static __always_inline int is_beyond(const struct packet *packet, const struct p
 	return !bpf_map_lookup_elem(&addresses, &key);
 }
 
-/* The short way to a port of the same network, and into the bridge for everything else. */
-static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port)
+/* The short way to a port of the same network, and into the bridge for everything else. `known`: the target's layer acl, too, has
+ * let it pass. */
+static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port, struct port *target, int known)
 {
-	struct port *target = 0;
 	int reason;
 
-	if (!(packet->to[0] & 1))
-		target = neighbour(port, packet->to);
 	/* Another container may be a router. The host is none, also where it has a seat on the network, and it takes what is sent to a
 	 * group of stations for itself. */
 	if (port->flags & PORT_CONFINED && (!target || target->flags & PORT_PLAIN_REDIRECT) && is_beyond(packet, port))
@@ -146,8 +154,8 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 		leave(skb, packet, REASON_NONE, target->ifindex);
 		return bpf_redirect(target->ifindex, 0);
 	}
-	if (target->flags & PORT_READS_IN) {
-		reason = target->flags & PORT_BLOCKED ? REASON_BLOCKED : half_in(skb, packet, target);
+	if (target->flags & (known ? PORT_METER_IN : PORT_READS_IN)) {
+		reason = target->flags & PORT_BLOCKED ? REASON_BLOCKED : half_in(skb, packet, target, known);
 		if (reason)
 			return drop(skb, packet, target->id, target->ifindex, DIR_IN, reason);
 	}
@@ -158,10 +166,10 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 SEC("classifier")
 int port_out(struct __sk_buff *skb)
 {
+	struct port *port, *target = 0;
 	struct packet packet = {};
 	__u32 ifindex = skb->ifindex;
-	struct port *port;
-	int reason;
+	int reason, known;
 
 	packet.position = POSITION_FALLBACK;
 	port = port_at(ifindex);
@@ -169,10 +177,17 @@ int port_out(struct __sk_buff *skb)
 		return drop(skb, &packet, 0, ifindex, DIR_OUT, REASON_UNKNOWN_PORT);
 	reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
 	if (!reason)
+		reason = security_out(skb, &packet, port);
+	if (reason)
+		return drop(skb, &packet, port->id, ifindex, DIR_OUT, reason);
+	if (!(packet.to[0] & 1))
+		target = neighbour(port, packet.to);
+	known = target && is_for_both(&packet, port, target) && pass_known(&packet, port, target);
+	if (!known)
 		reason = half_out(skb, &packet, port);
 	if (reason)
 		return drop(skb, &packet, port->id, ifindex, DIR_OUT, reason);
-	return forward(skb, &packet, port);
+	return forward(skb, &packet, port, target, known);
 }
 
 SEC("classifier")
@@ -194,7 +209,7 @@ int port_in(struct __sk_buff *skb)
 		if (!reason && port->flags & PORT_QUIET && is_from_neighbour(skb, port))
 			reason = REASON_QUIET;
 		if (!reason)
-			reason = half_in(skb, &packet, port);
+			reason = half_in(skb, &packet, port, 0);
 		if (reason)
 			return drop(skb, &packet, port->id, ifindex, DIR_IN, reason);
 	}

@@ -170,16 +170,18 @@ static __noinline __u32 row_of_sets(__u32 ruleset, int dimension, __u32 sets, co
 }
 
 /*
- * What the rules of a direction say about the connection `key`: ACTION_BLOCK or ACTION_ALLOW. Which rule: in
+ * What the rules of a direction say about the connection of `half`: ACTION_BLOCK or ACTION_ALLOW. Which rule: in
  * `packet->ruleset` and `packet->position`. `icmp` is type << 8 | code. A function of its own to the verifier.
  */
-__noinline int decide(struct port *port, struct flow_key *key, struct packet *packet, int direction, int icmp)
+__noinline int decide(struct port *port, struct half *half, struct packet *packet, int direction, int icmp)
 {
 	struct walk walk = {};
+	const struct addr *local_addr, *remote_addr;
 	struct ruleset *ruleset;
 	__be16 local, remote;
+	__u8 protocol;
 
-	if (!port || !key || !packet)
+	if (!port || !half || !packet)
 		return ACTION_BLOCK;
 	walk.ruleset = port->ruleset[direction == DIR_OUT];
 	walk.position = POSITION_FALLBACK;
@@ -191,9 +193,12 @@ __noinline int decide(struct port *port, struct flow_key *key, struct packet *pa
 	ruleset = bpf_map_lookup_elem(&rulesets, &walk.ruleset);
 	if (!ruleset)
 		return ACTION_BLOCK;
-	local = key->local_port;
-	remote = key->remote_port;
-	if (is_icmp(key->protocol)) {
+	protocol = half->key.protocol;
+	local = half->key.number[half->side & 1];
+	remote = half->key.number[~half->side & 1];
+	local_addr = &half->key.addr[half->side & 1];
+	remote_addr = &half->key.addr[~half->side & 1];
+	if (is_icmp(protocol)) {
 		local = bpf_htons(icmp);
 		remote = 0;
 	}
@@ -203,17 +208,17 @@ __noinline int decide(struct port *port, struct flow_key *key, struct packet *pa
 	 * its knowledge of the first round excludes, here all that skips positions after a Pass.
 	 */
 	walk.start = ruleset->first;
-	walk.rows[DIM_LOCAL] = row_of_address(walk.ruleset, DIM_LOCAL, &key->local, ruleset->miss[DIM_LOCAL]);
-	walk.rows[DIM_REMOTE] = row_of_address(walk.ruleset, DIM_REMOTE, &key->remote, ruleset->miss[DIM_REMOTE]);
+	walk.rows[DIM_LOCAL] = row_of_address(walk.ruleset, DIM_LOCAL, local_addr, ruleset->miss[DIM_LOCAL]);
+	walk.rows[DIM_REMOTE] = row_of_address(walk.ruleset, DIM_REMOTE, remote_addr, ruleset->miss[DIM_REMOTE]);
 	walk.rows[DIM_LOCAL_PORT] =
-		row_of_port(walk.ruleset, DIM_LOCAL_PORT, key->protocol, local, ruleset->miss[DIM_LOCAL_PORT]);
+		row_of_port(walk.ruleset, DIM_LOCAL_PORT, protocol, local, ruleset->miss[DIM_LOCAL_PORT]);
 	walk.rows[DIM_REMOTE_PORT] =
-		row_of_port(walk.ruleset, DIM_REMOTE_PORT, key->protocol, remote, ruleset->miss[DIM_REMOTE_PORT]);
+		row_of_port(walk.ruleset, DIM_REMOTE_PORT, protocol, remote, ruleset->miss[DIM_REMOTE_PORT]);
 	walk.sets = ruleset->sets;
 	if (walk.sets) {
-		walk.rows[DIM_LOCAL_SETS] = row_of_sets(walk.ruleset, DIM_LOCAL_SETS, walk.sets, &key->local, ruleset->miss[DIM_LOCAL_SETS]);
+		walk.rows[DIM_LOCAL_SETS] = row_of_sets(walk.ruleset, DIM_LOCAL_SETS, walk.sets, local_addr, ruleset->miss[DIM_LOCAL_SETS]);
 		walk.rows[DIM_REMOTE_SETS] =
-			row_of_sets(walk.ruleset, DIM_REMOTE_SETS, walk.sets, &key->remote, ruleset->miss[DIM_REMOTE_SETS]);
+			row_of_sets(walk.ruleset, DIM_REMOTE_SETS, walk.sets, remote_addr, ruleset->miss[DIM_REMOTE_SETS]);
 	}
 	bpf_loop(WALK_STEPS, walk_on, &walk, 0);
 	packet->position = walk.position;

@@ -77,6 +77,7 @@ enum reason {
 #define RULE_ENTRIES_MAX 1048576
 #define EMBRYONIC_MAX 65536
 #define ESTABLISHED_MAX 524288
+#define STRAYS_MAX 65536
 #define FRAGMENTS_MAX 16384
 #define METERS_MAX 131072
 #define DROPS_MAX 65536
@@ -221,16 +222,19 @@ struct rule_entry {
 
 /* ---- flows ------------------------------------------------------------------------------------------------------- */
 
-/* `embryonic` (LRU hash) and `established` (hash). Of ICMP echo both ports are the identifier; of protocols without ports
- * both are 0. The tuple is as the endpoint sees it. */
+/*
+ * A connection is one entry, whichever way its packets run and however many ports know it: in `established` (hash) once it lasts,
+ * in `embryonic` (LRU hash) else. Its two ends stand in an order of their own; a port that tracks it has the side of the end that
+ * is local to it. A port that finds its side taken by another one has an entry of its own in `strays` (LRU hash).
+ * Of ICMP echo both numbers are the identifier; of protocols without ports both are 0.
+ */
 struct flow_key {
-	__u32 port; /* struct port.id */
+	__u32 network;
+	__u32 port; /* of `strays`: struct port.id; else 0 */
 	__u8 protocol;
 	__u8 zero[3];
-	struct addr local;
-	struct addr remote;
-	__be16 local_port;
-	__be16 remote_port;
+	struct addr addr[2];
+	__be16 number[2]; /* port of the transport protocol */
 };
 
 enum flow_state {
@@ -247,16 +251,23 @@ enum flow_flag {
 	FLOW_ADOPTED = 1 << 2, /* first seen in its midst */
 };
 
-struct flow {
+/* What one port remembers. */
+struct flow_side {
 	__u64 seen; /* ns of CLOCK_MONOTONIC, of the last packet */
 	__u64 packets[2]; /* by direction */
+	__u32 port; /* struct port.id; 0: nobody's */
 	__u32 generation;
 	__u32 position; /* of the rule that let it pass; ~0: the fallback */
 	__u8 origin; /* enum direction of the first packet */
 	__u8 state; /* enum flow_state */
 	__u16 flags; /* enum flow_flag */
 	__u16 icmp; /* type << 8 | code of the first packet */
-	__u16 zero;
+	__u16 zero[3];
+};
+
+struct flow {
+	__u64 opened; /* ns of CLOCK_MONOTONIC, of the first packet */
+	struct flow_side side[2]; /* by the place of its local end in the key */
 };
 
 /* `fragments`: LRU hash: datagrams whose first fragment may pass, for the others. */

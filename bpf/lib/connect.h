@@ -11,14 +11,6 @@
 #include "maps.h"
 #include "packet.h"
 
-/* A packet in one half of its way. On the stack, so that the functions below need few arguments. */
-struct half {
-	struct flow_key key;
-	__u64 now;
-	__u32 direction;
-	__u32 zero;
-};
-
 static __always_inline void fragment_key_of(struct fragment_key *key, const struct port *port, const struct packet *packet,
 					    int direction)
 {
@@ -64,23 +56,23 @@ __noinline int remember_fragment(struct packet *packet, struct port *port, int d
 
 /* A flow older than the port's rules must still be allowed by them, in the direction it began. TCP that is not stays known, or its next
  * packet would be taken for one of a connection that nobody has followed (see `adopts`). */
-static __always_inline int judge_again(struct half *half, struct packet *packet, struct port *port, struct flow *flow)
+static __always_inline int judge_again(struct half *half, struct packet *packet, struct port *port, struct flow_side *side)
 {
-	int origin = flow->origin;
+	int origin = side->origin;
 
-	if (flow->generation == port->generation) {
+	if (side->generation == port->generation) {
 		packet->ruleset = port->ruleset[origin == DIR_OUT];
-		packet->position = flow->position;
+		packet->position = side->position;
 		return REASON_NONE;
 	}
-	if (decide(port, &half->key, packet, origin, flow->icmp) == ACTION_ALLOW) {
-		flow->generation = port->generation;
-		flow->position = packet->position;
+	if (decide(port, half, packet, origin, side->icmp) == ACTION_ALLOW) {
+		side->generation = port->generation;
+		side->position = packet->position;
 		return REASON_NONE;
 	}
 	count_rule(packet);
 	if (half->key.protocol != IPPROTO_TCP)
-		forget_flow(&half->key);
+		side->port = 0;
 	return refused_by(origin);
 }
 
@@ -123,18 +115,18 @@ static __always_inline int quoted_ipv6(struct __sk_buff *skb, const struct packe
  */
 static __noinline int quoted_key(struct __sk_buff *skb, struct packet *packet, struct port *port, struct half *half)
 {
+	struct addr source = {}, destination = {};
 	__u32 offset = packet->transport + 8;
-	struct addr *source = half->direction == DIR_IN ? &half->key.local : &half->key.remote;
-	struct addr *destination = half->direction == DIR_IN ? &half->key.remote : &half->key.local;
 	__be16 transport[4], from = 0, to = 0;
 	int protocol;
 
 	if (packet->protocol == IPPROTO_ICMP)
-		protocol = quoted_ipv4(skb, packet, &offset, source, destination);
+		protocol = quoted_ipv4(skb, packet, &offset, &source, &destination);
 	else
-		protocol = quoted_ipv6(skb, packet, &offset, source, destination);
+		protocol = quoted_ipv6(skb, packet, &offset, &source, &destination);
 	/* An error goes to whom it is about. */
-	if (protocol == UNTOLD || !same_address(source, &packet->destination) || offset + 8 > packet->end || bpf_skb_load_bytes(skb, offset, transport, sizeof(transport)))
+	if (protocol == UNTOLD || !same_address(&source, &packet->destination) || offset + 8 > packet->end ||
+	    bpf_skb_load_bytes(skb, offset, transport, sizeof(transport)))
 		return 0;
 	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == PROTOCOL_SCTP) {
 		from = transport[0];
@@ -147,10 +139,10 @@ static __noinline int quoted_key(struct __sk_buff *skb, struct packet *packet, s
 		from = transport[2];
 		to = from;
 	}
-	half->key.port = port->id;
-	half->key.protocol = protocol;
-	half->key.local_port = half->direction == DIR_IN ? from : to;
-	half->key.remote_port = half->direction == DIR_IN ? to : from;
+	if (half->direction == DIR_IN)
+		put_ends(half, port, protocol, &source, from, &destination, to);
+	else
+		put_ends(half, port, protocol, &destination, to, &source, from);
 	return 1;
 }
 
@@ -164,13 +156,13 @@ static __always_inline int adopts(const struct packet *packet, const struct port
  * Only requests open flows among ICMP, and a flow is passed by its requests one way and its replies the other way: all else is
  * asked of the rules each time, or one allowed type would let in all.
  */
-static __always_inline int fits(const struct packet *packet, const struct flow *flow, int direction)
+static __always_inline int fits(const struct packet *packet, const struct flow_side *side, int direction)
 {
 	__u8 type = packet->icmp >> 8;
 
 	if (!is_icmp(packet->protocol))
 		return 1;
-	return direction == flow->origin ? is_echo_request(packet->protocol, type) : is_echo_reply(packet->protocol, type);
+	return direction == side->origin ? is_echo_request(packet->protocol, type) : is_echo_reply(packet->protocol, type);
 }
 
 /*
@@ -184,37 +176,38 @@ static __always_inline int remembered(const struct packet *packet)
 	return packet->protocol != IPPROTO_TCP || opens(packet) || goes_on(packet);
 }
 
-static __always_inline int open_flow(struct half *half, struct packet *packet, struct port *port, int origin)
+static __always_inline int open_flow(struct half *half, struct packet *packet, struct port *port, int origin, const struct found *found)
 {
 	struct flow *flow = draft_flow();
+	struct flow_side *side;
 
 	if (!flow)
 		return REASON_NONE;
-	flow->seen = half->now;
-	flow->generation = port->generation;
-	flow->position = packet->position;
-	flow->origin = origin;
-	flow->icmp = packet->icmp;
+	flow->opened = half->now;
+	side = side_of(flow, half->side);
+	side->seen = half->now;
+	side->port = port->id;
+	side->generation = port->generation;
+	side->position = packet->position;
+	side->origin = origin;
+	side->icmp = packet->icmp;
 	if (packet->protocol == IPPROTO_TCP && goes_on(packet))
-		flow->flags |= FLOW_ADOPTED;
-	advance(flow, packet, half->direction, half->now);
-	/* A request may open anew what its requests from the other end have established, and it is looked up there first. */
-	if (is_icmp(packet->protocol))
-		bpf_map_delete_elem(&established, &half->key);
-	bpf_map_update_elem(&embryonic, &half->key, flow, BPF_ANY);
+		side->flags |= FLOW_ADOPTED;
+	advance(side, packet, half->direction, half->now);
+	insert_flow(half, port, flow, found);
 	return REASON_NONE;
 }
 
-static __always_inline int judge_new(struct half *half, struct packet *packet, struct port *port)
+static __always_inline int judge_new(struct half *half, struct packet *packet, struct port *port, const struct found *found)
 {
 	int by = half->direction;
 	__u32 ruleset, position;
 
-	if (decide(port, &half->key, packet, by, packet->icmp) != ACTION_ALLOW) {
+	if (decide(port, half, packet, by, packet->icmp) != ACTION_ALLOW) {
 		ruleset = packet->ruleset;
 		position = packet->position;
 		if (adopts(packet, port, half->now) &&
-		    decide(port, &half->key, packet, by == DIR_OUT ? DIR_IN : DIR_OUT, packet->icmp) == ACTION_ALLOW) {
+		    decide(port, half, packet, by == DIR_OUT ? DIR_IN : DIR_OUT, packet->icmp) == ACTION_ALLOW) {
 			by = by == DIR_OUT ? DIR_IN : DIR_OUT;
 		} else {
 			packet->ruleset = ruleset;
@@ -224,26 +217,16 @@ static __always_inline int judge_new(struct half *half, struct packet *packet, s
 		}
 	}
 	count_rule(packet);
-	return remembered(packet) ? open_flow(half, packet, port, by) : REASON_NONE;
-}
-
-/* One that went idle, or whose ends begin anew, is as good as absent. */
-static __always_inline struct flow *find_live(const struct flow_key *key, const struct packet *packet, __u64 now, int *lasting)
-{
-	struct flow *flow = find_flow(key, lasting);
-
-	if (!flow || !(is_idle(flow, key->protocol, now) || (flow->state == FLOW_CLOSED && opens(packet))))
-		return flow;
-	forget_flow(key);
-	return 0;
+	return remembered(packet) ? open_flow(half, packet, port, by, found) : REASON_NONE;
 }
 
 /* A stateful port's layer acl, in either direction. A function of its own to the verifier. */
 __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port *port, int direction)
 {
 	struct half half = {};
-	struct flow *flow;
-	int lasting, reason, related = 0;
+	struct found found = {};
+	struct flow_side *side = 0;
+	int reason, related = 0;
 
 	if (!packet || !port)
 		return REASON_MALFORMED;
@@ -254,25 +237,75 @@ __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port
 	/* An ICMP error about a known connection passes if that may, and does not advance it (RFC 5508 section 4). */
 	if (is_icmp(packet->protocol) && is_icmp_error(packet->protocol, packet->icmp >> 8) &&
 	    quoted_key(skb, packet, port, &half)) {
-		flow = find_flow(&half.key, &lasting);
-		related = flow && !is_idle(flow, half.key.protocol, half.now);
+		find_flow(&half, port, &found);
+		if (found.flow) {
+			side = side_of(found.flow, half.side);
+			related = !is_idle(side, half.key.protocol, half.now);
+		}
 	}
 	if (!related) {
-		flow_key_of(&half.key, port, packet, direction);
-		flow = find_live(&half.key, packet, half.now, &lasting);
+		side = 0;
+		put_ends_of(&half, port, packet);
+		find_flow(&half, port, &found);
+		if (found.flow) {
+			side = side_of(found.flow, half.side);
+			if (is_stale(side, packet, half.now)) {
+				/* As good as absent. */
+				side->port = 0;
+				side = 0;
+			}
+		}
 	}
-	if (!flow || !(related || fits(packet, flow, direction))) {
-		reason = judge_new(&half, packet, port);
+	if (!side || !(related || fits(packet, side, direction))) {
+		reason = judge_new(&half, packet, port, &found);
 	} else {
-		reason = judge_again(&half, packet, port, flow);
+		reason = judge_again(&half, packet, port, side);
 		if (!reason && !related) {
-			advance(flow, packet, direction, half.now);
-			settle(&half.key, flow, lasting);
+			advance(side, packet, direction, half.now);
+			settle(&half, found.flow, found.shelf, side);
 		}
 	}
 	if (!reason && packet->fragment == FRAGMENT_FIRST)
 		remember_fragment(packet, port, direction);
 	return reason;
+}
+
+/* Whether this side lets a packet pass with no question to the rules. */
+static __always_inline int is_settled(const struct flow_side *side, const struct port *port, const struct packet *packet, __u64 now)
+{
+	return side->port == port->id && side->generation == port->generation && !is_stale(side, packet, now);
+}
+
+/*
+ * What two calls of `connect` do, for the packet of a connection that both ports know and have nothing to ask about: with one
+ * look-up. 0: it is none, and nothing was done. Not for ICMP and fragments.
+ */
+__noinline int pass_known(struct packet *packet, struct port *port, struct port *target)
+{
+	struct half half = {};
+	struct flow_side *own, *others;
+	struct flow *flow;
+	int shelf;
+
+	if (!packet || !port || !target)
+		return 0;
+	half.now = bpf_ktime_get_coarse_ns();
+	half.direction = DIR_OUT;
+	put_ends_of(&half, port, packet);
+	flow = find_shared(&half.key, &shelf);
+	if (!flow)
+		return 0;
+	own = side_of(flow, half.side);
+	others = side_of(flow, half.side + 1);
+	/* With equal ends both ports would have the same side: the other one is nobody's then. */
+	if (!is_settled(own, port, packet, half.now) || !is_settled(others, target, packet, half.now))
+		return 0;
+	packet->ruleset = target->ruleset[others->origin == DIR_OUT];
+	packet->position = others->position;
+	advance(own, packet, DIR_OUT, half.now);
+	advance(others, packet, DIR_IN, half.now);
+	settle(&half, flow, shelf, own);
+	return 1;
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Connections as a port remembers them: one entry a connection and port, whichever way its packets run. What may still be one
- * half of a handshake lives in `embryonic`, where a flood evicts nothing else; what was answered moves to `established`, and
- * back when it is closed. The states are those of core/vfp/src/flow.rs.
+ * Connections as ports remember them: one entry a connection, with a side for the port at each of its ends. What is new lives in
+ * `embryonic`, where a flood evicts nothing else; what was answered and goes on moves to `established`, and back when it is closed.
+ * The states are those of core/vfp/src/flow.rs, where each port has a flow of its own: no side knows of the other.
  */
 #ifndef HNS_FLOW_H
 #define HNS_FLOW_H
@@ -20,22 +20,80 @@ struct {
 	__type(value, struct flow);
 } drafts SEC(".maps"); /* a new flow does not fit on the stack */
 
-static __always_inline void flow_key_of(struct flow_key *key, const struct port *port, const struct packet *packet, int direction)
+/* A packet in one half of its way. On the stack, so that functions need few arguments. */
+struct half {
+	struct flow_key key;
+	__u64 now;
+	__u32 direction;
+	__u32 side; /* the port's */
+};
+
+/* Where an entry stands. */
+enum shelf {
+	SHELF_NONE = 0,
+	SHELF_EMBRYONIC = 1,
+	SHELF_ESTABLISHED = 2,
+	SHELF_STRAYS = 3,
+};
+
+/* What was found of a connection. */
+struct found {
+	struct flow *flow; /* in which the port has its side */
+	int shelf; /* of `flow` */
+	int shared; /* enum shelf of the entry that ports share, whoever has the sides */
+};
+
+static __always_inline int precedes(const struct addr *left, __be16 left_number, const struct addr *right, __be16 right_number)
 {
-	__builtin_memset(key, 0, sizeof(*key));
-	key->port = port->id;
-	key->protocol = packet->protocol;
-	if (direction == DIR_OUT) {
-		key->local = packet->source;
-		key->remote = packet->destination;
-		key->local_port = packet->source_port;
-		key->remote_port = packet->destination_port;
+	/* Of IPv4 the last word alone differs. */
+	if (word(left, 3) != word(right, 3))
+		return word(left, 3) < word(right, 3);
+	if (word(left, 2) != word(right, 2))
+		return word(left, 2) < word(right, 2);
+	if (word(left, 1) != word(right, 1))
+		return word(left, 1) < word(right, 1);
+	if (word(left, 0) != word(right, 0))
+		return word(left, 0) < word(right, 0);
+	return left_number <= right_number;
+}
+
+/* Fills the key, in which both ends of a connection have the same place for every port, and which side is the port's. */
+static __always_inline void put_ends(struct half *half, const struct port *port, __u8 protocol, const struct addr *local, __be16 local_number,
+				     const struct addr *remote, __be16 remote_number)
+{
+	struct flow_key *key = &half->key;
+
+	key->network = port->network;
+	key->port = 0;
+	key->protocol = protocol;
+	if (precedes(local, local_number, remote, remote_number)) {
+		half->side = 0;
+		key->addr[0] = *local;
+		key->addr[1] = *remote;
+		key->number[0] = local_number;
+		key->number[1] = remote_number;
 	} else {
-		key->local = packet->destination;
-		key->remote = packet->source;
-		key->local_port = packet->destination_port;
-		key->remote_port = packet->source_port;
+		half->side = 1;
+		key->addr[0] = *remote;
+		key->addr[1] = *local;
+		key->number[0] = remote_number;
+		key->number[1] = local_number;
 	}
+}
+
+static __always_inline void put_ends_of(struct half *half, const struct port *port, const struct packet *packet)
+{
+	if (half->direction == DIR_OUT)
+		put_ends(half, port, packet->protocol, &packet->source, packet->source_port, &packet->destination,
+			 packet->destination_port);
+	else
+		put_ends(half, port, packet->protocol, &packet->destination, packet->destination_port, &packet->source,
+			 packet->source_port);
+}
+
+static __always_inline struct flow_side *side_of(struct flow *flow, __u32 side)
+{
+	return &flow->side[side & 1];
 }
 
 static __always_inline __u64 idle_timeout(__u8 protocol, __u8 state)
@@ -52,9 +110,9 @@ static __always_inline __u64 idle_timeout(__u8 protocol, __u8 state)
 	return is_icmp(protocol) ? TIMEOUT_ICMP : TIMEOUT_OTHER;
 }
 
-static __always_inline int is_idle(const struct flow *flow, __u8 protocol, __u64 now)
+static __always_inline int is_idle(const struct flow_side *side, __u8 protocol, __u64 now)
 {
-	return now > flow->seen && now - flow->seen > idle_timeout(protocol, flow->state);
+	return now > side->seen && now - side->seen > idle_timeout(protocol, side->state);
 }
 
 /* SYN without ACK, RST and FIN: a connection's first packet. */
@@ -69,67 +127,99 @@ static __always_inline int goes_on(const struct packet *packet)
 	return (packet->tcp & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_ACK;
 }
 
-/* `lasting`: it stands in `established`. It may be idle. */
-static __always_inline struct flow *find_flow(const struct flow_key *key, int *lasting)
+/* Whether a side is over for this packet: it went idle, or its ends begin anew. */
+static __always_inline int is_stale(const struct flow_side *side, const struct packet *packet, __u64 now)
+{
+	return is_idle(side, packet->protocol, now) || (side->state == FLOW_CLOSED && opens(packet));
+}
+
+static __always_inline struct flow *find_shared(const struct flow_key *key, int *shelf)
 {
 	struct flow *flow = bpf_map_lookup_elem(&established, key);
 
-	*lasting = flow != 0;
-	return flow ? flow : bpf_map_lookup_elem(&embryonic, key);
+	*shelf = SHELF_ESTABLISHED;
+	if (flow)
+		return flow;
+	flow = bpf_map_lookup_elem(&embryonic, key);
+	*shelf = flow ? SHELF_EMBRYONIC : SHELF_NONE;
+	return flow;
 }
 
-static __always_inline void forget_flow(const struct flow_key *key)
+/* The entry in which the port has its side. It may be idle. */
+static __always_inline void find_flow(struct half *half, const struct port *port, struct found *found)
 {
-	bpf_map_delete_elem(&established, key);
-	bpf_map_delete_elem(&embryonic, key);
+	struct flow *flow = find_shared(&half->key, &found->shared);
+
+	found->flow = flow;
+	found->shelf = found->shared;
+	if (flow && side_of(flow, half->side)->port == port->id)
+		return;
+	half->key.port = port->id;
+	flow = bpf_map_lookup_elem(&strays, &half->key);
+	half->key.port = 0;
+	found->flow = flow && side_of(flow, half->side)->port == port->id ? flow : 0;
+	found->shelf = SHELF_STRAYS;
 }
 
-static __always_inline __u8 next_state(const struct flow *flow, const struct packet *packet, int reply)
+static __always_inline __u8 next_state(const struct flow_side *side, const struct packet *packet, int reply)
 {
-	__u16 fins = flow->flags & (FLOW_FIN_IN | FLOW_FIN_OUT);
+	__u16 fins = side->flags & (FLOW_FIN_IN | FLOW_FIN_OUT);
 
 	if (packet->protocol != IPPROTO_TCP)
-		return reply && flow->state == FLOW_NEW ? FLOW_ESTABLISHED : flow->state;
+		return reply && side->state == FLOW_NEW ? FLOW_ESTABLISHED : side->state;
 	if (packet->tcp & TCP_RST || fins == (FLOW_FIN_IN | FLOW_FIN_OUT))
 		return FLOW_CLOSED;
 	/* Whoever knows the ports can send a reset; whom it did not convince goes on. */
-	if (flow->state == FLOW_CLOSED && !goes_on(packet))
+	if (side->state == FLOW_CLOSED && !goes_on(packet))
 		return FLOW_CLOSED;
 	if (fins)
 		return FLOW_CLOSING;
-	if (flow->state == FLOW_CLOSED)
+	if (side->state == FLOW_CLOSED)
 		return FLOW_ESTABLISHED;
-	if (flow->state == FLOW_NEW && reply)
+	if (side->state == FLOW_NEW && reply)
 		return packet->tcp & TCP_SYN ? FLOW_REPLIED : FLOW_ESTABLISHED;
-	if (flow->state == FLOW_REPLIED && !reply && !(packet->tcp & TCP_SYN))
+	if (side->state == FLOW_REPLIED && !reply && !(packet->tcp & TCP_SYN))
 		return FLOW_ESTABLISHED;
-	return flow->state;
+	return side->state;
 }
 
 /* Counts a packet that passes, and goes on to the state it leads to. */
-static __always_inline void advance(struct flow *flow, const struct packet *packet, int direction, __u64 now)
+static __always_inline void advance(struct flow_side *side, const struct packet *packet, int direction, __u64 now)
 {
 	__u8 state;
 
-	if (now >= flow->seen + SEEN_STEP)
-		flow->seen = now;
-	flow->packets[direction == DIR_OUT] += 1;
+	if (now >= side->seen + SEEN_STEP)
+		side->seen = now;
+	side->packets[direction == DIR_OUT] += 1;
 	if (packet->protocol == IPPROTO_TCP && packet->tcp & TCP_FIN)
-		flow->flags |= direction == DIR_OUT ? FLOW_FIN_OUT : FLOW_FIN_IN;
-	state = next_state(flow, packet, direction != flow->origin);
-	if (state != flow->state)
-		flow->state = state;
+		side->flags |= direction == DIR_OUT ? FLOW_FIN_OUT : FLOW_FIN_IN;
+	state = next_state(side, packet, direction != side->origin);
+	if (state != side->state)
+		side->state = state;
 }
 
-/* Moves a flow to the map that its state belongs to. When `established` is full it stays where it is. */
-static __always_inline void settle(const struct flow_key *key, struct flow *flow, int lasting)
+static __always_inline int is_open(const struct flow_side *side)
 {
-	if (!lasting && flow->state == FLOW_ESTABLISHED) {
-		if (!bpf_map_update_elem(&established, key, flow, BPF_ANY))
-			bpf_map_delete_elem(&embryonic, key);
-	} else if (lasting && flow->state == FLOW_CLOSED) {
-		if (!bpf_map_update_elem(&embryonic, key, flow, BPF_ANY))
-			bpf_map_delete_elem(&established, key);
+	return side->port && (side->state == FLOW_ESTABLISHED || side->state == FLOW_CLOSING);
+}
+
+/* Whether a connection has been answered and is none of the many that are over at once. */
+static __always_inline int lasts(const struct flow *flow, const struct flow_side *side, __u64 now)
+{
+	if (!is_open(side) || !side->packets[DIR_IN] || !side->packets[DIR_OUT])
+		return 0;
+	return side->packets[DIR_IN] + side->packets[DIR_OUT] >= LASTING_PACKETS || now >= flow->opened + LASTING_AGE;
+}
+
+/* Moves an entry to the map that it belongs to, by what became of this side. When `established` is full it stays where it is. */
+static __always_inline void settle(struct half *half, struct flow *flow, int shelf, const struct flow_side *side)
+{
+	if (shelf == SHELF_EMBRYONIC && lasts(flow, side, half->now)) {
+		if (!bpf_map_update_elem(&established, &half->key, flow, BPF_ANY))
+			bpf_map_delete_elem(&embryonic, &half->key);
+	} else if (shelf == SHELF_ESTABLISHED && side->state == FLOW_CLOSED && !is_open(&flow->side[0]) && !is_open(&flow->side[1])) {
+		if (!bpf_map_update_elem(&embryonic, &half->key, flow, BPF_ANY))
+			bpf_map_delete_elem(&established, &half->key);
 	}
 }
 
@@ -142,6 +232,55 @@ static __always_inline struct flow *draft_flow(void)
 	if (flow)
 		__builtin_memset(flow, 0, sizeof(*flow));
 	return flow;
+}
+
+/* Takes a side that is nobody's any more. Whose it is comes last: half a side is no side. */
+static __always_inline void take_side(struct flow_side *side, const struct flow_side *draft)
+{
+	*(volatile __u32 *)&side->port = 0;
+	side->seen = draft->seen;
+	side->packets[0] = draft->packets[0];
+	side->packets[1] = draft->packets[1];
+	side->generation = draft->generation;
+	side->position = draft->position;
+	side->origin = draft->origin;
+	side->state = draft->state;
+	side->flags = draft->flags;
+	side->icmp = draft->icmp;
+	*(volatile __u32 *)&side->port = draft->port;
+}
+
+/* Remembers what `draft` has for the port's side, in place of what it has `found` a moment ago. */
+static __always_inline void insert_flow(struct half *half, const struct port *port, const struct flow *draft, const struct found *found)
+{
+	const struct flow_side *own = &draft->side[half->side & 1];
+	struct flow *flow = 0;
+	struct flow_side *side;
+
+	/* An echo that the other end opens anew: the former one may come to light again when its place is free. */
+	if (found->flow && found->shelf == SHELF_STRAYS)
+		side_of(found->flow, half->side)->port = 0;
+	/* Looked up again, for the entry may have been evicted since. */
+	if (found->shared == SHELF_ESTABLISHED)
+		flow = bpf_map_lookup_elem(&established, &half->key);
+	else if (found->shared == SHELF_NONE && !bpf_map_update_elem(&embryonic, &half->key, draft, BPF_NOEXIST))
+		return;
+	if (!flow)
+		flow = bpf_map_lookup_elem(&embryonic, &half->key);
+	if (!flow) {
+		bpf_map_update_elem(&embryonic, &half->key, draft, BPF_NOEXIST);
+		return;
+	}
+	side = side_of(flow, half->side);
+	if (!side->port || side->port == port->id || is_idle(side, half->key.protocol, half->now)) {
+		take_side(side, own);
+		if (!is_open(side_of(flow, half->side + 1)))
+			flow->opened = half->now;
+		return;
+	}
+	half->key.port = port->id;
+	bpf_map_update_elem(&strays, &half->key, draft, BPF_ANY);
+	half->key.port = 0;
 }
 
 #endif

@@ -69,6 +69,7 @@ HASH(rules, struct rule_key, struct rule_entry, RULE_ENTRIES_MAX);
 
 LRU_HASH(embryonic, struct flow_key, struct flow, EMBRYONIC_MAX);
 HASH(established, struct flow_key, struct flow, ESTABLISHED_MAX);
+LRU_HASH(strays, struct flow_key, struct flow, STRAYS_MAX);
 LRU_HASH(fragments, struct fragment_key, struct fragment, FRAGMENTS_MAX);
 
 HASH(meters, struct meter_key, struct meter, METERS_MAX);

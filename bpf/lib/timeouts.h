@@ -16,6 +16,10 @@
 #define TIMEOUT_OTHER (600 * SECONDS)
 #define TIMEOUT_FRAGMENT (60 * SECONDS) /* RFC 8200 section 4.5 */
 
+/* An answered connection lasts that is so old or has so many packets: most are over before, and spare `established` two writes. */
+#define LASTING_AGE (2 * SECONDS)
+#define LASTING_PACKETS 16
+
 /* `seen` is written no more often than this: it spares the cache line. */
 #define SEEN_STEP (250 * 1000000ull)
 

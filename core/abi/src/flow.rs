@@ -20,28 +20,52 @@ pub const FLOW_FIN_OUT: u16 = 1 << 1;
 /// First seen in its midst.
 pub const FLOW_ADOPTED: u16 = 1 << 2;
 
-/// `struct flow_key` of `bpf/lib/abi.h`.
+/// `struct flow_key` of `bpf/lib/abi.h`: a connection, whichever port looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowKey {
-    /// [`Port::id`](crate::Port::id).
+    /// [`Port::network`](crate::Port::network).
+    pub network: u32,
+    /// Of `strays`: [`Port::id`](crate::Port::id); else 0.
     pub port: u32,
     pub protocol: u8,
     pub zero: [u8; 3],
-    pub local: Addr,
-    pub remote: Addr,
-    pub local_port: Be16,
-    pub remote_port: Be16,
+    /// Of both ends, in an order of their own.
+    pub addr: [Addr; 2],
+    /// Their ports of the transport protocol.
+    pub number: [Be16; 2],
 }
 
-/// `struct flow` of `bpf/lib/abi.h`.
+impl FlowKey {
+    /// Of the connection between these ends on a network, and the place of the local one: the order is that of `precedes` in
+    /// `bpf/lib/flow.h`.
+    #[must_use]
+    pub fn between(network: u32, protocol: u8, local: (Addr, Be16), remote: (Addr, Be16)) -> (Self, usize) {
+        let place = usize::from(rank(local) > rank(remote));
+        let ends = if place == 0 { [local, remote] } else { [remote, local] };
+        let (addr, number) = (ends.map(|end| end.0), ends.map(|end| end.1));
+        (Self { network, port: 0, protocol, zero: [0; 3], addr, number }, place)
+    }
+}
+
+fn rank((addr, number): (Addr, Be16)) -> ([u32; 4], u16) {
+    let [first, second, third, last] = [0, 4, 8, 12].map(|at| {
+        let word = [addr.b[at], addr.b[at + 1], addr.b[at + 2], addr.b[at + 3]];
+        u32::from_ne_bytes(word)
+    });
+    ([last, third, second, first], number.bytes)
+}
+
+/// `struct flow_side` of `bpf/lib/abi.h`: what one port remembers of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Flow {
+pub struct FlowSide {
     /// Ns of `CLOCK_MONOTONIC`, of the last packet.
     pub seen: u64,
     /// By direction.
     pub packets: [u64; 2],
+    /// [`Port::id`](crate::Port::id); 0: nobody's.
+    pub port: u32,
     pub generation: u32,
     /// Of the rule that let it pass; ~0: the fallback.
     pub position: u32,
@@ -53,7 +77,17 @@ pub struct Flow {
     pub flags: u16,
     /// Type << 8 | code of the first packet.
     pub icmp: u16,
-    pub zero: u16,
+    pub zero: [u16; 3],
+}
+
+/// `struct flow` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Flow {
+    /// Ns of `CLOCK_MONOTONIC`, of the first packet.
+    pub opened: u64,
+    /// By the place of its local end in the key.
+    pub side: [FlowSide; 2],
 }
 
 /// `struct fragment_key` of `bpf/lib/abi.h`.

@@ -16,6 +16,7 @@ pub enum Map {
     Rules,
     Embryonic,
     Established,
+    Strays,
     Fragments,
     Meters,
     Drops,
@@ -39,6 +40,7 @@ impl Map {
         Self::Rules,
         Self::Embryonic,
         Self::Established,
+        Self::Strays,
         Self::Fragments,
         Self::Meters,
         Self::Drops,
@@ -63,6 +65,7 @@ impl Map {
             Self::Rules => "rules",
             Self::Embryonic => "embryonic",
             Self::Established => "established",
+            Self::Strays => "strays",
             Self::Fragments => "fragments",
             Self::Meters => "meters",
             Self::Drops => "drops",
@@ -87,6 +90,7 @@ pub const CHUNKS_MAX: u32 = 1 << 18;
 pub const RULE_ENTRIES_MAX: u32 = 1_048_576;
 pub const EMBRYONIC_MAX: u32 = 65_536;
 pub const ESTABLISHED_MAX: u32 = 524_288;
+pub const STRAYS_MAX: u32 = 65_536;
 pub const FRAGMENTS_MAX: u32 = 16_384;
 pub const METERS_MAX: u32 = 131_072;
 pub const DROPS_MAX: u32 = 65_536;

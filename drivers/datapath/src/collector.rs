@@ -32,7 +32,7 @@ impl Collector {
         is_ours: impl Fn(u32) -> bool,
     ) -> Result<Collected, DatapathError> {
         let mut collected = Collected::default();
-        for map in [Map::Embryonic, Map::Established] {
+        for map in [Map::Embryonic, Map::Established, Map::Strays] {
             let over = self.look(loaded, map, FLOWS_MAX, |key, value| is_over(key, value, now, &is_ours))?;
             collected.flows += over.len();
             delete(loaded, map, &over)?;
@@ -70,12 +70,15 @@ impl Collector {
     }
 }
 
+/// Whether no port knows the connection any more.
 fn is_over(key: &[u8], value: &[u8], now: u64, is_ours: impl Fn(u32) -> bool) -> bool {
     let (Ok(key), Ok(flow)) = (FlowKey::read_from_bytes(key), Flow::read_from_bytes(value)) else {
         return true;
     };
-    let limit = idle_timeout(key.protocol, state(state_of(flow.state)));
-    !is_ours(key.port) || now.saturating_sub(flow.seen) > limit
+    flow.side.iter().all(|side| {
+        let limit = idle_timeout(key.protocol, state(state_of(side.state)));
+        side.port == 0 || !is_ours(side.port) || now.saturating_sub(side.seen) > limit
+    })
 }
 
 /// Removes the counters of ports that are gone, and says what they counted.

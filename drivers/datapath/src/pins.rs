@@ -1,7 +1,7 @@
 //! Where the maps are held while no daemon runs: a folder of the bpf file system.
 //!
 //! ```text
-//! /sys/fs/bpf/hns/v1/embryonic established …     what packets leave behind: lives on from daemon to daemon
+//! /sys/fs/bpf/hns/v2/embryonic established …     what packets leave behind: lives on from daemon to daemon
 //!                    ports rules chunks …        policy: each daemon fills maps of its own and puts them here when its
 //!                                                programs take over
 //! ```
@@ -20,7 +20,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use crate::{DatapathError, Missing};
 
 /// Raised whenever a key or value of the maps that live on changes, or what it means.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Where the kernel offers a place to mount the bpf file system.
 const KERNELS_PLACE: &str = "/sys/fs/bpf";
@@ -29,7 +29,7 @@ const NEXT: &str = "next-";
 
 /// Whether a map's entries are made by packets, and therefore outlive the daemon.
 pub(crate) const fn lives_on(map: Map) -> bool {
-    matches!(map, Map::Embryonic | Map::Established | Map::Fragments | Map::Drops | Map::Events)
+    matches!(map, Map::Embryonic | Map::Established | Map::Strays | Map::Fragments | Map::Drops | Map::Events)
 }
 
 /// The folder of this version.

@@ -1,6 +1,6 @@
 //! From the values of maps to what is shown of them.
 
-use hns_abi::{Addr, Be16, Direction, FLOW_ADOPTED, FlowKey};
+use hns_abi::{Direction, FLOW_ADOPTED, FlowKey, FlowSide};
 use hns_net::Guid;
 use hns_vfp::tables::Tables;
 
@@ -35,30 +35,27 @@ pub(crate) fn rule(tables: &Tables, ruleset: u32, position: u32) -> Option<RuleN
     tables.rule_at(ruleset, position).map(RuleName::from)
 }
 
-fn ends((local, local_port): (Addr, Be16), (remote, remote_port): (Addr, Be16)) -> Tuple {
-    Tuple { local: (local.ip(), local_port.get()), remote: (remote.ip(), remote_port.get()) }
-}
-
-/// `record`: of the flow's port.
+/// What the port of `record` knows of a connection, by its side of the entry.
 pub(crate) fn flow(
     endpoint: Guid,
     record: &hns_abi::Port,
-    key: &FlowKey,
-    value: &hns_abi::Flow,
+    (key, place): (&FlowKey, usize),
+    side: &FlowSide,
     tables: &Tables,
 ) -> Flow {
-    let origin = direction_of(value.origin.into());
+    let origin = direction_of(side.origin.into());
     // Positions of an older generation may have been given to other rules.
-    let current = value.generation == record.generation;
+    let current = side.generation == record.generation;
+    let end = |place: usize| (key.addr[place].ip(), key.number[place].get());
     Flow {
         endpoint,
         protocol: key.protocol,
-        tuple: ends((key.local, key.local_port), (key.remote, key.remote_port)),
+        tuple: Tuple { local: end(place), remote: end(1 - place) },
         origin,
-        state: state_of(value.state),
-        adopted: value.flags & FLOW_ADOPTED != 0,
-        packets: value.packets,
-        idle: clock::since(value.seen),
-        rule: if current { rule(tables, record.ruleset[origin.index()], value.position) } else { None },
+        state: state_of(side.state),
+        adopted: side.flags & FLOW_ADOPTED != 0,
+        packets: side.packets,
+        idle: clock::since(side.seen),
+        rule: if current { rule(tables, record.ruleset[origin.index()], side.position) } else { None },
     }
 }

@@ -184,17 +184,19 @@ impl RealDatapath {
             .filter_map(|ifindex| policy.tables.record(*ifindex))
             .filter_map(|record| Some((record.id, (*policy.endpoints.get(&record.id)?, *record))))
             .collect();
-        for map in [Map::Established, Map::Embryonic] {
+        for map in [Map::Established, Map::Embryonic, Map::Strays] {
             let mut walk = self.loaded().map(map).walk();
             let mut wanted = true;
             loop {
                 let more = walk.batch(|key, value| {
                     let key = hns_abi::FlowKey::read_from_bytes(key);
                     let (Ok(key), Ok(value)) = (key, hns_abi::Flow::read_from_bytes(value)) else { return };
-                    if let Some((endpoint, record)) = records.get(&key.port)
-                        && wanted
-                    {
-                        wanted = see(read::flow(*endpoint, record, &key, &value, &policy.tables));
+                    for (place, side) in value.side.iter().enumerate() {
+                        if let Some((endpoint, record)) = records.get(&side.port)
+                            && wanted
+                        {
+                            wanted = see(read::flow(*endpoint, record, (&key, place), side, &policy.tables));
+                        }
                     }
                 });
                 if !more.map_err(map_failed("read", map))? {

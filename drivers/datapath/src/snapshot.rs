@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hns_abi::{
-    Addr, Be16, Direction, FLOW_ADOPTED, FLOW_FIN_IN, FLOW_FIN_OUT, FlowKey, Map, Meter, MeterKey,
+    Addr, Be16, Direction, FLOW_ADOPTED, FLOW_FIN_IN, FLOW_FIN_OUT, FlowKey, FlowSide, Map, Meter, MeterKey,
 };
 use hns_net::Guid;
 use hns_vfp::Switch;
@@ -69,43 +69,45 @@ const fn epoch(record: &hns_abi::Port) -> Epoch {
 }
 
 fn flow(loaded: &Loaded, port: &Programmed, tuple: &Tuple) -> Result<Option<flow::Flow>, DatapathError> {
-    let key = FlowKey {
-        port: port.record.id,
-        protocol: tuple.protocol,
-        zero: [0; 3],
-        local: Addr::from(tuple.local),
-        remote: Addr::from(tuple.remote),
-        local_port: Be16::new(tuple.local_port),
-        remote_port: Be16::new(tuple.remote_port),
-    };
-    for map in [Map::Established, Map::Embryonic] {
-        let value = read(loaded, map, key.as_bytes())?;
-        if let Some(value) = value.and_then(|value| hns_abi::Flow::read_from_bytes(&value).ok()) {
-            return Ok(Some(remembered(&port.port, &port.record, tuple, &value)));
-        }
+    let end = |address, number| (Addr::from(address), Be16::new(number));
+    let (local, remote) = (end(tuple.local, tuple.local_port), end(tuple.remote, tuple.remote_port));
+    let (key, place) = FlowKey::between(port.record.network, tuple.protocol, local, remote);
+    let own = |flow: hns_abi::Flow| Some(flow.side[place]).filter(|side| side.port == port.record.id);
+    let mut shared = entry(loaded, Map::Established, &key)?;
+    if shared.is_none() {
+        shared = entry(loaded, Map::Embryonic, &key)?;
     }
-    Ok(None)
+    let mut side = shared.and_then(own);
+    if side.is_none() {
+        side = entry(loaded, Map::Strays, &FlowKey { port: port.record.id, ..key })?.and_then(own);
+    }
+    Ok(side.map(|side| remembered(&port.port, &port.record, tuple, &side)))
 }
 
-fn remembered(port: &Port, record: &hns_abi::Port, tuple: &Tuple, value: &hns_abi::Flow) -> flow::Flow {
-    let origin = direction_of(value.origin.into());
-    let [kind, code] = value.icmp.to_be_bytes();
+fn entry(loaded: &Loaded, map: Map, key: &FlowKey) -> Result<Option<hns_abi::Flow>, DatapathError> {
+    let value = read(loaded, map, key.as_bytes())?;
+    Ok(value.and_then(|value| hns_abi::Flow::read_from_bytes(&value).ok()))
+}
+
+fn remembered(port: &Port, record: &hns_abi::Port, tuple: &Tuple, side: &FlowSide) -> flow::Flow {
+    let origin = direction_of(side.origin.into());
+    let [kind, code] = side.icmp.to_be_bytes();
     // Positions of other generations were those of other rules; nobody asks for them.
-    let current = value.generation == record.generation;
-    let cause = cause_at(&port.acl[origin.index()], value.position).filter(|_| current);
+    let current = side.generation == record.generation;
+    let cause = cause_at(&port.acl[origin.index()], side.position).filter(|_| current);
     let mut fins = [false; 2];
-    fins[Direction::In.index()] = value.flags & FLOW_FIN_IN != 0;
-    fins[Direction::Out.index()] = value.flags & FLOW_FIN_OUT != 0;
+    fins[Direction::In.index()] = side.flags & FLOW_FIN_IN != 0;
+    fins[Direction::Out.index()] = side.flags & FLOW_FIN_OUT != 0;
     flow::Flow {
-        seen: value.seen,
-        packets: value.packets,
-        generation: value.generation,
+        seen: side.seen,
+        packets: side.packets,
+        generation: side.generation,
         origin,
-        state: state(state_of(value.state)),
+        state: state(state_of(side.state)),
         fins,
         facts: Facts::of_tuple(tuple, (kind, code)),
         cause: cause.unwrap_or(Cause::Fallback),
-        adopted: value.flags & FLOW_ADOPTED != 0,
+        adopted: side.flags & FLOW_ADOPTED != 0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loaded programs against the interpreter, which defines what packets meet: random boards, and on each a story of
-//! random packets, run by the kernel and by `core/vfp`. Verdict, reason, target and the frame afterwards must be the same.
+//! random packets, run by the kernel and by `core/vfp`. Verdict, reason, target and the frame afterwards must be the same, and what
+//! ports remember of connections at the end.
 //!
 //! The seed is drawn anew for each run and printed. To repeat a run, or to ask for more or fewer packets:
 //!
@@ -17,9 +18,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use hns_abi::{CB_REASON, CB_TARGET, Direction, MARK_RULED, Reason};
-use hns_datapath::{Datapath, RealDatapath, test_run};
+use hns_datapath::{Datapath, FlowFilter, FlowState, RealDatapath, Tuple, test_run};
 use hns_net::{Guid, IfName};
 use hns_testbed::needs;
+use hns_vfp::flow::{self, State};
 use hns_vfp::generate::{Random, Shot, board, changed_sets, port, story};
 use hns_vfp::interpreter::{self, Outcome, Verdict};
 use hns_vfp::model::{self, Rate, Switchboard};
@@ -38,6 +40,10 @@ const CHANGES: usize = 3;
 const SET_CHANGES: usize = 1;
 /// After so many boards their rules are taken out of the maps.
 const BOARDS_TO_COLLECT: usize = 16;
+/// On one board of so many, each part of the story happens again and again: its connections get old enough to last.
+const BOARDS_TO_REPEAT: usize = 4;
+const REPETITIONS: usize = 8;
+const SHOTS_OF_A_PART: usize = 20;
 /// The numbers of the host ends, two of them beyond `LOW_IFINDEXES`; the generator puts the last one on another network.
 const LINKS: [u32; 4] = [1001, 1002, 70_003, 70_004];
 const FAILURES_SHOWN: usize = 10;
@@ -113,8 +119,14 @@ impl Made {
     }
 }
 
-/// A packet on which the two sides differ.
-struct Difference {
+/// What the two sides differ in.
+enum Difference {
+    Packet(Box<Packet>),
+    Memory { seed: u64, missing: Vec<Known>, surplus: Vec<Known> },
+}
+
+/// A packet on which they differ.
+struct Packet {
     seed: u64,
     number: usize,
     shot: Shot,
@@ -124,6 +136,71 @@ struct Difference {
 }
 
 impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packet(packet) => packet.fmt(f),
+            Self::Memory { seed, missing, surplus } => {
+                writeln!(f, "board {seed:#x}: of the interpreter's connections the programs lack")?;
+                missing.iter().try_for_each(|known| writeln!(f, "  {known:?}"))?;
+                writeln!(f, "and have beside them")?;
+                surplus.iter().try_for_each(|known| writeln!(f, "  {known:?}"))
+            }
+        }
+    }
+}
+
+/// A connection as one port remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Known {
+    endpoint: Guid,
+    protocol: u8,
+    tuple: Tuple,
+    origin: Direction,
+    state: FlowState,
+    adopted: bool,
+    packets: [u64; 2],
+}
+
+impl Known {
+    fn of_the_interpreter(switch: &Switch) -> BTreeSet<Self> {
+        let known = |(ifindex, tuple, flow): (u32, &flow::Tuple, &flow::Flow)| Self {
+            endpoint: switch.board().ports[&ifindex].endpoint,
+            protocol: tuple.protocol,
+            tuple: Tuple {
+                local: (tuple.local, tuple.local_port),
+                remote: (tuple.remote, tuple.remote_port),
+            },
+            origin: flow.origin,
+            state: match flow.state {
+                State::New => FlowState::New,
+                State::Replied => FlowState::Replied,
+                State::Established => FlowState::Established,
+                State::Closing => FlowState::Closing,
+                State::Closed => FlowState::Closed,
+            },
+            adopted: flow.adopted,
+            packets: flow.packets,
+        };
+        switch.memory().flows().map(known).collect()
+    }
+
+    fn of_the_kernel(datapath: &RealDatapath) -> BTreeSet<Self> {
+        let flows =
+            datapath.flows(&FlowFilter::default()).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let known = |flow: hns_datapath::Flow| Self {
+            endpoint: flow.endpoint,
+            protocol: flow.protocol,
+            tuple: flow.tuple,
+            origin: flow.origin,
+            state: flow.state,
+            adopted: flow.adopted,
+            packets: flow.packets,
+        };
+        flows.into_iter().map(known).collect()
+    }
+}
+
+impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, number, shot, .. } = self;
         writeln!(
@@ -191,10 +268,12 @@ impl Bench {
 
     /// What differs on the board with this seed, by the shortest story found that shows it. It counts when it shows twice: on
     /// a machine that stalls for seconds a connection may go idle for one side and not yet for the other.
-    fn compare(&mut self, seed: u64, shots: usize) -> Vec<Difference> {
+    fn compare(&mut self, seed: u64, shots: usize, repetitions: usize) -> Vec<Difference> {
         let random = &mut Random::new(seed);
         let board = slow_rates(board(random, &LINKS));
         let shots = with_later_fragments(story(random, &board, shots));
+        let shots: Vec<Shot> =
+            shots.chunks(SHOTS_OF_A_PART).flat_map(|part| vec![part; repetitions].concat()).collect();
         let story = with_changes(random, shots);
         if self.play(seed, &board, &board, &story).is_empty() {
             return Vec::new();
@@ -256,17 +335,20 @@ impl Bench {
                 Event::Shot(shot) => {
                     let (wanted, made, steps) = self.shoot(&mut switch, shot);
                     if wanted != made {
-                        differences.push(Difference {
-                            seed,
-                            number,
-                            shot: shot.clone(),
-                            wanted,
-                            made,
-                            steps,
-                        });
+                        let shot = shot.clone();
+                        let packet = Packet { seed, number, shot, wanted, made, steps };
+                        differences.push(Difference::Packet(Box::new(packet)));
                     }
                 }
             }
+        }
+        let wanted = Known::of_the_interpreter(&switch);
+        let made = Known::of_the_kernel(&self.datapath);
+        if differences.is_empty() && wanted != made {
+            let without =
+                |all: &BTreeSet<Known>, known: &BTreeSet<Known>| all.difference(known).cloned().collect();
+            let (missing, surplus) = (without(&wanted, &made), without(&made, &wanted));
+            differences.push(Difference::Memory { seed, missing, surplus });
         }
         differences
     }
@@ -428,13 +510,14 @@ fn programs_agree_with_the_interpreter_on_random_packets() {
         let mut boards = Random::new(seed);
         let mut differences = Vec::new();
         for found in FOUND {
-            differences.extend(bench.compare(found, SHOTS));
+            differences.extend(bench.compare(found, SHOTS, 1));
         }
         for number in 0.. {
             if bench.cases >= cases || !differences.is_empty() {
                 break;
             }
-            differences.extend(bench.compare(boards.number(), SHOTS));
+            let repetitions = if number % BOARDS_TO_REPEAT == 0 { REPETITIONS } else { 1 };
+            differences.extend(bench.compare(boards.number(), SHOTS, repetitions));
             if number % BOARDS_TO_COLLECT == 0 {
                 bench.datapath.collect().unwrap();
             }

@@ -131,8 +131,15 @@ fn a_connection_is_shown_with_its_rule_and_counted() {
         assert!(counters.iter().any(|count| count.direction == Direction::Out && count.packets > 0));
 
         datapath.remove_port(&link(1)).unwrap();
-        assert!(datapath.collect().unwrap().flows >= 1);
         assert_eq!(datapath.flows(&filter).unwrap(), []);
+        let others = hns_datapath::FlowFilter { endpoint: Some(guid(2)), ..filter };
+        datapath.collect().unwrap();
+        let flows = datapath.flows(&others).unwrap();
+        assert_eq!(flows.len(), 1, "the port at the other end still knows it: {flows:?}");
+        assert_eq!((flows[0].tuple.local, flows[0].origin), ((at(2).ip(), PLACE), Direction::In));
+        datapath.remove_port(&link(2)).unwrap();
+        assert!(datapath.collect().unwrap().flows >= 1);
+        assert_eq!(datapath.flows(&others).unwrap(), []);
     });
 }
 
