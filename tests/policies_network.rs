@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hns_testbed::{eventually, needs, tcp};
 use hns_tests::story_support::policies::{Stage, acl, asks, of};
-use hns_tests::story_support::text;
+use hns_tests::story_support::{Container, text};
 use serde_json::{Value, json};
 
 fn network_acl(action: &str, direction: &str, priority: u16, more: &Value) -> Value {
@@ -128,6 +128,41 @@ fn a_rule_of_the_network_is_one_of_each_endpoint() {
     drop(server);
     let shown = modify(&stage, "Reset", &json!([]));
     assert_eq!(shown["Policies"], json!([]), "{shown:#}");
+}
+
+/// What a rule has decided on at this port.
+fn packets(stage: &Stage, endpoint: &Container, id: &str) -> u64 {
+    let shown = stage.scene.get(&format!("/v2/endpoints/{}/rules", endpoint.id));
+    let rules = shown["Rules"].as_array().expect("a list of rules");
+    rules
+        .iter()
+        .find(|rule| rule["Id"] == id)
+        .and_then(|rule| rule["Packets"].as_u64())
+        .expect("it is a rule there")
+}
+
+#[test]
+fn each_port_counts_for_itself_and_a_rule_that_stays_goes_on() {
+    needs!(root, "nft");
+    let stage = Stage::on("nat");
+    let counted = |number: u16, id: &str| {
+        network_acl(
+            "Allow",
+            "In",
+            number,
+            &json!({"Id": id, "Protocols": "6", "LocalPorts": number.to_string()}),
+        )
+    };
+    modify(&stage, "Add", &with_rest("NetworkACL", vec![counted(80, "eighty")]));
+    for _ in 0..3 {
+        asks(&stage.friend.netns, stage.web.v4().into(), 80).expect("it is served");
+    }
+    let counts = || [&stage.web, &stage.friend, &stage.foe].map(|it| packets(&stage, it, "eighty"));
+    assert_eq!(counts(), [3, 0, 0]);
+    modify(&stage, "Add", &json!([counted(81, "eighty-one")]));
+    asks(&stage.foe.netns, stage.web.v4().into(), 80).expect("it is served");
+    assert_eq!(counts(), [4, 0, 0]);
+    assert_eq!(packets(&stage, &stage.web, "eighty-one"), 0);
 }
 
 /// A network that is made with sets and rules, in one document.

@@ -226,18 +226,22 @@ __noinline int decide(struct port *port, struct half *half, struct packet *packe
 }
 
 /* A new connection, or a packet that was dropped. */
-static __always_inline void count_rule(const struct packet *packet)
+static __always_inline void count_rule(const struct packet *packet, const struct port *port)
 {
-	struct rule_key key;
-	struct rule_entry *rule;
+	struct hit_key key;
+	__u64 *packets, one = 1;
 
 	if (!packet->ruleset || packet->position == POSITION_FALLBACK)
 		return;
+	key.port = port->id;
 	key.ruleset = packet->ruleset;
 	key.position = packet->position;
-	rule = bpf_map_lookup_elem(&rules, &key);
-	if (rule)
-		__sync_fetch_and_add(&rule->packets, 1);
+	packets = bpf_map_lookup_elem(&hits, &key);
+	/* Of two processors that find none one may lose its first. */
+	if (packets)
+		__sync_fetch_and_add(packets, 1);
+	else
+		bpf_map_update_elem(&hits, &key, &one, BPF_NOEXIST);
 }
 
 static __always_inline int refused_by(int direction)

@@ -72,6 +72,7 @@ enum reason {
 #define CLASSES_MAX 2097152 /* of addresses, and of ports */
 #define SET_CLASSES_MAX 1048576 /* addresses in sets */
 #define SET_ROWS_MAX 1048576
+#define HITS_MAX 262144
 #define DIRECTORY_MAX 4194304
 #define CHUNKS_MAX 262144
 #define RULE_ENTRIES_MAX 1048576
@@ -215,9 +216,16 @@ struct rule_key {
 };
 
 struct rule_entry {
-	__u64 packets; /* decisions: new connections, and every packet that was dropped */
 	__u32 action; /* enum action */
 	__u32 next; /* ACTION_PASS: the first position of the next tier */
+};
+
+/* `hits`: hash; value __u64, how many packets a rule of a port decided on: new connections, and every packet that was dropped. Ports
+ * share rulesets, and count for themselves. Of rules that decided nothing there is none. */
+struct hit_key {
+	__u32 port; /* struct port.id */
+	__u32 ruleset;
+	__u32 position;
 };
 
 /* ---- flows ------------------------------------------------------------------------------------------------------- */

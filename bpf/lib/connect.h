@@ -70,7 +70,7 @@ static __always_inline int judge_again(struct half *half, struct packet *packet,
 		side->position = packet->position;
 		return REASON_NONE;
 	}
-	count_rule(packet);
+	count_rule(packet, port);
 	if (half->key.protocol != IPPROTO_TCP)
 		side->port = 0;
 	return refused_by(origin);
@@ -212,11 +212,11 @@ static __always_inline int judge_new(struct half *half, struct packet *packet, s
 		} else {
 			packet->ruleset = ruleset;
 			packet->position = position;
-			count_rule(packet);
+			count_rule(packet, port);
 			return refused_by(by);
 		}
 	}
-	count_rule(packet);
+	count_rule(packet, port);
 	return remembered(packet) ? open_flow(half, packet, port, by, found) : REASON_NONE;
 }
 

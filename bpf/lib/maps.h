@@ -67,6 +67,8 @@ MAPPED_ARRAY(directory, __u32, DIRECTORY_MAX);
 MAPPED_ARRAY(chunks, struct chunk, CHUNKS_MAX);
 HASH(rules, struct rule_key, struct rule_entry, RULE_ENTRIES_MAX);
 
+HASH(hits, struct hit_key, __u64, HITS_MAX);
+
 LRU_HASH(embryonic, struct flow_key, struct flow, EMBRYONIC_MAX);
 HASH(established, struct flow_key, struct flow, ESTABLISHED_MAX);
 LRU_HASH(strays, struct flow_key, struct flow, STRAYS_MAX);

@@ -28,8 +28,8 @@ pub use flags::{PolicyFlags, RULES};
 
 const LS_HELP: &str = "\
 Rules are shown in the order in which a packet is asked about them, with how many packets each decided on: of block \
-all that it dropped, of allow the first of each connection. The counts begin anew when a rule of their direction \
-comes or goes, and endpoints with the same rules of a direction count together. The last row of a direction is what \
+all that it dropped, of allow the first of each connection. A rule that stays keeps its count while others come and \
+go; of a direction with more than 1,024 rules the counts begin anew. The last row of a direction is what \
 decides when no rule does.
 
 Examples:

@@ -38,7 +38,8 @@ layouts! {
     "set_row_key" SetRowKey { space, class }
     "chunk" Chunk { w }
     "rule_key" RuleKey { ruleset, position }
-    "rule_entry" RuleEntry { packets, action, next }
+    "rule_entry" RuleEntry { action, next }
+    "hit_key" HitKey { port, ruleset, position }
     "flow_key" FlowKey { network, port, protocol, zero, addr, number }
     "flow_side" FlowSide { seen, packets, port, generation, position, origin, state, flags, icmp, zero }
     "flow" Flow { opened, side }
@@ -72,7 +73,7 @@ constants! {
     DIM_LOCAL DIM_REMOTE DIM_LOCAL_PORT DIM_REMOTE_PORT DIM_LOCAL_SETS DIM_REMOTE_SETS DIMENSIONS
     FLOW_NEW FLOW_REPLIED FLOW_ESTABLISHED FLOW_CLOSING FLOW_CLOSED
     FLOW_FIN_IN FLOW_FIN_OUT FLOW_ADOPTED
-    PORTS_MAX LOW_IFINDEXES ADDRESSES_MAX RULESETS_MAX CLASSES_MAX SET_CLASSES_MAX SET_ROWS_MAX DIRECTORY_MAX CHUNKS_MAX RULE_ENTRIES_MAX EMBRYONIC_MAX ESTABLISHED_MAX STRAYS_MAX
+    PORTS_MAX LOW_IFINDEXES ADDRESSES_MAX RULESETS_MAX CLASSES_MAX SET_CLASSES_MAX SET_ROWS_MAX HITS_MAX DIRECTORY_MAX CHUNKS_MAX RULE_ENTRIES_MAX EMBRYONIC_MAX ESTABLISHED_MAX STRAYS_MAX
     FRAGMENTS_MAX METERS_MAX DROPS_MAX EVENTS_BYTES
     EVENT_HEADER EVENTS_PER_SECOND
     CB_REASON CB_TARGET CB_RULESET CB_POSITION

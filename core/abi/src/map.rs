@@ -14,6 +14,7 @@ pub enum Map {
     Directory,
     Chunks,
     Rules,
+    Hits,
     Embryonic,
     Established,
     Strays,
@@ -38,6 +39,7 @@ impl Map {
         Self::Directory,
         Self::Chunks,
         Self::Rules,
+        Self::Hits,
         Self::Embryonic,
         Self::Established,
         Self::Strays,
@@ -63,6 +65,7 @@ impl Map {
             Self::Directory => "directory",
             Self::Chunks => "chunks",
             Self::Rules => "rules",
+            Self::Hits => "hits",
             Self::Embryonic => "embryonic",
             Self::Established => "established",
             Self::Strays => "strays",
@@ -85,6 +88,7 @@ pub const CLASSES_MAX: u32 = 2_097_152;
 /// Of the addresses in sets, and of the rows that they lead to.
 pub const SET_CLASSES_MAX: u32 = 1_048_576;
 pub const SET_ROWS_MAX: u32 = 1_048_576;
+pub const HITS_MAX: u32 = 262_144;
 pub const DIRECTORY_MAX: u32 = 1 << 22;
 pub const CHUNKS_MAX: u32 = 1 << 18;
 pub const RULE_ENTRIES_MAX: u32 = 1_048_576;

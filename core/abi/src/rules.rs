@@ -98,12 +98,20 @@ pub struct RuleKey {
     pub position: u32,
 }
 
+/// `struct hit_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HitKey {
+    /// [`Port::id`](crate::Port::id).
+    pub port: u32,
+    pub ruleset: u32,
+    pub position: u32,
+}
+
 /// `struct rule_entry` of `bpf/lib/abi.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RuleEntry {
-    /// Decisions: new connections, and every packet that was dropped.
-    pub packets: u64,
     /// `enum action`.
     pub action: u32,
     /// `ACTION_PASS`: the first position of the next tier.

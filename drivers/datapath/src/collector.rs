@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use hns_abi::{DropKey, Flow, FlowKey, Map};
+use hns_abi::{DropKey, Flow, FlowKey, HitKey, Map};
 use hns_vfp::flow::idle_timeout;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -95,6 +95,25 @@ pub(crate) fn collect_drops(
     let keys: Vec<Vec<u8>> = gone.iter().map(|(key, _)| key.as_bytes().to_vec()).collect();
     delete(loaded, Map::Drops, &keys)?;
     Ok(gone)
+}
+
+/// Removes the counters of rules that no port has any more.
+pub(crate) fn collect_hits(
+    loaded: &Loaded,
+    is_current: impl Fn(HitKey) -> bool,
+) -> Result<(), DatapathError> {
+    let mut gone = Vec::new();
+    let mut walk = loaded.map(Map::Hits).walk();
+    loop {
+        let more = walk.batch(|key, _| {
+            if HitKey::read_from_bytes(key).is_ok_and(|key| !is_current(key)) {
+                gone.push(key.to_vec());
+            }
+        });
+        if !more.map_err(|source| failed("read", Map::Hits, source))? {
+            return delete(loaded, Map::Hits, &gone);
+        }
+    }
 }
 
 /// The counters of drops, those of all processors together.

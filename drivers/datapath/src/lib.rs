@@ -37,6 +37,7 @@ mod events;
 mod fake;
 mod gate;
 mod grace;
+mod hits;
 mod link;
 mod load;
 mod maps;

@@ -11,7 +11,7 @@ use hns_vfp::tables::{Former, Tables, TablesError, Write};
 use crate::load::Loaded;
 use crate::maps::{self, Failed};
 use crate::snapshot::Programmed;
-use crate::{DatapathError, clock, grace};
+use crate::{DatapathError, clock, grace, hits};
 
 /// What the maps hold. Locked before [`Attachment`] where both are.
 pub(crate) struct Policy {
@@ -116,6 +116,7 @@ impl Policy {
 
     fn try_program(&mut self, loaded: &Loaded, ifindex: u32, port: &Arc<Port>) -> Result<(), DatapathError> {
         let former = self.tables.former();
+        let before = self.tables.record(ifindex).copied();
         let writes = match (self.tables.set_port(ifindex, port, clock::now()), former) {
             (Err(TablesError::NoRoom { .. }), Some(former)) => {
                 grace::wait();
@@ -127,6 +128,15 @@ impl Policy {
         if let Some(record) = self.tables.record(ifindex) {
             self.highest = self.highest.max(record.id);
             self.endpoints.insert(record.id, port.endpoint);
+            if let Some(before) = before
+                && let Err(error) = hits::carry(loaded, &self.tables, &before, record)
+            {
+                // They begin anew; packets are not concerned.
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "counts of rules were not carried over"
+                );
+            }
         }
         self.carry_out(loaded, writes, former)?;
         self.programmed.insert(ifindex, Arc::clone(port));
@@ -166,6 +176,12 @@ impl Policy {
     pub fn release(&mut self, loaded: &Loaded, former: Former) -> Result<(), DatapathError> {
         let writes = self.tables.release(former);
         self.write(loaded, &writes)
+    }
+
+    /// The rulesets of each port, by its number.
+    pub fn rulesets(&self) -> BTreeMap<u32, [u32; 2]> {
+        let records = self.links.values().filter_map(|ifindex| self.tables.record(*ifindex));
+        records.map(|record| (record.id, record.ruleset)).collect()
     }
 
     /// All ports with their records.

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hns_abi::{Direction, Map, Reason};
+use hns_abi::{Direction, HitKey, Map, Reason};
 use hns_net::{Guid, IfName};
 use hns_vfp::model::{Port, Sets};
 use zerocopy::{FromBytes, IntoBytes};
@@ -21,7 +21,7 @@ use crate::pins::Pins;
 use crate::policy::Policy;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    Snapshot, Wanted, blocks, clock, gate, grace, link, packet, read, snapshot, tc,
+    Snapshot, Wanted, blocks, clock, gate, grace, hits, link, packet, read, snapshot, tc,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -418,7 +418,7 @@ impl Datapath for RealDatapath {
                 let ruleset = record.ruleset[direction.index()];
                 for position in 0..positions(self.loaded(), ruleset)? {
                     let Some(rule) = read::rule(&policy.tables, ruleset, position) else { continue };
-                    let packets = rule_packets(self.loaded(), ruleset, position)?;
+                    let packets = hits::of(self.loaded(), HitKey { port: record.id, ruleset, position })?;
                     counts.push(RuleCount { direction, position, rule, packets });
                 }
             }
@@ -438,6 +438,11 @@ impl Datapath for RealDatapath {
                 *policy.gone.entry((reason, read::direction_of(key.direction))).or_default() += packets;
             }
         }
+        let rulesets = policy.rulesets();
+        collector::collect_hits(self.loaded(), |key| {
+            let own = rulesets.get(&key.port);
+            older_at_work || key.port > highest || own.is_some_and(|own| own.contains(&key.ruleset))
+        })?;
         let former = policy.tables.former();
         drop(policy);
         if let Some(former) = former {
@@ -458,12 +463,4 @@ fn positions(loaded: &Loaded, ruleset: u32) -> Result<u32, DatapathError> {
     let header = value.and_then(|value| hns_abi::Ruleset::read_from_bytes(&value).ok());
     let chunk = u32::try_from(hns_abi::CHUNK_BITS).expect("512");
     Ok(header.map_or(0, |header| header.chunks * chunk))
-}
-
-fn rule_packets(loaded: &Loaded, ruleset: u32, position: u32) -> Result<u64, DatapathError> {
-    let key = hns_abi::RuleKey { ruleset, position };
-    let value = loaded.map(Map::Rules).get(key.as_bytes()).map_err(map_failed("read", Map::Rules))?;
-    Ok(value
-        .and_then(|value| hns_abi::RuleEntry::read_from_bytes(&value).ok())
-        .map_or(0, |entry| entry.packets))
 }

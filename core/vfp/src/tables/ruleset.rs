@@ -78,7 +78,7 @@ impl Item {
             Action::Allow => (ACTION_ALLOW, 0),
             Action::Pass => (ACTION_PASS, self.next),
         };
-        RuleEntry { packets: 0, action: action.into(), next }
+        RuleEntry { action: action.into(), next }
     }
 
     fn acts_as(&self, other: &Self) -> bool {
