@@ -18,7 +18,15 @@ const HALF_OPEN_MAX: usize = 65_536;
 /// What a flood may add to the memory of the daemon, which has nothing to keep of it.
 const MEMORY_KIB: u64 = 16 << 10;
 const PACKETS_PER_SECOND: u32 = 1_000;
-const SYN: u8 = 2;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+/// More than ports may have at once, in both tables of connections.
+const ANSWERED: u32 = 140_000;
+/// Of the table of connections that last (`FLOWS_OF_A_PORT_MAX` in bpf/lib/abi.h).
+const LASTING_OF_A_PORT_MAX: usize = 65_536;
+/// As `LASTING_PACKETS` in bpf/lib/timeouts.h.
+const PACKETS_OF_A_LASTING_ONE: usize = 16;
 
 /// A network with a container that floods it, and two that talk to each other and to the gateway.
 struct Street {
@@ -228,15 +236,15 @@ fn answer(frame: &[u8]) -> Option<IpAddr> {
     is_advertisement.then(|| Some(IpAddr::from(<[u8; 16]>::try_from(&frame[62..78]).ok()?))).flatten()
 }
 
-/// A container whose port keeps flows: its default would not let it answer.
+/// A container whose port keeps flows, by a default (`AclDefaultIn`, `AclDefaultOut`) that would let nothing begin that way.
 #[track_caller]
-fn stateful(scene: &Scene, network: &Value, name: &str) -> Container {
+fn stateful(scene: &Scene, network: &Value, name: &str, default: &str) -> Container {
     let netns = scene.host.add_netns(name);
     let path = format!("/run/netns/{name}");
     let namespace = scene.hnsd.hnsctl_json(&["namespace", "create", name, "--path", &path]);
     let document = json!({
         "Name": name, "SchemaVersion": {"Major": 2, "Minor": 0}, "HostComputeNetwork": network["ID"],
-        "HostComputeNamespace": namespace["ID"], "AdditionalParams": {"AclDefaultOut": "Block"},
+        "HostComputeNamespace": namespace["ID"], "AdditionalParams": {default: "Block"},
     });
     let made =
         scene.hnsd.api().post("/v2/endpoints", &document).expect("the daemon answers").expect_success();
@@ -249,7 +257,7 @@ fn a_million_half_open_connections_harm_nobody() {
     let scene = Scene::new();
     let network = scene.network("blue", 7, &[]);
     let [evil, client] = ["evil", "client"].map(|name| scene.container("blue", name, &[]));
-    let [victim, server] = ["victim", "server"].map(|name| stateful(&scene, &network, name));
+    let [victim, server] = ["victim", "server"].map(|name| stateful(&scene, &network, name, "AclDefaultOut"));
     let _servers = [tcp::Echo::serve(&victim.netns, "[::]:80"), tcp::Echo::serve(&server.netns, "[::]:80")];
     // The flooded ports do not even say that they are closed.
     scene.host.sh(
@@ -296,4 +304,110 @@ fn a_million_half_open_connections_harm_nobody() {
     let flows = scene.get(&format!("/v2/flows?endpoint={}&address={}&limit=100000", victim.id, evil.v4()));
     let kept = flows.as_array().map_or(0, Vec::len);
     assert!((1_000..=HALF_OPEN_MAX).contains(&kept), "{kept} half-open connections are kept");
+}
+
+/// Both ends play along: each connection is answered and goes on until it lasts, as far as the ports may have that.
+#[test]
+fn connections_without_end_leave_the_others_theirs() {
+    needs!(root, "nft");
+    let scene = Scene::new();
+    let network = scene.network("blue", 7, &[]);
+    let client = scene.container("blue", "client", &[]);
+    let evil = stateful(&scene, &network, "evil", "AclDefaultIn");
+    let [partner, server] =
+        ["partner", "server"].map(|name| stateful(&scene, &network, name, "AclDefaultOut"));
+    let _servers = [tcp::Echo::serve(&partner.netns, "[::]:80"), tcp::Echo::serve(&server.netns, "[::]:80")];
+    // Their systems know nothing of these connections.
+    for name in ["evil", "partner"] {
+        scene.host.sh(&format!(
+            "ip netns exec {name} nft 'add table inet t; add chain inet t in {{ type filter hook input priority 0; }};
+             add rule inet t in tcp dport 1000-60000 drop'",
+        ));
+    }
+    let mut talks: Vec<tcp::Conversation> = Vec::new();
+    for to in server.addresses().into_iter().chain(partner.addresses()) {
+        talks.push(eventually!(tcp::Conversation::open(&client.netns, (to, 80))));
+    }
+    let flood = Flood::new(&evil, &partner);
+    let memory = scene.hnsd.resident_kib();
+    let over = AtomicBool::new(false);
+    let rounds = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..ANSWERED).for_each(|number| flood.open(number));
+            over.store(true, Ordering::Relaxed);
+        });
+        let mut rounds = 0;
+        while !over.load(Ordering::Relaxed) {
+            for talk in &mut talks {
+                talk.say("beside the flood").expect("an established connection lives on");
+            }
+            tcp::ask(&client.netns, (server.v4(), 80)).expect("others take new connections");
+            rounds += 1;
+        }
+        rounds
+    });
+    assert!(rounds > 10, "the flood was over after {rounds} rounds");
+    let grown = scene.hnsd.resident_kib().saturating_sub(memory);
+    assert!(grown < MEMORY_KIB, "hnsd has grown by {grown} KiB");
+    let kept = |limit: usize| {
+        let flows =
+            scene.get(&format!("/v2/flows?endpoint={}&address={}&limit={limit}", partner.id, evil.v4()));
+        flows.as_array().map_or(0, Vec::len)
+    };
+    let all = kept(usize::try_from(ANSWERED).unwrap_or(usize::MAX));
+    let most = LASTING_OF_A_PORT_MAX + HALF_OPEN_MAX;
+    assert!((LASTING_OF_A_PORT_MAX..=most).contains(&all), "{all} connections are kept");
+
+    // What is over makes room.
+    (0..ANSWERED).for_each(|number| flood.reset(number));
+    eventually!(within 60 s, match kept(10) {
+        0 => Ok(()),
+        some => Err(some),
+    });
+    (0..5).for_each(|number| flood.open(number));
+    assert_eq!(kept(10), 5);
+    for talk in &mut talks {
+        talk.say("afterwards").expect("an established connection lives on");
+    }
+}
+
+/// Connections of two containers of which their systems know nothing.
+struct Flood {
+    ends: [Injector; 2],
+    frames: [Vec<u8>; 2],
+}
+
+impl Flood {
+    fn new(from: &Container, to: &Container) -> Self {
+        let frame = |from: &Container, to: &Container| {
+            let link = Link { to: to.mac(), from: from.mac() };
+            link.packet(&raw::tcp((from.v4().into(), 0), (to.v4().into(), 0), SYN))
+        };
+        let ends = [from, to].map(|end| Injector::open(&end.netns, "eth0"));
+        Self { ends, frames: [frame(from, to), frame(to, from)] }
+    }
+
+    fn open(&self, number: u32) {
+        self.send(number, 0, SYN);
+        self.send(number, 1, SYN | ACK);
+        for packet in 2..PACKETS_OF_A_LASTING_ONE {
+            self.send(number, packet % 2, ACK);
+        }
+    }
+
+    fn reset(&self, number: u32) {
+        self.send(number, 0, RST);
+    }
+
+    fn send(&self, number: u32, end: usize, flags: u8) {
+        let [own, others] = [1024 + number / 20, 1000 + number % 20].map(|port| {
+            let [_, _, high, low] = port.to_be_bytes();
+            [high, low]
+        });
+        let ports = if end == 0 { [own, others] } else { [others, own] };
+        let mut frame = self.frames[end].clone();
+        frame[34..38].copy_from_slice(ports.as_flattened());
+        frame[47] = flags;
+        self.ends[end].send(&frame).expect("the interface is up");
+    }
 }

@@ -125,5 +125,6 @@ macro_rules! on_each_kernel {
 on_each_kernel! {
     datapath_obeys: "drivers/datapath/tests/suite.rs";
     datapath_carries_traffic: "drivers/datapath/tests/kernel.rs";
+    datapath_keeps_connections: "drivers/datapath/tests/flows.rs";
     datapath_means_what_it_should: "drivers/datapath/tests/equality.rs";
 }

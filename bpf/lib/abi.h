@@ -79,6 +79,7 @@ enum reason {
 #define EMBRYONIC_MAX 65536
 #define ESTABLISHED_MAX 524288
 #define STRAYS_MAX 65536
+#define FLOWS_OF_A_PORT_MAX 65536 /* in `established` */
 #define FRAGMENTS_MAX 16384
 #define METERS_MAX 131072
 #define DROPS_MAX 65536
@@ -277,6 +278,9 @@ struct flow {
 	__u64 opened; /* ns of CLOCK_MONOTONIC, of the first packet */
 	struct flow_side side[2]; /* by the place of its local end in the key */
 };
+
+/* `tallies`: hash, key __u32 struct port.id, value __u64: how many entries of `established` have a side of the port. What the programs miss
+ * the daemon puts right. */
 
 /* `fragments`: LRU hash: datagrams whose first fragment may pass, for the others. */
 struct fragment_key {

@@ -56,7 +56,7 @@ __noinline int remember_fragment(struct packet *packet, struct port *port, int d
 
 /* A flow older than the port's rules must still be allowed by them, in the direction it began. TCP that is not stays known, or its next
  * packet would be taken for one of a connection that nobody has followed (see `adopts`). */
-static __always_inline int judge_again(struct half *half, struct packet *packet, struct port *port, struct flow_side *side)
+static __always_inline int judge_again(struct half *half, struct packet *packet, struct port *port, struct flow_side *side, int shelf)
 {
 	int origin = side->origin;
 
@@ -72,7 +72,7 @@ static __always_inline int judge_again(struct half *half, struct packet *packet,
 	}
 	count_rule(packet, port);
 	if (half->key.protocol != IPPROTO_TCP)
-		side->port = 0;
+		leave_side(side, shelf);
 	return refused_by(origin);
 }
 
@@ -251,7 +251,7 @@ __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port
 			side = side_of(found.flow, half.side);
 			if (is_stale(side, packet, half.now)) {
 				/* As good as absent. */
-				side->port = 0;
+				leave_side(side, found.shelf);
 				side = 0;
 			}
 		}
@@ -259,7 +259,7 @@ __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port
 	if (!side || !(related || fits(packet, side, direction))) {
 		reason = judge_new(&half, packet, port, &found);
 	} else {
-		reason = judge_again(&half, packet, port, side);
+		reason = judge_again(&half, packet, port, side, found.shelf);
 		if (!reason && !related) {
 			advance(side, packet, direction, half.now);
 			settle(&half, found.flow, found.shelf, side);

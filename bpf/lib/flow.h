@@ -211,16 +211,67 @@ static __always_inline int lasts(const struct flow *flow, const struct flow_side
 	return side->packets[DIR_IN] + side->packets[DIR_OUT] >= LASTING_PACKETS || now >= flow->opened + LASTING_AGE;
 }
 
-/* Moves an entry to the map that it belongs to, by what became of this side. When `established` is full it stays where it is. */
+static __always_inline void tally(__u32 port, __s64 more)
+{
+	__u64 *count, first = 1;
+
+	if (!port)
+		return;
+	count = bpf_map_lookup_elem(&tallies, &port);
+	if (count)
+		__sync_fetch_and_add(count, more);
+	else if (more > 0)
+		bpf_map_update_elem(&tallies, &port, &first, BPF_NOEXIST);
+}
+
+static __always_inline int has_room(__u32 port)
+{
+	__u64 *count;
+
+	if (!port)
+		return 1;
+	count = bpf_map_lookup_elem(&tallies, &port);
+	return !count || (__s64)*count < FLOWS_OF_A_PORT_MAX;
+}
+
+/* When `established` is full, or one of the ports has its share of it, the entry stays where it is. */
+static __noinline void promote(struct half *half, struct flow *flow)
+{
+	__u32 ports[2] = { flow->side[0].port, flow->side[1].port };
+
+	if (!has_room(ports[0]) || !has_room(ports[1]) || bpf_map_update_elem(&established, &half->key, flow, BPF_ANY))
+		return;
+	bpf_map_delete_elem(&embryonic, &half->key);
+	tally(ports[0], 1);
+	tally(ports[1], 1);
+}
+
+static __noinline void demote(struct half *half, struct flow *flow)
+{
+	__u32 ports[2] = { flow->side[0].port, flow->side[1].port };
+
+	if (bpf_map_update_elem(&embryonic, &half->key, flow, BPF_ANY))
+		return;
+	bpf_map_delete_elem(&established, &half->key);
+	tally(ports[0], -1);
+	tally(ports[1], -1);
+}
+
+/* Moves an entry to the map that it belongs to, by what became of this side. */
 static __always_inline void settle(struct half *half, struct flow *flow, int shelf, const struct flow_side *side)
 {
-	if (shelf == SHELF_EMBRYONIC && lasts(flow, side, half->now)) {
-		if (!bpf_map_update_elem(&established, &half->key, flow, BPF_ANY))
-			bpf_map_delete_elem(&embryonic, &half->key);
-	} else if (shelf == SHELF_ESTABLISHED && side->state == FLOW_CLOSED && !is_open(&flow->side[0]) && !is_open(&flow->side[1])) {
-		if (!bpf_map_update_elem(&embryonic, &half->key, flow, BPF_ANY))
-			bpf_map_delete_elem(&established, &half->key);
-	}
+	if (shelf == SHELF_EMBRYONIC && lasts(flow, side, half->now))
+		promote(half, flow);
+	else if (shelf == SHELF_ESTABLISHED && side->state == FLOW_CLOSED && !is_open(&flow->side[0]) && !is_open(&flow->side[1]))
+		demote(half, flow);
+}
+
+/* The side is nobody's from now on. */
+static __always_inline void leave_side(struct flow_side *side, int shelf)
+{
+	if (shelf == SHELF_ESTABLISHED)
+		tally(side->port, -1);
+	side->port = 0;
 }
 
 /* A zeroed flow to be filled and then inserted. */
@@ -273,6 +324,10 @@ static __always_inline void insert_flow(struct half *half, const struct port *po
 	}
 	side = side_of(flow, half->side);
 	if (!side->port || side->port == port->id || is_idle(side, half->key.protocol, half->now)) {
+		if (found->shared == SHELF_ESTABLISHED && side->port != port->id) {
+			tally(side->port, -1);
+			tally(port->id, 1);
+		}
 		take_side(side, own);
 		if (!is_open(side_of(flow, half->side + 1)))
 			flow->opened = half->now;

@@ -72,6 +72,7 @@ HASH(hits, struct hit_key, __u64, HITS_MAX);
 LRU_HASH(embryonic, struct flow_key, struct flow, EMBRYONIC_MAX);
 HASH(established, struct flow_key, struct flow, ESTABLISHED_MAX);
 LRU_HASH(strays, struct flow_key, struct flow, STRAYS_MAX);
+HASH(tallies, __u32, __u64, PORTS_MAX);
 LRU_HASH(fragments, struct fragment_key, struct fragment, FRAGMENTS_MAX);
 
 HASH(meters, struct meter_key, struct meter, METERS_MAX);

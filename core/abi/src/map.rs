@@ -18,6 +18,7 @@ pub enum Map {
     Embryonic,
     Established,
     Strays,
+    Tallies,
     Fragments,
     Meters,
     Drops,
@@ -43,6 +44,7 @@ impl Map {
         Self::Embryonic,
         Self::Established,
         Self::Strays,
+        Self::Tallies,
         Self::Fragments,
         Self::Meters,
         Self::Drops,
@@ -69,6 +71,7 @@ impl Map {
             Self::Embryonic => "embryonic",
             Self::Established => "established",
             Self::Strays => "strays",
+            Self::Tallies => "tallies",
             Self::Fragments => "fragments",
             Self::Meters => "meters",
             Self::Drops => "drops",
@@ -95,6 +98,8 @@ pub const RULE_ENTRIES_MAX: u32 = 1_048_576;
 pub const EMBRYONIC_MAX: u32 = 65_536;
 pub const ESTABLISHED_MAX: u32 = 524_288;
 pub const STRAYS_MAX: u32 = 65_536;
+/// In `established`: one container does not fill the table of all.
+pub const FLOWS_OF_A_PORT_MAX: u32 = 65_536;
 pub const FRAGMENTS_MAX: u32 = 16_384;
 pub const METERS_MAX: u32 = 131_072;
 pub const DROPS_MAX: u32 = 65_536;

@@ -1,8 +1,8 @@
 //! Throws away connections that are over. The programs make flows and look at them; only this removes them, but for what the
-//! kernel evicts from the maps of half-open ones.
+//! kernel evicts from the maps of half-open ones. On the way it keeps the tallies right.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{io, mem};
 
 use hns_abi::{DropKey, Flow, FlowKey, HitKey, Map};
 use hns_vfp::flow::idle_timeout;
@@ -12,6 +12,7 @@ use crate::bpf::Cursor;
 use crate::load::Loaded;
 use crate::read::{counted, state_of};
 use crate::snapshot::state;
+use crate::tallies::{self, Count};
 use crate::{Collected, DatapathError};
 
 /// How many entries of a map one call looks at.
@@ -21,6 +22,7 @@ const FLOWS_MAX: usize = 65_536;
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
     cursors: BTreeMap<Map, Cursor>,
+    count: Count,
 }
 
 impl Collector {
@@ -32,11 +34,42 @@ impl Collector {
         is_ours: impl Fn(u32) -> bool,
     ) -> Result<Collected, DatapathError> {
         let mut collected = Collected::default();
-        for map in [Map::Embryonic, Map::Established, Map::Strays] {
-            let over = self.look(loaded, map, FLOWS_MAX, |key, value| is_over(key, value, now, &is_ours))?;
+        let mut clear = |map, over: &[Vec<u8>]| {
             collected.flows += over.len();
-            delete(loaded, map, &over)?;
+            delete(loaded, map, over)
+        };
+        let is_over = |key: &[u8], flow: &[u8]| is_over(key, flow, now, &is_ours);
+
+        let mut lasting = Vec::new();
+        let over = self.look(loaded, Map::Embryonic, |key, flow| {
+            let over = is_over(key, flow);
+            if !over && tallies::lasts(flow, now) {
+                lasting.push(key.to_vec());
+            }
+            over
+        })?;
+        clear(Map::Embryonic, &over)?;
+        tallies::promote(loaded, &lasting, now)?;
+
+        let mut count = match self.cursors.get(&Map::Established) {
+            None => Count::begin(loaded)?,
+            Some(_) => mem::take(&mut self.count),
+        };
+        let over = self.look(loaded, Map::Established, |key, flow| {
+            let over = is_over(key, flow);
+            if !over {
+                count.see(flow);
+            }
+            over
+        })?;
+        clear(Map::Established, &over)?;
+        match self.cursors.get(&Map::Established) {
+            None => count.finish(loaded, &is_ours)?,
+            Some(_) => self.count = count,
         }
+
+        let over = self.look(loaded, Map::Strays, is_over)?;
+        clear(Map::Strays, &over)?;
         collected.more = !self.cursors.is_empty();
         Ok(collected)
     }
@@ -46,13 +79,12 @@ impl Collector {
         &mut self,
         loaded: &Loaded,
         map: Map,
-        most: usize,
-        chosen: impl Fn(&[u8], &[u8]) -> bool,
+        mut chosen: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<Vec<Vec<u8>>, DatapathError> {
         let mut keys = Vec::new();
         let mut seen = 0;
         let mut walk = loaded.map(map).walk_from(self.cursors.remove(&map));
-        while seen < most {
+        while seen < FLOWS_MAX {
             let more = walk.batch(|key, value| {
                 seen += 1;
                 if chosen(key, value) {

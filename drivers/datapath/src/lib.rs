@@ -11,7 +11,7 @@
 //!  link ─────────────► blocks.rs, gate.rs ──► netlink.rs                  a message or three a port, one a program
 //!
 //!  packets ──► events.rs + packet.rs ──► DropStream     drops (a sample)
-//!              collector.rs                             connections that are over
+//!              collector.rs, tallies.rs                 connections that are over, and how many last
 //!              read.rs ──► Flow, DropCount, RuleCount   what is shown
 //!              snapshot.rs ──► vfp::Switch              what a packet would meet
 //! ```
@@ -51,6 +51,7 @@ mod real;
 mod report;
 mod snapshot;
 mod stream;
+mod tallies;
 mod tc;
 pub mod test_run;
 

@@ -29,7 +29,16 @@ const NEXT: &str = "next-";
 
 /// Whether a map's entries are made by packets, and therefore outlive the daemon.
 pub(crate) const fn lives_on(map: Map) -> bool {
-    matches!(map, Map::Embryonic | Map::Established | Map::Strays | Map::Fragments | Map::Drops | Map::Events)
+    matches!(
+        map,
+        Map::Embryonic
+            | Map::Established
+            | Map::Strays
+            | Map::Tallies
+            | Map::Fragments
+            | Map::Drops
+            | Map::Events
+    )
 }
 
 /// The folder of this version.
