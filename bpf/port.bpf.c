@@ -44,6 +44,11 @@ static __always_inline int drop(struct __sk_buff *skb, const struct packet *pack
 	return TC_ACT_SHOT;
 }
 
+static __always_inline int read_packet(struct __sk_buff *skb, struct packet *packet)
+{
+	return parse_plain(skb, packet) ? REASON_NONE : parse(skb, packet);
+}
+
 /* Into the bridge. */
 static __always_inline int pass(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -175,7 +180,7 @@ int port_out(struct __sk_buff *skb)
 	port = port_at(ifindex);
 	if (!port)
 		return drop(skb, &packet, 0, ifindex, DIR_OUT, REASON_UNKNOWN_PORT);
-	reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
+	reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : read_packet(skb, &packet);
 	if (!reason)
 		reason = security_out(skb, &packet, port);
 	if (reason)
@@ -205,7 +210,7 @@ int port_in(struct __sk_buff *skb)
 	if (!(port->flags & PORT_BLOCKED) && is_unruled(skb, port))
 		return drop(skb, &packet, port->id, ifindex, DIR_IN, REASON_UNRULED);
 	if (port->flags & PORT_READS_IN) {
-		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : parse(skb, &packet);
+		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : read_packet(skb, &packet);
 		if (!reason && port->flags & PORT_QUIET && is_from_neighbour(skb, port))
 			reason = REASON_QUIET;
 		if (!reason)

@@ -250,4 +250,50 @@ __noinline int parse(struct __sk_buff *skb, struct packet *packet)
 	}
 }
 
+/*
+ * What most packets are, TCP and UDP over IPv4 without options, whole and in one piece, as far as that is seen at once. 0: it is
+ * for `parse` to say what it is, whatever was filled.
+ */
+static __always_inline int parse_plain(struct __sk_buff *skb, struct packet *packet)
+{
+	void *data = data_of(skb), *end = data_end_of(skb);
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = data + ETH_HLEN;
+	const __u8 *head = data + ETH_HLEN + sizeof(*ip);
+	__u32 total, bytes, length;
+
+	if (head + sizeof(struct head) > (const __u8 *)end || ethernet->h_proto != bpf_htons(ETH_P_IP) || skb->vlan_present)
+		return 0;
+	total = bpf_ntohs(ip->tot_len);
+	if (*(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET) || total < sizeof(*ip) ||
+	    total + ETH_HLEN > skb->len)
+		return 0;
+	bytes = total - sizeof(*ip);
+	if (ip->protocol == IPPROTO_TCP) {
+		length = (head[12] >> 4) * 4;
+		if (length < 20)
+			return 0;
+		packet->tcp = head[13];
+	} else if (ip->protocol == IPPROTO_UDP) {
+		length = bpf_ntohs(*(__be16 *)(head + 4));
+		if (length < 8)
+			return 0;
+	} else {
+		return 0;
+	}
+	if (length > bytes)
+		return 0;
+	__builtin_memcpy(packet->to, ethernet->h_dest, 6);
+	packet->family = FAMILY_IPV4;
+	packet->protocol = ip->protocol;
+	set_ipv4(&packet->source, ip->saddr);
+	set_ipv4(&packet->destination, ip->daddr);
+	packet->source_port = *(__be16 *)head;
+	packet->destination_port = *(__be16 *)(head + 2);
+	packet->transport = ETH_HLEN + sizeof(*ip);
+	packet->end = ETH_HLEN + total;
+	packet->id = bpf_ntohs(ip->id);
+	return 1;
+}
+
 #endif
