@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use hns_testbed::{Api, Finished, Hnsd, Host, Lab, Netns, eventually, needs, program, udp};
 use hns_tests::story_support::guide;
@@ -227,6 +228,11 @@ fn overwrite_everything(file: &Path) {
         .unwrap();
 }
 
+/// A start writes a backup behind it; one of before has what there was before.
+fn is_written_since(backup: &Path, moment: SystemTime) -> bool {
+    fs::metadata(backup).and_then(|found| found.modified()).is_ok_and(|written| written > moment)
+}
+
 #[test]
 fn damaged_state_is_recovered_without_anybody_losing_a_packet() {
     needs!(root, "nft", "ip");
@@ -240,15 +246,11 @@ fn damaged_state_is_recovered_without_anybody_losing_a_packet() {
         post(&mut stage.hnsd.api(), "networks", &network);
     }
     let (networks, endpoints) = (stage.names("networks"), stage.names("endpoints"));
+    let mut started = SystemTime::now();
     stage.hnsd.restart();
     let stream = stage.stream();
     for (number, damage) in (1..).zip(damages) {
-        let written = fs::metadata(&backup).and_then(|found| found.modified()).ok();
-        // Written by this start, behind it.
-        if number > 1 {
-            eventually!(within 10 s, fs::metadata(&backup).and_then(|found| found.modified()).ok() != written);
-        }
-        eventually!(within 10 s, backup.exists());
+        eventually!(within 10 s, is_written_since(&backup, started));
         assert!(stage.hnsd.terminate().success());
         damage(&file);
         let damaged = fs::read(&file).unwrap();
@@ -264,6 +266,7 @@ fn damaged_state_is_recovered_without_anybody_losing_a_packet() {
         says(&recovered, &["14 networks", "2 of the 2 ports on this host are among them", "start hnsd"]);
         let aside = state.join(format!("hns.db.damaged-{number}"));
         assert_eq!(fs::read(aside).unwrap(), damaged, "it is kept");
+        started = SystemTime::now();
         stage.hnsd.start_again();
         assert_eq!(sorted(stage.names("networks")), sorted(networks.clone()));
         assert_eq!(sorted(stage.names("endpoints")), sorted(endpoints.clone()));
@@ -331,8 +334,9 @@ fn the_guide_is_followed_word_by_word() {
         let network = json!({"Name": format!("n{number}"), "Type": "Internal"});
         post(&mut stage.hnsd.api(), "networks", &network);
     }
+    let started = SystemTime::now();
     stage.hnsd.restart();
-    eventually!(within 10 s, state.join("hns.db.backup").exists());
+    eventually!(within 10 s, is_written_since(&state.join("hns.db.backup"), started));
     assert!(stage.hnsd.terminate().success());
     garble(&state.join("hns.db"));
     let _said = stage.hnsd.refuses_to_start_again();
