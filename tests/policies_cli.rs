@@ -158,6 +158,44 @@ fn an_endpoint_is_created_with_rules_and_limits_in_words() {
 }
 
 #[test]
+fn a_rule_that_is_observed_counts_and_drops_nothing() {
+    needs!(root, "nft");
+    let stage = Stage::with(&[]);
+    let watch = format!("in block tcp from {} port 80 prio 100 id watch observe", of(&stage.foe));
+    stage.policy(&["add", "web", "--acl", &watch]);
+    stage.reaches(&stage.foe, 80, true);
+    stage.reaches(&stage.friend, 81, true);
+    assert_eq!(stage.words(), [&format!("ACL: {watch}"), "Default: in allow", "Default: out allow"]);
+    // Each of its connections, once for each of the two families.
+    assert_eq!(stage.packets(&watch), Some(2), "{:?}", stage.rows());
+    let drops = stage.scene.hnsd.hnsctl_json(&["drops", "web"]);
+    let observed = drops.as_array().into_iter().flatten().find(|drop| drop["Reason"] == "observed");
+    assert_eq!(observed.map(|drop| &drop["Packets"]), Some(&json!(2)), "{drops:#}");
+    let to = format!("{}:80", stage.web.v4());
+    let trace = stage.scene.hnsd.hnsctl_json(&["trace", "--from", "foe", "--to", &to]);
+    assert_eq!(trace["Verdict"], "Delivered", "{trace:#}");
+    let steps = trace["Steps"].as_array().into_iter().flatten();
+    let named: Vec<_> =
+        steps.filter(|step| step["Result"] == "Observed").map(|step| &step["Rule"]["Id"]).collect();
+    assert_eq!(named, ["watch"], "{trace:#}");
+    // Enforced, it drops what it counted.
+    stage.policy(&[
+        "set",
+        "web",
+        "--acl",
+        watch.trim_end_matches(" observe"),
+        "--acl",
+        "in allow",
+        "--acl",
+        "out allow",
+    ]);
+    stage.reaches(&stage.foe, 80, false);
+    stage.reaches(&stage.friend, 80, true);
+    let refused = stage.scene.hnsd.try_hnsctl(&["policy", "add", "web", "--acl", "in allow observe"]);
+    assert!(refused.expect_failure().contains("rules that block"));
+}
+
+#[test]
 fn all_rules_are_replaced_at_once_from_words_or_documents() {
     needs!(root, "nft");
     let stage = Stage::with(&["-p", "8080:80", "--acl", "in allow", "--acl", "out allow"]);

@@ -12,6 +12,7 @@
 #ifndef HNS_ACL_H
 #define HNS_ACL_H
 
+#include "../lib/drop.h"
 #include "../lib/flow.h"
 #include "../lib/maps.h"
 #include "../lib/packet.h"
@@ -29,6 +30,7 @@ struct walk {
 	__u32 start; /* the first position that may match */
 	__u32 position;
 	__u32 action;
+	__u32 observed; /* the first position that is only watched */
 	__u32 ended; /* a rule decided, or none is left */
 };
 
@@ -112,7 +114,9 @@ static int walk_on(__u32 step, struct walk *walk)
 	/* Never: a ruleset is complete while a record names it. The walk does not end, which blocks. */
 	if (!rule)
 		return 1;
-	if (rule->action == ACTION_PASS) {
+	if (rule->action == ACTION_PASS || rule->action == ACTION_OBSERVE) {
+		if (rule->action == ACTION_OBSERVE && walk->observed == POSITION_FALLBACK)
+			walk->observed = key.position;
 		if (rule->next <= key.position)
 			return 1;
 		walk->start = rule->next;
@@ -185,9 +189,11 @@ __noinline int decide(struct port *port, struct half *half, struct packet *packe
 		return ACTION_BLOCK;
 	walk.ruleset = port->ruleset[direction == DIR_OUT];
 	walk.position = POSITION_FALLBACK;
+	walk.observed = POSITION_FALLBACK;
 	walk.action = port->fallback[direction == DIR_OUT];
 	packet->ruleset = walk.ruleset;
 	packet->position = POSITION_FALLBACK;
+	packet->observed = POSITION_FALLBACK;
 	if (!walk.ruleset)
 		return walk.action;
 	ruleset = bpf_map_lookup_elem(&rulesets, &walk.ruleset);
@@ -222,26 +228,46 @@ __noinline int decide(struct port *port, struct half *half, struct packet *packe
 	}
 	bpf_loop(WALK_STEPS, walk_on, &walk, 0);
 	packet->position = walk.position;
+	packet->observed = walk.observed;
 	return walk.ended ? walk.action : ACTION_BLOCK;
 }
 
 /* A new connection, or a packet that was dropped. */
-static __always_inline void count_rule(const struct packet *packet, const struct port *port)
+static __noinline void count_hit(__u32 port, __u32 ruleset, __u32 position)
 {
 	struct hit_key key;
 	__u64 *packets, one = 1;
 
-	if (!packet->ruleset || packet->position == POSITION_FALLBACK)
-		return;
-	key.port = port->id;
-	key.ruleset = packet->ruleset;
-	key.position = packet->position;
+	key.port = port;
+	key.ruleset = ruleset;
+	key.position = position;
 	packets = bpf_map_lookup_elem(&hits, &key);
 	/* Of two processors that find none one may lose its first. */
 	if (packets)
 		__sync_fetch_and_add(packets, 1);
 	else
 		bpf_map_update_elem(&hits, &key, &one, BPF_NOEXIST);
+}
+
+static __always_inline void count_rule(const struct packet *packet, const struct port *port)
+{
+	if (packet->ruleset && packet->position != POSITION_FALLBACK)
+		count_hit(port->id, packet->ruleset, packet->position);
+}
+
+/* What a rule that is only watched would have dropped is told as if it had. */
+static __noinline void tell_observed(struct __sk_buff *skb, const struct packet *packet, const struct port *port, int direction)
+{
+	struct loss loss = {};
+
+	count_hit(port->id, packet->ruleset, packet->observed);
+	loss.port = port->id;
+	loss.ifindex = port->ifindex;
+	loss.reason = REASON_OBSERVED;
+	loss.direction = direction;
+	loss.ruleset = packet->ruleset;
+	loss.position = packet->observed;
+	report(skb, &loss);
 }
 
 static __always_inline int refused_by(int direction)

@@ -56,6 +56,7 @@ enum reason {
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,
 	REASON_FRAGMENT = 22, /* a later fragment whose first one was not seen */
+	REASON_OBSERVED = 23, /* not dropped: a rule that is only watched would have */
 	/* meter */
 	REASON_METER_OUT = 60,
 	REASON_METER_IN = 61,
@@ -147,13 +148,14 @@ enum action {
 	ACTION_BLOCK = 0,
 	ACTION_ALLOW = 1,
 	ACTION_PASS = 2, /* of a tier: go on at rule_entry.next */
+	ACTION_OBSERVE = 3, /* would block, and is only watched: go on at rule_entry.next */
 };
 
 #define CHUNK_WORDS 8
 #define CHUNK_BITS 512
 #define RULES_MAX 16384 /* positions of one ruleset */
 #define CHUNKS_PER_ROW (RULES_MAX / CHUNK_BITS)
-#define TIERS_MAX 1024 /* of one ruleset: a walk follows one Pass a tier */
+#define TIERS_MAX 1024 /* of one ruleset, with rules that are watched: a walk goes on once for each */
 
 enum dimension {
 	DIM_LOCAL = 0,
@@ -218,7 +220,7 @@ struct rule_key {
 
 struct rule_entry {
 	__u32 action; /* enum action */
-	__u32 next; /* ACTION_PASS: the first position of the next tier */
+	__u32 next; /* ACTION_PASS: the first position of the next tier; ACTION_OBSERVE: the next one */
 };
 
 /* `hits`: hash; value __u64, how many packets a rule of a port decided on: new connections, and every packet that was dropped. Ports

@@ -201,17 +201,19 @@ static __always_inline int open_flow(struct half *half, struct packet *packet, s
 static __always_inline int judge_new(struct half *half, struct packet *packet, struct port *port, const struct found *found)
 {
 	int by = half->direction;
-	__u32 ruleset, position;
+	__u32 ruleset, position, observed;
 
 	if (decide(port, half, packet, by, packet->icmp) != ACTION_ALLOW) {
 		ruleset = packet->ruleset;
 		position = packet->position;
+		observed = packet->observed;
 		if (adopts(packet, port, half->now) &&
 		    decide(port, half, packet, by == DIR_OUT ? DIR_IN : DIR_OUT, packet->icmp) == ACTION_ALLOW) {
 			by = by == DIR_OUT ? DIR_IN : DIR_OUT;
 		} else {
 			packet->ruleset = ruleset;
 			packet->position = position;
+			packet->observed = observed;
 			count_rule(packet, port);
 			return refused_by(by);
 		}
@@ -232,6 +234,7 @@ __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port
 		return REASON_MALFORMED;
 	if (packet->fragment == FRAGMENT_LATER)
 		return follow_fragment(packet, port, direction);
+	packet->observed = POSITION_FALLBACK;
 	half.now = bpf_ktime_get_coarse_ns();
 	half.direction = direction;
 	/* An ICMP error about a known connection passes if that may, and does not advance it (RFC 5508 section 4). */
@@ -265,6 +268,8 @@ __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port
 			settle(&half, found.flow, found.shelf, side);
 		}
 	}
+	if (packet->observed != POSITION_FALLBACK)
+		tell_observed(skb, packet, port, direction);
 	if (!reason && packet->fragment == FRAGMENT_FIRST)
 		remember_fragment(packet, port, direction);
 	return reason;

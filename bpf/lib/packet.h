@@ -85,6 +85,7 @@ struct packet {
 	/* decided */
 	__u32 ruleset;
 	__u32 position;
+	__u32 observed; /* position of a rule that is only watched and would have blocked */
 };
 
 static __always_inline __u32 word(const struct addr *address, int index)

@@ -167,6 +167,7 @@ fn result(step: &TraceStep) -> String {
     let (word, detail) = match step.result {
         TraceResult::Passed => ("passed", None),
         TraceResult::Allowed => ("allowed", None),
+        TraceResult::Observed => ("observed", None),
         TraceResult::Known => ("known", step.state.as_deref()),
         TraceResult::Dropped => ("dropped", step.reason.as_deref()),
     };

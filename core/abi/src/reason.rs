@@ -60,6 +60,8 @@ reasons! {
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.
     Fragment = 22, "fragment";
+    /// Not dropped: a rule that is only watched would have.
+    Observed = 23, "observed";
     MeterOut = 60, "meter-out";
     MeterIn = 61, "meter-in";
 }

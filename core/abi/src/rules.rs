@@ -8,6 +8,8 @@ pub const ACTION_BLOCK: u8 = 0;
 pub const ACTION_ALLOW: u8 = 1;
 /// Of a tier: go on at [`RuleEntry::next`].
 pub const ACTION_PASS: u8 = 2;
+/// Would block, and is only watched: go on at [`RuleEntry::next`].
+pub const ACTION_OBSERVE: u8 = 3;
 
 pub const CHUNK_WORDS: usize = 8;
 pub const CHUNK_BITS: usize = 512;
@@ -114,6 +116,6 @@ pub struct HitKey {
 pub struct RuleEntry {
     /// `enum action`.
     pub action: u32,
-    /// `ACTION_PASS`: the first position of the next tier.
+    /// `ACTION_PASS`: the first position of the next tier; `ACTION_OBSERVE`: the next one.
     pub next: u32,
 }

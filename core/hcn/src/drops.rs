@@ -59,6 +59,8 @@ pub struct RuleName {
     pub origin: RuleOrigin,
     pub priority: u16,
     pub action: RuleAction,
+    /// Whether it does what it says; otherwise it is only watched.
+    pub enforce: bool,
 }
 
 /// The type of the policy that a rule came from.
@@ -128,17 +130,22 @@ impl RuleName {
             origin: fields.choice(&["Origin"], ORIGINS, CODE)?.ok_or(no_origin)?,
             priority: fields.number_u16(&["Priority"])?.unwrap_or_default(),
             action: fields.choice(&["Action"], RuleAction::TABLE, CODE)?.ok_or(no_action)?,
+            enforce: fields.flag(&["Enforce"])?.unwrap_or(true),
         })
     }
 
     #[must_use]
     pub fn to_v2(&self) -> Value {
-        json!({
+        let mut out = json!({
             "Id": self.id,
             "Origin": name_in(ORIGINS, self.origin),
             "Priority": self.priority,
             "Action": self.action.name(),
-        })
+        });
+        if !self.enforce {
+            out["Enforce"] = json!(false);
+        }
+        out
     }
 }
 
@@ -146,7 +153,8 @@ impl RuleName {
 impl fmt::Display for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (origin, action) = (name_in(ORIGINS, self.origin), self.action.name());
-        write!(f, "{origin} {} {action}", self.priority)?;
+        let watched = if self.enforce { "" } else { " (observed)" };
+        write!(f, "{origin} {} {action}{watched}", self.priority)?;
         if self.id.is_empty() { Ok(()) } else { write!(f, " {}", self.id) }
     }
 }
@@ -258,6 +266,7 @@ mod tests {
             origin: RuleOrigin::Tier,
             priority: 200,
             action: RuleAction::Block,
+            enforce: false,
         };
         let blocked = DroppedPacket { rule: Some(rule), missed: 3, ..dropped() };
         // To everybody, from a group: no interface has such addresses, and frames do.

@@ -84,8 +84,13 @@ mod tests {
 
     #[test]
     fn counts_are_read_as_they_are_written() {
-        let rule =
-            |origin| RuleName { id: "web".to_owned(), origin, priority: 200, action: RuleAction::Pass };
+        let rule = |origin| RuleName {
+            id: "web".to_owned(),
+            origin,
+            priority: 200,
+            action: RuleAction::Pass,
+            enforce: origin != RuleOrigin::Network,
+        };
         let count = |origin| RuleCount { direction: RuleDirection::Out, rule: rule(origin), packets: 7 };
         let rules = PortRules {
             rules: vec![count(RuleOrigin::Tier), count(RuleOrigin::Network)],

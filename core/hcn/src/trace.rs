@@ -83,6 +83,8 @@ pub enum TraceResult {
     Passed,
     /// By the rules.
     Allowed,
+    /// By the rules, if they were all enforced, it would be dropped.
+    Observed,
     /// As part of a connection that the port knows.
     Known,
     Dropped,
@@ -100,6 +102,7 @@ const RESULTS: &[(&str, u64, TraceResult)] = &[
     ("Allowed", 1, TraceResult::Allowed),
     ("Known", 2, TraceResult::Known),
     ("Dropped", 3, TraceResult::Dropped),
+    ("Observed", 4, TraceResult::Observed),
 ];
 
 impl TraceRequest {
@@ -347,6 +350,7 @@ mod tests {
             origin: RuleOrigin::Endpoint,
             priority: 100,
             action: RuleAction::Block,
+            enforce: true,
         };
         let passed = TraceStep {
             owner: owner.clone(),

@@ -316,9 +316,11 @@ pub(crate) fn check_size(own: &[hcn::Policy], networks: &[hcn::Policy]) -> Resul
         let is_tier = |policy: &&hcn::Policy| matches!(&policy.meaning, PolicySettings::TierAcl(tier) if tier.direction == direction);
         // One tier is made of the rules of the type Host.
         let tiers = 1 + own.iter().filter(is_tier).count();
-        for (count, most, what) in
-            [(rules.sum(), hns_abi::RULES_MAX, "rules"), (tiers, hns_abi::TIERS_MAX, "tiers")]
-        {
+        let watched: usize = own.iter().chain(networks).map(|policy| watched(policy, direction)).sum();
+        for (count, most, what) in [
+            (rules.sum(), hns_abi::RULES_MAX, "rules"),
+            (tiers + watched, hns_abi::TIERS_MAX, "tiers and rules that are not enforced"),
+        ] {
             if count > most {
                 let problem = format!("{count} {what} of one direction; a port holds {most} at most");
                 return Err(ModelError::endpoint("Policies", problem, ErrorCode::INVALID_POLICY));
@@ -326,6 +328,19 @@ pub(crate) fn check_size(own: &[hcn::Policy], networks: &[hcn::Policy]) -> Resul
         }
     }
     Ok(())
+}
+
+/// How many of its rules are only watched.
+fn watched(policy: &hcn::Policy, direction: RuleDirection) -> usize {
+    match &policy.meaning {
+        PolicySettings::Acl(acl) | PolicySettings::NetworkAcl(acl) => {
+            usize::from(acl.direction == direction && !acl.enforce)
+        }
+        PolicySettings::TierAcl(tier) if tier.direction == direction => {
+            tier.rules.iter().filter(|rule| !rule.enforce).count()
+        }
+        _ => 0,
+    }
 }
 
 /// The sets that rules name are those of the network.

@@ -30,7 +30,7 @@ pub(crate) fn compile(
     let (host, switch): (Vec<_>, Vec<_>) = rules()
         .filter(|(acl, _)| is_in(acl.direction, direction))
         .partition(|(acl, _)| acl.rule_type == RuleType::Host);
-    let has_rules = rules().any(|(acl, _)| acl.rule_type == RuleType::Switch);
+    let has_rules = rules().any(|(acl, _)| acl.rule_type == RuleType::Switch && acl.enforce);
     let fallback = match default {
         Some(RuleAction::Block) => Verdict::Block,
         None if has_rules => Verdict::Block,
@@ -47,7 +47,7 @@ pub(crate) fn compile(
             },
         );
     }
-    let rules = switch.into_iter().map(|(acl, origin)| rule(acl, origin, action(acl.action)));
+    let rules = switch.into_iter().map(|(acl, origin)| rule(acl, origin, action(acl.action, acl.enforce)));
     Acl { tiers, rules: sorted(rules), fallback }
 }
 
@@ -95,7 +95,7 @@ fn tiers(policies: &[Policy], direction: Direction) -> Vec<Tier> {
                 id: rule.id.clone(),
                 origin: Origin::Tier,
                 priority: rule.priority,
-                action: action(rule.action),
+                action: action(rule.action, rule.enforce),
                 matches: matches(&rule.matches, tier.direction),
             })),
         })
@@ -107,13 +107,13 @@ fn tiers(policies: &[Policy], direction: Direction) -> Vec<Tier> {
 /// By ascending priority; of equals Block comes first (hcn-api 5.5).
 fn sorted(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = rules.collect();
-    rules.sort_by_key(|rule| (rule.priority, rule.action != Action::Block));
+    rules.sort_by_key(|rule| (rule.priority, !matches!(rule.action, Action::Block | Action::Observe)));
     rules
 }
 
 fn host_rule(acl: &AclPolicy, origin: Origin) -> Rule {
-    let passes = match action(acl.action) {
-        Action::Block => Action::Block,
+    let passes = match action(acl.action, acl.enforce) {
+        other @ (Action::Block | Action::Observe) => other,
         Action::Allow | Action::Pass => Action::Pass,
     };
     rule(acl, origin, passes)
@@ -124,10 +124,11 @@ fn rule(acl: &AclPolicy, origin: Origin, action: Action) -> Rule {
     Rule { id: acl.id.clone(), origin, priority: acl.priority, action, matches }
 }
 
-const fn action(action: RuleAction) -> Action {
+const fn action(action: RuleAction, enforce: bool) -> Action {
     match action {
         RuleAction::Allow => Action::Allow,
-        RuleAction::Block => Action::Block,
+        RuleAction::Block if enforce => Action::Block,
+        RuleAction::Block => Action::Observe,
         RuleAction::Pass => Action::Pass,
     }
 }

@@ -95,6 +95,8 @@ pub enum Action {
     Allow,
     /// Of a tier: the next tier decides.
     Pass,
+    /// Would block, and is only watched: what comes after decides.
+    Observe,
 }
 
 /// A tier: its first matching rule decides; without one the next tier does.

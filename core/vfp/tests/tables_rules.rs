@@ -87,7 +87,7 @@ fn matches() -> impl Strategy<Value = Match> {
 }
 
 fn rules(most: usize) -> impl Strategy<Value = Vec<Rule>> {
-    let action = prop::sample::select(vec![Action::Allow, Action::Block, Action::Pass]);
+    let action = prop::sample::select(vec![Action::Allow, Action::Block, Action::Pass, Action::Observe]);
     let rule = (matches(), action, any::<u16>()).prop_map(|(matches, action, priority)| Rule {
         id: format!("rule-{priority}"),
         origin: Origin::Endpoint,
@@ -345,7 +345,7 @@ fn story() -> impl Strategy<Value = (Vec<(u32, bool, Step)>, Vec<Facts>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn tables_say_what_rules_mean((inward, outward, sets) in (acl(), acl(), sets()), first in any::<bool>(),

@@ -265,6 +265,7 @@ impl<'a> Trial<'a> {
         for step in &outcome.steps {
             let asked = match &step.event {
                 Event::Judged { by, cause, .. }
+                | Event::Observed { by, cause }
                 | Event::Known { by, cause, .. }
                 | Event::Related { by, cause } => Some((*by, *cause)),
                 Event::Passed | Event::Fragment | Event::Dropped(_) => None,

@@ -172,7 +172,13 @@ impl Rule {
                 priority: acl.priority,
                 lets_pass: acl.action != RuleAction::Block,
             },
-            name: RuleName { id: acl.id.clone(), origin, priority: acl.priority, action },
+            name: RuleName {
+                id: acl.id.clone(),
+                origin,
+                priority: acl.priority,
+                action,
+                enforce: acl.enforce,
+            },
             text: acl.to_string(),
             packets: None,
         }
@@ -193,6 +199,7 @@ impl Rule {
                 origin: RuleOrigin::Tier,
                 priority: rule.priority,
                 action: rule.action,
+                enforce: rule.enforce,
             },
             text: format!("{} ({})", TierRuleText(tier.direction, rule), called(tier)),
             packets: None,

@@ -97,6 +97,8 @@ pub struct Acl {
     pub rule_type: RuleType,
     /// The lowest decides.
     pub priority: u16,
+    /// False of a rule that blocks: it is watched, and drops nothing (ours).
+    pub enforce: bool,
     pub matches: RuleMatch,
 }
 
@@ -112,13 +114,27 @@ impl Acl {
             direction: fields.choice(&["Direction"], RuleDirection::TABLE, CODE)?.ok_or(no_direction)?,
             rule_type: fields.choice(&["RuleType"], RuleType::TABLE, CODE)?.unwrap_or(RuleType::Switch),
             priority: fields.number_u16(&["Priority"])?.unwrap_or(0),
+            enforce: fields.flag(&["Enforce"])?.unwrap_or(true),
             matches: RuleMatch::from_fields(&mut fields)?,
         };
+        check_enforce(acl.enforce, acl.action, &fields)?;
         // Of the v1 schema, without an effect of their own.
         fields.pass_over(&["Scope", "ServiceName"]);
         fields.finish()?;
         if acl.action == RuleAction::Pass { Err(no_tiers) } else { Ok(acl) }
     }
+}
+
+/// What a rule lets pass passes: there is nothing to watch.
+pub(super) fn check_enforce(
+    enforce: bool,
+    action: RuleAction,
+    fields: &Fields<'_>,
+) -> Result<(), DocumentError> {
+    if enforce || action == RuleAction::Block {
+        return Ok(());
+    }
+    Err(fields.error("Enforce", "false is for rules that block; take the rule out instead"))
 }
 
 impl RuleMatch {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! in|out allow|block [PROTOCOL,..] [from ADDRS] [to ADDRS] [port PORTS] [local-port PORTS] [remote-port PORTS]
-//!                    [type ICMPTYPES] [prio N] [id TEXT] [host]
+//!                    [type ICMPTYPES] [prio N] [id TEXT] [host] [observe]
 //! ```
 //!
 //! `from` and `to` are the source and the destination of the packets that a direction is about, whichever of HCN's fields
@@ -109,7 +109,7 @@ impl FromStr for RuleText {
         while let Some(word) = words.next() {
             match Keyword::find(&word.text).filter(|_| !word.quoted) {
                 None => clauses.protocols(&word.text)?,
-                Some(Keyword::Host) => clauses.host()?,
+                Some(keyword @ (Keyword::Host | Keyword::Observe)) => clauses.alone(keyword)?,
                 Some(keyword) => {
                     // A keyword in its place is more likely a value forgotten than a set of that name.
                     let value = words.next().filter(|value| value.is_value_of(keyword));
@@ -176,14 +176,19 @@ impl Clauses {
             (Keyword::Type, _) => ("IcmpTypes", json!(value)),
             (Keyword::Prio, _) => ("Priority", json!(value)),
             (Keyword::Id, _) => ("Id", json!(value)),
-            (Keyword::Host, _) => ("RuleType", json!("Host")),
+            (Keyword::Host | Keyword::Observe, _) => return self.alone(keyword),
         };
         self.put(Clause { field, words, example: keyword.example() }, setting)
     }
 
-    fn host(&mut self) -> Result<(), RuleTextError> {
-        let clause = Clause { field: "RuleType", words: "host".into(), example: Keyword::Host.example() };
-        self.put(clause, json!("Host"))
+    /// A word that has no value behind it.
+    fn alone(&mut self, keyword: Keyword) -> Result<(), RuleTextError> {
+        let (field, setting) = match keyword {
+            Keyword::Observe => ("Enforce", json!(false)),
+            _ => ("RuleType", json!("Host")),
+        };
+        let clause = Clause { field, words: keyword.word().into(), example: keyword.example() };
+        self.put(clause, setting)
     }
 
     fn protocols(&mut self, word: &str) -> Result<(), RuleTextError> {
@@ -258,7 +263,10 @@ impl fmt::Display for Acl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_rule(f, self.direction, self.action, &self.matches)?;
         write_labels(f, self.priority, &self.id)?;
-        if self.rule_type == RuleType::Host { f.write_str(" host") } else { Ok(()) }
+        if self.rule_type == RuleType::Host {
+            f.write_str(" host")?;
+        }
+        if self.enforce { Ok(()) } else { f.write_str(" observe") }
     }
 }
 
@@ -270,7 +278,8 @@ impl fmt::Display for TierRuleText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(direction, rule) = self;
         write_rule(f, *direction, rule.action, &rule.matches)?;
-        write_labels(f, rule.priority, &rule.id)
+        write_labels(f, rule.priority, &rule.id)?;
+        if rule.enforce { Ok(()) } else { f.write_str(" observe") }
     }
 }
 
@@ -441,7 +450,7 @@ mod tests {
             ("in pass", r#"not with "in pass";"#),
             (
                 "in block tpc port 22",
-                r#""tpc" is no word of a rule: expected from, to, port, local-port, remote-port, type, prio, id, host, or a protocol (tcp, udp, sctp, icmp, icmp6, a number); such as: in block tcp from 10.0.0.0/8 port 22"#,
+                r#""tpc" is no word of a rule: expected from, to, port, local-port, remote-port, type, prio, id, host, observe, or a protocol (tcp, udp, sctp, icmp, icmp6, a number); such as: in block tcp from 10.0.0.0/8 port 22"#,
             ),
             ("in block tcp,", r#""tcp," is no word"#),
             ("in block tcp 80-90", r#""80-90" is no word"#),

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::acl::{RuleAction, RuleDirection, RuleMatch};
+use super::acl::{self, RuleAction, RuleDirection, RuleMatch};
 use crate::code::ErrorCode;
 use crate::fields::{DocumentError, Fields, Found};
 
@@ -20,6 +20,8 @@ pub struct TierAclRule {
     pub id: String,
     pub action: RuleAction,
     pub priority: u16,
+    /// As of an ACL.
+    pub enforce: bool,
     pub matches: RuleMatch,
 }
 
@@ -47,8 +49,10 @@ impl TierAclRule {
                 .choice(&["TierAclRuleAction", "Action"], RuleAction::TABLE, CODE)?
                 .ok_or(no_action)?,
             priority: fields.number_u16(&["Priority"])?.unwrap_or(0),
+            enforce: fields.flag(&["Enforce"])?.unwrap_or(true),
             matches: RuleMatch::from_fields(&mut fields)?,
         };
+        acl::check_enforce(rule.enforce, rule.action, &fields)?;
         fields.finish()?;
         Ok(rule)
     }

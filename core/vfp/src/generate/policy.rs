@@ -154,6 +154,11 @@ pub fn changed_sets(random: &mut Random, sets: &Sets) -> Sets {
 /// Rules as [`Acl`] wants them: by ascending priority, Block before Allow.
 pub fn rules(random: &mut Random, sets: &[String], count: usize, in_tier: bool) -> Vec<Rule> {
     let mut rules: Vec<_> = (0..count).map(|number| rule(random, sets, number, in_tier)).collect();
+    for rule in rules.iter_mut().filter(|rule| rule.action == Action::Block) {
+        if random.chance(10) {
+            rule.action = Action::Observe;
+        }
+    }
     rules.sort_by_key(|rule| (rule.priority, rule.action == Action::Allow));
     rules
 }

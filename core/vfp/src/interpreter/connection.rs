@@ -6,7 +6,7 @@ use super::memory::{FRAGMENTS_LAST, FragmentKey, FragmentMemo};
 use super::{Event, Half, Memory, Refusal, Travel};
 use crate::flow::{Flow, Tuple, is_echo_request};
 use crate::layers::Layer;
-use crate::layers::acl::{Cause, Facts};
+use crate::layers::acl::{Cause, Decision, Facts};
 use crate::model::Verdict;
 use crate::packet::{Ip, Transport, protocol};
 
@@ -57,6 +57,7 @@ impl Half<'_> {
         }
         let (origin, facts) = (flow.origin, flow.facts);
         let decision = self.port.acl[origin.index()].decide(&facts, self.sets);
+        self.watch(origin, decision, travel);
         if decision.verdict == Verdict::Allow {
             flow.generation = self.epoch.generation;
             flow.cause = decision.cause;
@@ -97,11 +98,18 @@ impl Half<'_> {
                 (by, decision) = (by.opposite(), other);
             }
         }
+        self.watch(by, decision, travel);
         let event = Event::Judged { by, verdict: decision.verdict, cause: decision.cause };
         self.note(Layer::Acl, event, travel);
         match decision.verdict {
             Verdict::Allow => Ok((by, decision.cause)),
             Verdict::Block => Err(self.refuse_by_rule(by, decision.cause, travel)),
+        }
+    }
+
+    fn watch(self, by: Direction, decision: Decision, travel: &mut Travel) {
+        if let Some(cause) = decision.observed {
+            self.note(Layer::Acl, Event::Observed { by, cause }, travel);
         }
     }
 

@@ -58,6 +58,11 @@ pub enum Event {
         verdict: model::Verdict,
         cause: Cause,
     },
+    /// A rule of a direction that is only watched would have blocked it.
+    Observed {
+        by: Direction,
+        cause: Cause,
+    },
     /// A connection that is known already let it pass.
     Known {
         state: State,

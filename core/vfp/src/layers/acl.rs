@@ -59,6 +59,8 @@ pub enum Cause {
 pub struct Decision {
     pub verdict: Verdict,
     pub cause: Cause,
+    /// The rule that would have blocked, if it were not only watched.
+    pub observed: Option<Cause>,
 }
 
 impl Acl {
@@ -66,18 +68,21 @@ impl Acl {
     /// network.
     #[must_use]
     pub fn decide(&self, facts: &Facts, sets: &Sets) -> Decision {
+        let mut observed = None;
         for (tier, rules) in self.tiers.iter().map(|tier| &tier.rules).enumerate() {
-            let found =
-                first(rules, facts, sets).map(|(place, action)| (verdict(action), Cause::Tier(tier, place)));
-            if let Some((Some(verdict), cause)) = found {
-                return Decision { verdict, cause };
+            let found = first(rules, facts, sets, |place| {
+                observed.get_or_insert(Cause::Tier(tier, place));
+            });
+            if let Some((place, Some(verdict))) = found.map(|(place, action)| (place, verdict(action))) {
+                return Decision { verdict, cause: Cause::Tier(tier, place), observed };
             }
         }
-        let found =
-            first(&self.rules, facts, sets).map(|(place, action)| (verdict(action), Cause::Rule(place)));
-        match found {
-            Some((Some(verdict), cause)) => Decision { verdict, cause },
-            _ => Decision { verdict: self.fallback, cause: Cause::Fallback },
+        let found = first(&self.rules, facts, sets, |place| {
+            observed.get_or_insert(Cause::Rule(place));
+        });
+        match found.map(|(place, action)| (place, verdict(action))) {
+            Some((place, Some(verdict))) => Decision { verdict, cause: Cause::Rule(place), observed },
+            _ => Decision { verdict: self.fallback, cause: Cause::Fallback, observed },
         }
     }
 
@@ -97,9 +102,21 @@ impl Acl {
     }
 }
 
-fn first(rules: &[Rule], facts: &Facts, sets: &Sets) -> Option<(usize, Action)> {
-    let place = rules.iter().position(|rule| rule.matches.holds(facts, sets))?;
-    Some((place, rules[place].action))
+/// The first rule that matches and decides; `watch` is told of those before it that are only watched.
+fn first(
+    rules: &[Rule],
+    facts: &Facts,
+    sets: &Sets,
+    mut watch: impl FnMut(usize),
+) -> Option<(usize, Action)> {
+    let matching = rules.iter().enumerate().filter(|(_, rule)| rule.matches.holds(facts, sets));
+    for (place, rule) in matching {
+        if rule.action != Action::Observe {
+            return Some((place, rule.action));
+        }
+        watch(place);
+    }
+    None
 }
 
 /// Nothing: what comes after decides.
@@ -107,7 +124,7 @@ const fn verdict(action: Action) -> Option<Verdict> {
     match action {
         Action::Allow => Some(Verdict::Allow),
         Action::Block => Some(Verdict::Block),
-        Action::Pass => None,
+        Action::Pass | Action::Observe => None,
     }
 }
 

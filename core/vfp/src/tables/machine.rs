@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use hns_abi::{
-    ACTION_PASS, Addr, AddressClassKey, AddressKey, Be16, CHUNK_BITS, CHUNK_WORDS, DIM_LOCAL, DIM_LOCAL_PORT,
-    DIM_LOCAL_SETS, DIM_REMOTE, DIM_REMOTE_PORT, DIMENSIONS, Direction, LOW_IFINDEXES, Map, PLAIN_DIMENSIONS,
-    Port, PortClassKey, RuleEntry, RuleKey, Ruleset, SetClassKey, SetRowKey,
+    ACTION_OBSERVE, ACTION_PASS, Addr, AddressClassKey, AddressKey, Be16, CHUNK_BITS, CHUNK_WORDS, DIM_LOCAL,
+    DIM_LOCAL_PORT, DIM_LOCAL_SETS, DIM_REMOTE, DIM_REMOTE_PORT, DIMENSIONS, Direction, LOW_IFINDEXES, Map,
+    PLAIN_DIMENSIONS, Port, PortClassKey, RuleEntry, RuleKey, Ruleset, SetClassKey, SetRowKey,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -118,7 +118,7 @@ impl Maps {
         loop {
             let position = self.first(&header, &rows, from)?;
             let entry: RuleEntry = self.get(Map::Rules, &RuleKey { ruleset, position })?;
-            if entry.action != u32::from(ACTION_PASS) {
+            if ![ACTION_PASS, ACTION_OBSERVE].map(u32::from).contains(&entry.action) {
                 let action = u8::try_from(entry.action).ok()?;
                 return Some(Found::Rule { ruleset, position, action });
             }

@@ -62,7 +62,7 @@ pub enum TablesError {
     )]
     TooManyRules { endpoint: Guid, direction: Direction, rules: usize },
     #[error(
-        "endpoint {endpoint} has {tiers} tiers for one direction ({direction:?}); a port takes {TIERS_MAX}"
+        "endpoint {endpoint} has {tiers} tiers and watched rules for one direction ({direction:?}); a port takes {TIERS_MAX}"
     )]
     TooManyTiers { endpoint: Guid, direction: Direction, tiers: usize },
     #[error("no room in map {} for {object}", map.name())]

@@ -8,7 +8,7 @@ use hns_abi::{
 };
 use hns_net::Guid;
 
-use crate::model::{Port, Rate, Verdict};
+use crate::model::{Action, Port, Rate, Verdict};
 
 use super::journal::Journal;
 use super::{Entries, RULES_MAX, TIERS_MAX, Tables, TablesError};
@@ -207,7 +207,9 @@ impl Tables {
 fn refuse_too_many(port: &Port) -> Result<(), TablesError> {
     for direction in [Direction::In, Direction::Out] {
         let acl = &port.acl[direction.index()];
-        let (endpoint, tiers) = (port.endpoint, acl.tiers.len());
+        // The programs go on behind each of these.
+        let watched = acl.all_rules().filter(|rule| rule.action == Action::Observe).count();
+        let (endpoint, tiers) = (port.endpoint, acl.tiers.len() + watched);
         let rules = acl.rules.len() + acl.tiers.iter().map(|tier| tier.rules.len()).sum::<usize>();
         if tiers > TIERS_MAX {
             return Err(TablesError::TooManyTiers { endpoint, direction, tiers });

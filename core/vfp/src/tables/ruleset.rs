@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hns_abi::{
-    ACTION_ALLOW, ACTION_BLOCK, ACTION_PASS, CHUNK_BITS, DIM_LOCAL_SETS, Map, PLAIN_DIMENSIONS, RuleEntry,
-    RuleKey,
+    ACTION_ALLOW, ACTION_BLOCK, ACTION_OBSERVE, ACTION_PASS, CHUNK_BITS, DIM_LOCAL_SETS, Map,
+    PLAIN_DIMENSIONS, RuleEntry, RuleKey,
 };
 
 use crate::model::{Acl, Action, Addresses, Match, Rule};
@@ -36,7 +36,7 @@ struct Sets {
     rows: [SetRows; 2],
 }
 
-/// A rule, and where its Pass leads to: the first position behind its tier.
+/// A rule, and where one that does not decide leads to: the first position behind its tier, or behind itself.
 #[derive(Debug)]
 pub(super) struct Item {
     /// Of what the rule does, not of its labels.
@@ -49,9 +49,13 @@ pub(super) struct Item {
 pub(super) fn items(acl: &Acl) -> Vec<Item> {
     let mut items = Vec::with_capacity(acl.rules.len());
     for rules in acl.tiers.iter().map(|tier| &tier.rules).chain([&acl.rules]) {
-        let next = u32::try_from(items.len() + rules.len()).unwrap_or(u32::MAX);
-        let item = |rule: &Rule| Item { hash: hash::of_rule(rule), next, rule: Arc::new(rule.clone()) };
-        items.extend(rules.iter().map(item));
+        let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        let (begin, end) = (items.len(), number(items.len() + rules.len()));
+        let item = |(place, rule): (usize, &Rule)| {
+            let next = if rule.action == Action::Observe { number(begin + place + 1) } else { end };
+            Item { hash: hash::of_rule(rule), next, rule: Arc::new(rule.clone()) }
+        };
+        items.extend(rules.iter().enumerate().map(item));
     }
     items
 }
@@ -77,6 +81,7 @@ impl Item {
             Action::Block => (ACTION_BLOCK, 0),
             Action::Allow => (ACTION_ALLOW, 0),
             Action::Pass => (ACTION_PASS, self.next),
+            Action::Observe => (ACTION_OBSERVE, self.next),
         };
         RuleEntry { action: action.into(), next }
     }

@@ -50,6 +50,7 @@ fn step_view(traced: &hns_reconciler::TraceStep, world: &World) -> TraceStep {
         Event::Passed => (TraceResult::Passed, None, None),
         // What is blocked is told as the drop that follows it.
         Event::Judged { .. } => (TraceResult::Allowed, None, None),
+        Event::Observed { .. } => (TraceResult::Observed, None, None),
         Event::Known { state, .. } => (TraceResult::Known, Some(words::state(*state)), None),
         Event::Related { .. } | Event::Fragment => (TraceResult::Known, None, None),
         Event::Dropped(reason) => (TraceResult::Dropped, None, Some(reason.word())),

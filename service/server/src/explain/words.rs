@@ -41,10 +41,11 @@ pub(super) fn rule(rule: &hns_datapath::RuleName) -> RuleName {
         },
         priority: rule.priority,
         action: match rule.action {
-            Action::Block => RuleAction::Block,
+            Action::Block | Action::Observe => RuleAction::Block,
             Action::Allow => RuleAction::Allow,
             Action::Pass => RuleAction::Pass,
         },
+        enforce: rule.action != Action::Observe,
     }
 }
 

@@ -13,10 +13,11 @@ pub(super) enum Keyword {
     Prio,
     Id,
     Host,
+    Observe,
 }
 
 impl Keyword {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::From,
         Self::To,
         Self::Port,
@@ -26,6 +27,7 @@ impl Keyword {
         Self::Prio,
         Self::Id,
         Self::Host,
+        Self::Observe,
     ];
 
     pub const fn word(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Keyword {
             Self::Prio => "prio",
             Self::Id => "id",
             Self::Host => "host",
+            Self::Observe => "observe",
         }
     }
 
@@ -49,7 +52,7 @@ impl Keyword {
             Self::Type => "types of ICMP",
             Self::Prio => "a number from 0 to 65535, of which the lowest decides",
             Self::Id => "a label",
-            Self::Host => "nothing",
+            Self::Host | Self::Observe => "nothing",
         }
     }
 
@@ -64,6 +67,7 @@ impl Keyword {
             Self::Prio => "in allow tcp port 443 prio 100",
             Self::Id => "in allow tcp port 443 id web",
             Self::Host => "in block tcp port 22 host",
+            Self::Observe => "in block tcp port 22 observe",
         }
     }
 
