@@ -79,7 +79,7 @@ enum reason {
 #define RULE_ENTRIES_MAX 1048576
 #define EMBRYONIC_MAX 65536
 #define ESTABLISHED_MAX 524288
-#define STRAYS_MAX 65536
+#define STRAYS_MAX 16384
 #define FLOWS_OF_A_PORT_MAX 65536 /* in `established` */
 #define FRAGMENTS_MAX 16384
 #define METERS_MAX 131072

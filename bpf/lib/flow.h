@@ -58,8 +58,8 @@ static __always_inline int precedes(const struct addr *left, __be16 left_number,
 }
 
 /* Fills the key, in which both ends of a connection have the same place for every port, and which side is the port's. */
-static __always_inline void put_ends(struct half *half, const struct port *port, __u8 protocol, const struct addr *local, __be16 local_number,
-				     const struct addr *remote, __be16 remote_number)
+static __always_inline void put_ends(struct half *half, const struct port *port, __u8 protocol, const struct addr *local,
+				     __be16 local_number, const struct addr *remote, __be16 remote_number)
 {
 	struct flow_key *key = &half->key;
 

@@ -97,7 +97,7 @@ pub const CHUNKS_MAX: u32 = 1 << 18;
 pub const RULE_ENTRIES_MAX: u32 = 1_048_576;
 pub const EMBRYONIC_MAX: u32 = 65_536;
 pub const ESTABLISHED_MAX: u32 = 524_288;
-pub const STRAYS_MAX: u32 = 65_536;
+pub const STRAYS_MAX: u32 = 16_384;
 /// In `established`: one container does not fill the table of all.
 pub const FLOWS_OF_A_PORT_MAX: u32 = 65_536;
 pub const FRAGMENTS_MAX: u32 = 16_384;
