@@ -39,11 +39,12 @@ fn hnsctl_run() {
                              [default: table] [possible values: table, wide, json]
 
     A RULE is: in|out allow|block [PROTOCOL,..] [from ADDRS] [to ADDRS] [port PORTS] [type ICMPTYPES]
-    [prio N] [id TEXT] [host], in this order or another. Protocols are tcp, udp, sctp, icmp, icmp6 and
-    numbers; addresses, prefixes, ports and ranges stand with commas. port is the destination's;
-    local-port and remote-port name a side. The lowest prio decides, which is 1000 unless it is said,
-    and of equals block. Once there is a rule, what no rule allows is blocked in both directions, unless
-    the endpoint or its network says otherwise.
+    [prio N] [id TEXT] [host] [observe], in this order or another. A rule that is observed counts what
+    it would drop and lets it go on. Protocols are tcp, udp, sctp, icmp, icmp6 and numbers; addresses,
+    prefixes, ports and ranges stand with commas. port is the destination's; local-port and remote-port
+    name a side. The lowest prio decides, which is 1000 unless it is said, and of equals block. Once
+    there is a rule, what no rule allows is blocked in both directions, unless the endpoint or its
+    network says otherwise.
 
     In the foreground, signals are passed on, everything made for the container is removed when it ends,
     and its exit code is ours.
