@@ -19,6 +19,7 @@
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/ports.h"
+#include "lib/wire.h"
 
 static __always_inline void leave(struct __sk_buff *skb, const struct packet *packet, __u32 reason, __u32 target)
 {
@@ -138,6 +139,18 @@ static __always_inline int is_beyond(const struct packet *packet, const struct p
 	return !bpf_map_lookup_elem(&addresses, &key);
 }
 
+/* From an external switch to the host or to somebody on the wire. */
+static __always_inline int leave_by_adapter(struct __sk_buff *skb, struct packet *packet, const struct port *port)
+{
+	__u32 network = port->network;
+	struct uplink *exit = bpf_map_lookup_elem(&exits, &network);
+
+	if (!exit)
+		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_UNWIRED);
+	leave(skb, packet, REASON_NONE, exit->adapter);
+	return send_to_adapter(skb, exit, packet->to);
+}
+
 /* The short way to a port of the same network, and into the bridge for everything else. `known`: the target's layer acl, too, has
  * let it pass. */
 static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port, struct port *target, int known)
@@ -149,7 +162,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 	if (port->flags & PORT_CONFINED && (!target || target->flags & PORT_PLAIN_REDIRECT) && is_beyond(packet, port))
 		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_CONFINED);
 	if (!target)
-		return pass(skb, packet);
+		return port->flags & PORT_EXTERNAL && !(packet->to[0] & 1) ? leave_by_adapter(skb, packet, port) : pass(skb, packet);
 	if (port->flags & PORT_QUIET)
 		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_QUIET);
 	if (target->flags & PORT_QUIET)
@@ -223,5 +236,7 @@ int port_in(struct __sk_buff *skb)
 	leave(skb, &packet, REASON_NONE, 0);
 	return TC_ACT_OK;
 }
+
+#include "uplink.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

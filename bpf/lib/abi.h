@@ -20,6 +20,10 @@
  * itself: whoever flushes the rules closes the ports. */
 #define MARK_RULED 0x40000000
 
+/* Set in skb->mark of a packet that our programs send to an adapter, in either direction, and cleared by the adapter's: what
+ * comes by once more is passed over. */
+#define MARK_WIRED 0x10000000
+
 /* Written into skb->priority of a packet that a port's program let in to its container: the class of the gate
  * (drivers/datapath/src/gate.rs) in which it passes. A packet loses its priority, too, when it changes namespace. */
 #define PRIORITY_PASSED 0x04670001
@@ -52,6 +56,7 @@ enum reason {
 	REASON_UNRULED = 12, /* from the host or through it, and our table has not let it pass */
 	REASON_LOOPBACK = 13, /* to a loopback address */
 	REASON_CONFINED = 14, /* beyond a network that has no way out */
+	REASON_UNWIRED = 15, /* the adapter of its external switch is not known */
 	/* acl */
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,
@@ -69,6 +74,8 @@ enum reason {
 #define PORTS_MAX 65536
 #define LOW_IFINDEXES 65536 /* those below are indexes of `slots` */
 #define ADDRESSES_MAX 262144
+#define UPLINKS_MAX 16384
+#define EXITS_MAX 8192
 #define RULESETS_MAX 131072
 #define CLASSES_MAX 2097152 /* of addresses, and of ports */
 #define SET_CLASSES_MAX 1048576 /* addresses in sets */
@@ -101,6 +108,7 @@ enum port_flag {
 	PORT_MORE_ADDRESSES = 1 << 9, /* beyond own[]: in `addresses` */
 	PORT_RULED = 1 << 10, /* on a switch with a host port: what the host forwards to it must bear MARK_RULED */
 	PORT_CONFINED = 1 << 11, /* on a network without a way out: speaks to `addresses` of its network only */
+	PORT_EXTERNAL = 1 << 12, /* on an external switch: what is for no port of it goes to the adapter */
 	/* A port with none of these takes what comes, unread. */
 	PORT_READS_IN = PORT_BLOCKED | PORT_STATEFUL | PORT_QUIET | PORT_METER_IN,
 };
@@ -139,6 +147,24 @@ struct address_key {
 struct station_key {
 	__u32 network;
 	__u8 mac[6];
+	__u16 zero;
+};
+
+/* ---- uplinks ----------------------------------------------------------------------------------------------------- */
+
+/* `uplinks`: hash, value struct uplink: by the adapter and the VLAN of a frame (0: untagged), and by the bridge's port. */
+struct uplink_key {
+	__u32 ifindex;
+	__u32 vlan;
+};
+
+/* Where an external switch meets its adapter. `exits`: the same by the number of the switch. */
+struct uplink {
+	__u32 adapter; /* ifindex */
+	__u32 vlan; /* 0: none */
+	__u32 port; /* ifindex of the bridge's port that stands for the wire */
+	__u32 network; /* the daemon's number of the switch, as in struct port */
+	__u8 mac[6]; /* the adapter's, which is the host's on that LAN */
 	__u16 zero;
 };
 
@@ -349,6 +375,14 @@ enum decision_slot {
 	CB_TARGET = 1, /* ifindex of a redirect, 0: to the stack or the bridge */
 	CB_RULESET = 2,
 	CB_POSITION = 3,
+	CB_BEYOND = 4, /* of a redirect to an adapter: enum beyond */
+};
+
+/* Who is behind an adapter. */
+enum beyond {
+	BEYOND_WIRE = 1,
+	BEYOND_HOST = 2,
+	BEYOND_BOTH = 3,
 };
 
 #endif

@@ -58,6 +58,9 @@ MAPPED_ARRAY(ports, struct port, PORTS_MAX);
 HASH(addresses, struct address_key, __u32, ADDRESSES_MAX);
 HASH(stations, struct station_key, __u32, PORTS_MAX);
 
+HASH(uplinks, struct uplink_key, struct uplink, UPLINKS_MAX);
+HASH(exits, __u32, struct uplink, EXITS_MAX);
+
 HASH(rulesets, __u32, struct ruleset, RULESETS_MAX);
 PREFIXES(address_classes, struct address_class_key, __u32, CLASSES_MAX);
 PREFIXES(port_classes, struct port_class_key, __u32, CLASSES_MAX);

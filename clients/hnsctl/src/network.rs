@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use hns_client::Kind;
-use hns_net::{Cidr, Family, Mac, Mtu};
+use hns_net::{Cidr, Family, IfName, Mac, Mtu, VlanId};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Context;
@@ -19,6 +19,7 @@ Examples:
   hnsctl network create blue
   hnsctl network create blue --subnet 10.7.0.0/24 --subnet fd00:7::/64 --gateway 10.7.0.1
   hnsctl network create lab --type internal --ipv6 --mtu 1400
+  hnsctl network create corp -t transparent --interface eth0 --subnet 192.0.2.0/24
   hnsctl network create public6 --subnet 2001:db8:7::/64 --gateway-mode routed:6
   hnsctl network create -f network.json";
 
@@ -49,6 +50,7 @@ pub enum NetworkCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NetworkType {
     Nat,
+    Transparent,
     Internal,
     Private,
 }
@@ -59,9 +61,16 @@ pub struct CreateArgs {
     /// Its name, unique on the host
     #[arg(required_unless_present = "file")]
     name: Option<String>,
-    /// Endpoints reach each other; with internal the host too, with nat also the outside, and they publish ports
+    /// Endpoints reach each other; with internal the host too, with nat also the outside, and they publish ports; with transparent
+    /// they are on a LAN of the host's
     #[arg(short = 't', long = "type", value_enum, default_value = "nat", value_name = "TYPE")]
     kind: NetworkType,
+    /// The adapter on whose LAN the endpoints are, which the host goes on to use
+    #[arg(long, value_name = "NAME", required_if_eq("kind", "transparent"))]
+    interface: Option<IfName>,
+    /// The VLAN of that adapter
+    #[arg(long, value_name = "NUMBER", requires = "interface")]
+    vlan: Option<VlanId>,
     /// A subnet; once for each family or more often
     #[arg(long = "subnet", value_name = "CIDR")]
     subnets: Vec<Cidr>,
@@ -101,7 +110,7 @@ pub struct CreateArgs {
     /// Create from this HCN document as it is; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
-        conflicts_with_all = ["name", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
+        conflicts_with_all = ["name", "interface", "vlan", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
             "non_persistent", "ipv6", "no_ipv4", "gateway_modes", "dns_servers", "dns_search"]
     )]
     file: Option<PathBuf>,
@@ -158,6 +167,7 @@ impl CreateArgs {
             "Type".into(),
             json!(match self.kind {
                 NetworkType::Nat => "NAT",
+                NetworkType::Transparent => "Transparent",
                 NetworkType::Internal => "Internal",
                 NetworkType::Private => "Private",
             }),
@@ -165,6 +175,10 @@ impl CreateArgs {
         document.insert("SchemaVersion".into(), json!({"Major": 2, "Minor": 0}));
         if self.non_persistent {
             document.insert("Flags".into(), json!(NON_PERSISTENT));
+        }
+        let policies = self.policies();
+        if !policies.is_empty() {
+            document.insert("Policies".into(), Value::Array(policies));
         }
         if let Some((start, end)) = &self.mac_pool {
             let range = json!({"StartMacAddress": start.to_string(), "EndMacAddress": end.to_string()});
@@ -182,6 +196,16 @@ impl CreateArgs {
             document.insert("AdditionalParams".into(), Value::Object(params));
         }
         Ok(Value::Object(document))
+    }
+
+    /// On which switch the network is.
+    fn policies(&self) -> Vec<Value> {
+        let adapter = self
+            .interface
+            .as_ref()
+            .map(|name| json!({"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": name.as_str()}}));
+        let vlan = self.vlan.map(|vlan| json!({"Type": "VLAN", "Settings": {"IsolationId": vlan.number()}}));
+        adapter.into_iter().chain(vlan).collect()
     }
 
     fn subnet_documents(&self) -> Result<Vec<Value>, Failure> {

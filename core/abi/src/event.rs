@@ -42,5 +42,9 @@ pub const CB_REASON: usize = 0;
 pub const CB_TARGET: usize = 1;
 pub const CB_RULESET: usize = 2;
 pub const CB_POSITION: usize = 3;
-/// Set bits: layers that rewrote the packet.
-pub const CB_LAYERS: usize = 4;
+/// Of a redirect to an adapter: who is behind it.
+pub const CB_BEYOND: usize = 4;
+
+pub const BEYOND_WIRE: u32 = 1;
+pub const BEYOND_HOST: u32 = 2;
+pub const BEYOND_BOTH: u32 = 3;

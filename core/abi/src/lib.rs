@@ -16,6 +16,7 @@ mod meter;
 mod port;
 mod reason;
 mod rules;
+mod uplink;
 
 pub use addr::Addr;
 pub use be::Be16;
@@ -26,12 +27,16 @@ pub use meter::*;
 pub use port::*;
 pub use reason::Reason;
 pub use rules::*;
+pub use uplink::*;
 
 /// Set in `skb->mark` of a packet that a port's program let out into the bridge.
 pub const MARK_PASSED: u32 = 0x2000_0000;
 
 /// Set in `skb->mark` of a packet that the host's own rules (`table inet hns`) let in to a switch, or that the host sends there itself.
 pub const MARK_RULED: u32 = 0x4000_0000;
+
+/// Set in `skb->mark` of a packet that our programs send to an adapter, in either direction, and cleared by the adapter's.
+pub const MARK_WIRED: u32 = 0x1000_0000;
 
 /// Written into `skb->priority` of a packet that a port's program let in to its container: the class of the gate
 /// (`drivers/datapath/src/gate.rs`) in which it passes.

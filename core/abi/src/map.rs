@@ -6,6 +6,8 @@ pub enum Map {
     Ports,
     Addresses,
     Stations,
+    Uplinks,
+    Exits,
     Rulesets,
     AddressClasses,
     PortClasses,
@@ -32,6 +34,8 @@ impl Map {
         Self::Ports,
         Self::Addresses,
         Self::Stations,
+        Self::Uplinks,
+        Self::Exits,
         Self::Rulesets,
         Self::AddressClasses,
         Self::PortClasses,
@@ -59,6 +63,8 @@ impl Map {
             Self::Ports => "ports",
             Self::Addresses => "addresses",
             Self::Stations => "stations",
+            Self::Uplinks => "uplinks",
+            Self::Exits => "exits",
             Self::Rulesets => "rulesets",
             Self::AddressClasses => "address_classes",
             Self::PortClasses => "port_classes",
@@ -85,6 +91,9 @@ pub const PORTS_MAX: u32 = 65_536;
 /// Links with lower numbers are indexes of `slots`.
 pub const LOW_IFINDEXES: u32 = 65_536;
 pub const ADDRESSES_MAX: u32 = 262_144;
+/// Adapters and VLANs, and the bridges' ports; external switches.
+pub const UPLINKS_MAX: u32 = 16_384;
+pub const EXITS_MAX: u32 = 8_192;
 pub const RULESETS_MAX: u32 = 131_072;
 /// Of addresses, and of ports.
 pub const CLASSES_MAX: u32 = 2_097_152;

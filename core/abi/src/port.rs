@@ -23,6 +23,8 @@ pub const PORT_MORE_ADDRESSES: u32 = 1 << 9;
 pub const PORT_RULED: u32 = 1 << 10;
 /// On a network without a way out: it speaks to known addresses of its network only.
 pub const PORT_CONFINED: u32 = 1 << 11;
+/// On an external switch: what is for no port of it goes to the adapter.
+pub const PORT_EXTERNAL: u32 = 1 << 12;
 /// The owner of an address in `addresses` that the host has on the network.
 pub const OWNER_HOST: u32 = 0;
 /// A port with none of these takes what comes, unread.

@@ -56,6 +56,8 @@ reasons! {
     Loopback = 13, "loopback";
     /// Beyond a network that has no way out, by way of the host.
     Confined = 14, "confined";
+    /// The adapter of its external switch is not known to the datapath.
+    Unwired = 15, "unwired";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

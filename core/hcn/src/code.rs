@@ -20,6 +20,7 @@ codes! {
     NETWORK_NOT_FOUND = 0x803B_0001, "no such network";
     ENDPOINT_NOT_FOUND = 0x803B_0002, "no such endpoint";
     SUBNET_NOT_FOUND = 0x803B_0005, "the network has no subnet for this endpoint";
+    ADAPTER_NOT_FOUND = 0x803B_0006, "the adapter is not there, or cannot be used";
     POLICY_NOT_FOUND = 0x803B_0008, "no such policy on the object";
     INVALID_NETWORK = 0x803B_000A, "bad or incomplete network document";
     INVALID_NETWORK_TYPE = 0x803B_000B, "the network type is unknown or not available";
@@ -33,6 +34,7 @@ codes! {
     REQUEST_UNSUPPORTED = 0x803B_0015, "the request is not supported";
     MAPPING_NOT_SUPPORTED = 0x803B_0016, "port mappings are not supported on this network";
     DEGRADED_OPERATION = 0x803B_0017, "the object is degraded";
+    SHARED_SWITCH_MODIFICATION = 0x803B_0018, "the switch is shared by other networks";
     GUID_CONVERSION_FAILURE = 0x803B_0019, "not a GUID";
     INVALID_JSON = 0x803B_001B, "malformed JSON";
     INVALID_JSON_REFERENCE = 0x803B_001C, "the document refers to an object that is not there";

@@ -58,6 +58,8 @@ pub struct NetworkFlags(pub u32);
 impl NetworkFlags {
     /// The network is gone after a restart of the host.
     pub const NON_PERSISTENT: u32 = 8;
+    /// A switch of its own, which no other network shares.
+    pub const ISOLATE_SWITCH: u32 = 32;
     /// No host port on the switch.
     pub const DISABLE_HOST_PORT: u32 = 1024;
 
@@ -67,7 +69,7 @@ impl NetworkFlags {
         ("EnableMirroring", 4),
         ("EnableNonPersistent", Self::NON_PERSISTENT),
         ("EnablePersistent", 16),
-        ("IsolateVSwitch", 32),
+        ("IsolateVSwitch", Self::ISOLATE_SWITCH),
         ("EnableFlowSteering", 64),
         ("DisableSharing", 128),
         ("EnableFirewall", 256),

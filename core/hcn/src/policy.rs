@@ -1,6 +1,7 @@
 //! Policies: their settings as they came, and their meaning, one file a type.
 
 mod acl;
+mod adapter;
 mod address;
 mod l4_proxy;
 mod l4_wfp_proxy;
@@ -13,7 +14,7 @@ mod sdn_route;
 mod set;
 mod tier_acl;
 
-use hns_net::{Mtu, PortRange};
+use hns_net::{IfName, Mtu, PortRange, VlanId};
 use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
@@ -62,6 +63,10 @@ pub enum PolicySettings {
     InterfaceParameters {
         mtu: Mtu,
     },
+    /// Of a network: the adapter that it shares with the host (`NetAdapterName`, `InterfaceConstraint`).
+    Adapter(IfName),
+    /// Of a network or a subnet.
+    Vlan(VlanId),
     PortName,
     Other,
 }
@@ -197,6 +202,29 @@ impl Policy {
         }
     }
 
+    /// The adapter that this policy names.
+    #[must_use]
+    pub fn as_adapter(&self) -> Option<&IfName> {
+        match &self.meaning {
+            PolicySettings::Adapter(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn as_vlan(&self) -> Option<VlanId> {
+        match &self.meaning {
+            PolicySettings::Vlan(vlan) => Some(*vlan),
+            _ => None,
+        }
+    }
+
+    /// Whether it says on which switch its network is, which nothing changes later.
+    #[must_use]
+    pub const fn is_of_switch(&self) -> bool {
+        matches!(self.meaning, PolicySettings::Adapter(_) | PolicySettings::Vlan(_))
+    }
+
     /// The conditions of its rules; none of a policy without rules.
     pub fn rule_matches(&self) -> impl Iterator<Item = &RuleMatch> {
         let (rule, tier) = match &self.meaning {
@@ -263,6 +291,9 @@ fn meaning(kind: &str, settings: &Value, path: &str) -> Result<PolicySettings, D
         "L4WFPPROXY" => Ok(PolicySettings::L4WfpProxy(Box::new(L4WfpProxy::from_settings(settings, path)?))),
         "SetPolicy" => Ok(PolicySettings::Set(SetPolicy::from_settings(settings, path)?)),
         "PortName" => Ok(PolicySettings::PortName),
+        "NetAdapterName" => adapter::by_name(settings, path).map(PolicySettings::Adapter),
+        "InterfaceConstraint" => adapter::by_constraint(settings, path).map(PolicySettings::Adapter),
+        "VLAN" => adapter::vlan(settings, path).map(PolicySettings::Vlan),
         "InterfaceParameters" => {
             let mut fields = Fields::of(settings, path, CODE)?;
             let bytes = fields.number(&["Mtu"], u64::from(u32::MAX))?.unwrap_or(0);

@@ -4,6 +4,7 @@ use hns_net::{Guid, IfName};
 
 use crate::endpoint::{Attachment, Endpoint, Seat};
 use crate::error::ModelError;
+use crate::namespace::NamespaceOrigin;
 use crate::network::{Network, PORTS_PER_SEGMENT, SEGMENTS_MAX};
 use crate::world::World;
 
@@ -11,6 +12,7 @@ impl World {
     /// Reserves a port on the endpoint's switch and a name in the namespace. The endpoint counts as
     /// attached from now on; [`World::release_attachment`] takes it back.
     pub fn reserve_attachment(&mut self, endpoint: Guid, namespace: Guid) -> Result<Attachment, ModelError> {
+        self.refuse_host_on_lan(endpoint, namespace)?;
         let wanted = self.unattached(endpoint)?.document.params.interface.clone();
         let order = self.namespace(namespace)?.joins;
         let interface = self.interface_name(namespace, wanted)?;
@@ -28,6 +30,16 @@ impl World {
         match seat {
             Seat::Namespace { id, .. } => self.reserve_attachment(endpoint, id),
             Seat::Sandbox(path) => self.reserve_handover(endpoint, path),
+        }
+    }
+
+    /// On an external switch the host is by its own adapter, and not by an endpoint as well.
+    fn refuse_host_on_lan(&self, endpoint: Guid, namespace: Guid) -> Result<(), ModelError> {
+        let is_host = self.namespace(namespace)?.origin() == NamespaceOrigin::Host;
+        let network = self.network(self.endpoint(endpoint)?.network)?;
+        match network.uplink().filter(|_| is_host) {
+            Some(uplink) => Err(ModelError::HostOnUplink { endpoint, uplink }),
+            None => Ok(()),
         }
     }
 
@@ -125,8 +137,10 @@ fn take_segment(network: &mut Network) -> Result<u16, ModelError> {
         return Ok(u16::try_from(place).unwrap_or(0));
     }
     let place = u16::try_from(network.segments.len()).unwrap_or(u16::MAX);
-    if place > SEGMENTS_MAX {
-        let limit = u32::from(SEGMENTS_MAX + 1) * u32::from(PORTS_PER_SEGMENT);
+    // An external switch is one bridge, which has one uplink.
+    let most = if network.uplink().is_some() { 0 } else { SEGMENTS_MAX };
+    if place > most {
+        let limit = u32::from(most + 1) * u32::from(PORTS_PER_SEGMENT);
         return Err(ModelError::SwitchFull { network: network.document.name.clone(), limit });
     }
     network.segments.push(1);

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use hns_hcn::{DocumentError, ErrorCode};
-use hns_net::{Cidr, Guid, IfName, PortRange, Transport};
+use hns_net::{Cidr, Guid, IfName, PortRange, Transport, Uplink};
 
 /// Why a request cannot be granted. Each names the object, and where one is at fault the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,10 @@ pub enum ModelError {
     PoolTaken { prefix: Cidr, other: Cidr, holder: String },
     #[error("network \"{network}\" has no subnet {asked}")]
     NoSuchSubnet { network: String, asked: String },
+    #[error("endpoint {endpoint} is for containers: the host itself is on {uplink} already")]
+    HostOnUplink { endpoint: Guid, uplink: Uplink },
+    #[error("network \"{network}\" wants a switch of its own, and {uplink} has that of network \"{holder}\"")]
+    SwitchShared { network: String, uplink: Uplink, holder: String },
     #[error("endpoint {0} is attached to no namespace")]
     NotAttached(Guid),
     #[error("endpoint {endpoint} is not in namespace {namespace}")]
@@ -114,6 +118,8 @@ impl ModelError {
             Self::InSandboxAlready { .. } => ErrorCode::ENDPOINT_ALREADY_ATTACHED,
             Self::NotAttached(_) => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
+            Self::HostOnUplink { .. } => ErrorCode::REQUEST_UNSUPPORTED,
+            Self::SwitchShared { .. } => ErrorCode::SHARED_SWITCH_MODIFICATION,
             Self::InterfaceTaken { .. } | Self::SwitchFull { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
             Self::NamespaceTaken { .. } => ErrorCode::INVALID_PARAMETER,
             Self::PolicyNotFound { .. } | Self::NoSuchNetworkPolicy { .. } => ErrorCode::POLICY_NOT_FOUND,

@@ -5,9 +5,10 @@ use hns_hcn::{
     self as hcn, ErrorCode, GatewayMode, IpSubnet, IpamType, NetworkFlags, NetworkType, Route, Subnet,
     SubnetFlags,
 };
-use hns_net::{Cidr, Family, Guid, Mtu};
+use hns_net::{Cidr, Family, Guid, Mtu, Uplink};
 
 use crate::error::ModelError;
+use crate::external;
 use crate::ipam::Pool;
 use crate::mac_pool::MacPool;
 use crate::network_policies;
@@ -45,7 +46,7 @@ pub struct Surroundings<'a> {
     pub id: Guid,
     /// A fresh id at each call, for subnets.
     pub fresh_id: &'a mut dyn FnMut() -> Guid,
-    /// The prefixes that the host routes elsewhere (IPAM-7).
+    /// The prefixes that the host routes elsewhere (IPAM-7); of a network with an adapter, elsewhere than by that one.
     pub routes: &'a [Cidr],
 }
 
@@ -85,7 +86,19 @@ impl Network {
         !self.document.flags.has(NetworkFlags::NON_PERSISTENT)
     }
 
-    /// Whether the host has a port on the switch.
+    /// What its switch leads to, of a network on an external switch.
+    #[must_use]
+    pub fn uplink(&self) -> Option<Uplink> {
+        external::uplink_of(&self.document)
+    }
+
+    /// The identity of its switch, which on an external one is not the network's alone.
+    #[must_use]
+    pub fn switch_id(&self) -> Guid {
+        self.uplink().map_or(self.id, |uplink| uplink.switch_id())
+    }
+
+    /// Whether the host has a port on the switch. On an external one it has none: it is on the LAN by its own adapter.
     #[must_use]
     pub fn has_host_port(&self) -> bool {
         has_host_port(&self.document)
@@ -147,7 +160,8 @@ impl Network {
 }
 
 pub(crate) fn has_host_port(document: &hcn::Network) -> bool {
-    document.kind != NetworkType::Private && !document.flags.has(NetworkFlags::DISABLE_HOST_PORT)
+    !matches!(document.kind, NetworkType::Private | NetworkType::Transparent)
+        && !document.flags.has(NetworkFlags::DISABLE_HOST_PORT)
 }
 
 /// Completes a document into a network, or says which field stands in the way. `others` are the networks
@@ -164,7 +178,8 @@ pub(crate) fn complete<'n>(
     }
     check_kind(&document)?;
     choose_families(&mut document)?;
-    let routes = if has_host_port(&document) { around.routes } else { &[] };
+    external::check_switch(&document, others.clone())?;
+    let routes = if external::host_is_on(&document) { around.routes } else { &[] };
     choose_prefixes(&mut document, id, &others, routes)?;
     check_prefixes(&document, &others, routes)?;
     choose_gateways(&mut document)?;
@@ -213,9 +228,12 @@ pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> 
 const SUBNETS_MAX: usize = 64;
 
 fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
-    if !matches!(document.kind, NetworkType::Nat | NetworkType::Internal | NetworkType::Private) {
-        let problem =
-            format!("{} networks are not available; NAT, Internal and Private are", document.kind.name());
+    let available = [NetworkType::Nat, NetworkType::Transparent, NetworkType::Internal, NetworkType::Private];
+    if !available.contains(&document.kind) {
+        let problem = format!(
+            "{} networks are not available; NAT, Transparent, Internal and Private are",
+            document.kind.name()
+        );
         return Err(ModelError::network("Type", problem, ErrorCode::INVALID_NETWORK_TYPE));
     }
     let subnets = document.subnets().count();
@@ -224,16 +242,20 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
         return Err(ModelError::network("Ipams", problem, ErrorCode::INVALID_SUBNET));
     }
     network_policies::check(document, &[])?;
-    if let Some(policy) = document.subnets().flat_map(|subnet| &subnet.policies).next() {
-        let problem = format!("policy {} is not supported on {} networks", policy.kind, document.kind.name());
-        return Err(ModelError::network("Policies", problem, ErrorCode::INVALID_POLICY_TYPE));
-    }
+    external::check(document)?;
+    external::check_subnets(document)?;
     if let Some(place) = document.ipams.iter().position(|ipam| ipam.kind == IpamType::Dhcp) {
         let problem = format!("{} networks have no DHCP server to ask", document.kind.name());
         return Err(ModelError::network(format!("Ipams[{place}].Type"), problem, ErrorCode::INVALID_NETWORK));
     }
-    if document.flags.has(NetworkFlags::DISABLE_HOST_PORT) && document.kind == NetworkType::Nat {
-        let problem = "a NAT network needs its host port, which is the gateway";
+    let needs_host = match document.kind {
+        NetworkType::Nat => Some("a NAT network needs its host port, which is the gateway"),
+        NetworkType::Transparent => {
+            Some("the host is on the LAN by its own adapter, whatever its containers do")
+        }
+        _ => None,
+    };
+    if let Some(problem) = needs_host.filter(|_| document.flags.has(NetworkFlags::DISABLE_HOST_PORT)) {
         return Err(ModelError::network("Flags", problem, ErrorCode::INVALID_NETWORK));
     }
     let modes = document.params.gateway_mode;
@@ -351,7 +373,7 @@ fn check_prefixes<'n>(
             return Err(ModelError::network(field, problem, ErrorCode::INVALID_SUBNET));
         }
         seen.push(prefix);
-        for other in others.clone().filter(|other| other.has_host_port() && has_host_port(document)) {
+        for other in others.clone().filter(|other| external::meet(document, &other.document)) {
             if let Some(theirs) = other.prefixes().find(|theirs| theirs.overlaps(prefix)) {
                 let (network, holder) = (network.clone(), other.name().to_owned());
                 return Err(ModelError::PrefixTaken { network, prefix, other: theirs, holder });

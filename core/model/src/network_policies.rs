@@ -7,6 +7,7 @@ use hns_net::Guid;
 
 use crate::endpoint;
 use crate::error::ModelError;
+use crate::external;
 use crate::network::Network;
 use crate::world::World;
 
@@ -22,6 +23,11 @@ pub struct NetworkPolicyChange {
 
 /// What a network's policies are after a request.
 fn merged(network: &Network, request: RequestType, wanted: &[Policy]) -> Result<Vec<Policy>, ModelError> {
+    if let Some(place) = wanted.iter().position(Policy::is_of_switch) {
+        let problem = format!("{} says where a network is, which does not change", wanted[place].kind);
+        let field = format!("Settings.Policies[{place}].Type");
+        return Err(ModelError::network(field, problem, ErrorCode::INVALID_POLICY_TYPE));
+    }
     let current = &network.document.policies;
     let mut after = current.clone();
     let place_of =
@@ -50,7 +56,7 @@ fn merged(network: &Network, request: RequestType, wanted: &[Policy]) -> Result<
         RequestType::Update => {
             // A set that is not there is passed over, as HNS does; rules are replaced as a whole.
             let names_rules = wanted.iter().any(|policy| policy.as_set().is_none());
-            after.retain(|have| have.as_set().is_some() || !names_rules);
+            after.retain(|have| have.as_set().is_some() || have.is_of_switch() || !names_rules);
             for policy in wanted {
                 match (policy.as_set(), place_of(&after, policy)) {
                     (Some(_), Some(place)) => after[place] = policy.clone(),
@@ -59,7 +65,7 @@ fn merged(network: &Network, request: RequestType, wanted: &[Policy]) -> Result<
                 }
             }
         }
-        RequestType::Reset => after.retain(|have| have.as_set().is_some()),
+        RequestType::Reset => after.retain(|have| have.as_set().is_some() || have.is_of_switch()),
         RequestType::Refresh => {}
     }
     Ok(after)
@@ -68,7 +74,11 @@ fn merged(network: &Network, request: RequestType, wanted: &[Policy]) -> Result<
 /// Refuses policies that a network cannot have. `before`: those it has.
 pub(crate) fn check(document: &hcn::Network, before: &[Policy]) -> Result<(), ModelError> {
     for (place, policy) in document.policies.iter().enumerate() {
-        if !matches!(policy.meaning, PolicySettings::Set(_) | PolicySettings::NetworkAcl(_)) {
+        let is_known = match &policy.meaning {
+            PolicySettings::Set(_) | PolicySettings::NetworkAcl(_) => true,
+            _ => policy.is_of_switch() && external::is_external(document),
+        };
+        if !is_known {
             let problem = format!("{} is not supported on {} networks", policy.kind, document.kind.name());
             let field = format!("Policies[{place}].Type");
             return Err(ModelError::network(field, problem, ErrorCode::INVALID_POLICY_TYPE));

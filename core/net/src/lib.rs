@@ -13,6 +13,8 @@ mod if_name;
 mod mac;
 mod mtu;
 mod ports;
+mod uplink;
+mod vlan;
 
 pub use cidr::{Cidr, CidrError, Family, IfAddr};
 pub use guid::{Guid, GuidError};
@@ -20,3 +22,5 @@ pub use if_name::{IfName, IfNameError};
 pub use mac::{Mac, MacError, MacRange};
 pub use mtu::{Mtu, MtuError};
 pub use ports::{PortRange, PortRangeError, Transport, TransportError};
+pub use uplink::Uplink;
+pub use vlan::{VlanId, VlanIdError};

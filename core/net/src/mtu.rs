@@ -14,6 +14,7 @@ pub struct MtuError(u64);
 impl Mtu {
     pub const ETHERNET: Self = Self(1500);
     pub const IPV6_MIN: Self = Self(1280);
+    pub const MAX: Self = Self(u16::MAX);
 
     pub fn new(bytes: u64) -> Result<Self, MtuError> {
         match u16::try_from(bytes) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
 use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
-use hns_net::{Family, Guid, IfAddr, IfName, Mac, PortRange};
+use hns_net::{Family, Guid, IfAddr, IfName, Mac, Mtu, PortRange, Uplink};
 
-use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
+use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
 use crate::policy::{network_sets, port_policy};
 use crate::rules::Element;
 
@@ -25,10 +25,10 @@ impl Layout {
     }
 }
 
-/// The bridge of a network: `hns` and eight digits, which leaves room for `.23`, the last segment.
+/// The bridge of a switch: `hns` and eight digits, which leaves room for `.23`, the last segment.
 #[must_use]
-pub fn switch_name(network: Guid) -> IfName {
-    let name = format!("hns{}", network.digest(8));
+pub fn switch_name(switch: Guid) -> IfName {
+    let name = format!("hns{}", switch.digest(8));
     name.parse().unwrap_or_else(|_| unreachable!("\"hns\" and eight digits make an interface name"))
 }
 
@@ -112,6 +112,9 @@ fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
     if port.target == Target::Host {
         desired.rules.insert(Element::HostSeat(port.interface.clone()));
     }
+    if let Some(uplink) = network.uplink() {
+        desired.stations.insert(Station { adapter: uplink.adapter, mac: port.mac });
+    }
     if let Some(policy) = port_policy(endpoint, network, world) {
         desired.policies.insert(port.name.clone(), Arc::new(policy));
     }
@@ -121,9 +124,12 @@ fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
 /// The switch of a network.
 #[must_use]
 pub fn switch_of(network: &Network) -> Switch {
+    if let Some(uplink) = network.uplink() {
+        return external_switch(uplink);
+    }
     let pool = network.document().mac_pool.first();
     Switch {
-        name: switch_name(network.id()),
+        name: switch_name(network.switch_id()),
         // Every network has a pool, and its first address is the switch's own.
         mac: pool.map_or(Mac::new([0x02, 0, 0, 0, 0, 1]), |range| range.start()),
         mtu: network.mtu(),
@@ -132,6 +138,23 @@ pub fn switch_of(network: &Network) -> Switch {
         extra_segments: network.extra_segments(),
         hosted: network.has_host_port(),
         loopback: network.kind() == NetworkType::Nat,
+        uplink: None,
+    }
+}
+
+/// The same whichever of the networks that share it asks. Its bridge carries what the adapter and the ports do.
+fn external_switch(uplink: Uplink) -> Switch {
+    let [a, b, c, d, e, ..] = uplink.switch_id().bytes();
+    Switch {
+        name: switch_name(uplink.switch_id()),
+        mac: Mac::new([0x02, a, b, c, d, e]),
+        mtu: Mtu::ETHERNET,
+        alias: format!("hns external switch: {uplink}"),
+        gateways: BTreeSet::new(),
+        extra_segments: 0,
+        hosted: false,
+        loopback: false,
+        uplink: Some(uplink),
     }
 }
 
@@ -147,7 +170,7 @@ fn network_elements(network: &Network) -> BTreeSet<Element> {
     if !network.has_host_port() {
         return BTreeSet::new();
     }
-    let switch = switch_name(network.id());
+    let switch = switch_name(network.switch_id());
     let mut elements = BTreeSet::from([Element::Switch(switch.clone())]);
     for prefix in network.prefixes() {
         elements.insert(Element::Inside { switch: switch.clone(), prefix });
@@ -173,7 +196,7 @@ pub fn endpoint_elements(endpoint: &Endpoint, network: &Network) -> BTreeSet<Ele
     let mut elements = BTreeSet::new();
     let Some(attachment) = endpoint.attachment() else { return elements };
     if network.has_host_port() {
-        let switch = switch_name(network.id());
+        let switch = switch_name(network.switch_id());
         elements.extend(
             endpoint
                 .addresses()
@@ -228,7 +251,7 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<
         Seat::Namespace { id, .. } => target_of(world.namespace(id).ok()?)?,
         Seat::Sandbox(_) => Target::Engine,
     };
-    let switch = switch_name(network.id());
+    let switch = switch_name(network.switch_id());
     let (addresses, routes) = match target {
         // In the host's own namespace the subnet's route is the gateway's; a second one would compete.
         Target::Host => (endpoint.addresses().filter_map(narrow).collect(), Vec::new()),

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Mtu};
+use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Mtu, Uplink};
 use hns_vfp::Port as Policy;
 use hns_vfp::model::Sets;
 
@@ -19,6 +19,8 @@ pub struct Desired {
     pub policies: BTreeMap<IfName, Arc<Policy>>,
     /// The address sets that policies name, by network; a network without any is not among them.
     pub sets: BTreeMap<Guid, Arc<Sets>>,
+    /// What adapters take in for containers beside the host.
+    pub stations: BTreeSet<Station>,
     /// The elements of our table's sets and maps.
     pub rules: BTreeSet<Element>,
     pub forwarding: Forwarding,
@@ -36,6 +38,13 @@ pub struct Forwarding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamespaceSpec {
     pub path: PathBuf,
+}
+
+/// A MAC address that an adapter takes in although it is not its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Station {
+    pub adapter: IfName,
+    pub mac: Mac,
 }
 
 /// A virtual switch: a Linux bridge, and further bridges joined to it when it outgrows one.
@@ -56,9 +65,17 @@ pub struct Switch {
     /// Whether ports on it may be published on the host's loopback addresses, which needs
     /// `route_localnet` (IPv4) and a `local ::1` route on the bridge (IPv6).
     pub loopback: bool,
+    /// Of an external switch: what it leads to. One port of its bridge stands for that; see [`Switch::uplink_port`].
+    pub uplink: Option<Uplink>,
 }
 
 impl Switch {
+    /// The port of an external switch's bridge that stands for the wire: `hnw` and the digits of the switch.
+    #[must_use]
+    pub fn uplink_port(switch: &IfName) -> Option<IfName> {
+        format!("hnw{}", switch.as_str().strip_prefix("hns")?).parse().ok()
+    }
+
     /// Segment 0 is the bridge itself. The others are `NAME.1`, `NAME.2`, ...
     #[must_use]
     pub fn segment_name(switch: &IfName, segment: u16) -> Option<IfName> {

@@ -55,6 +55,14 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             steps.push(Step::MakeSwitch(switch.clone()));
         }
     }
+    for (name, switch) in &desired.switches {
+        if let Some(uplink) = &switch.uplink
+            && observed.uplinks.get(name) != Some(uplink)
+        {
+            steps.push(Step::JoinAdapter { switch: name.clone(), uplink: uplink.clone() });
+        }
+    }
+    steps.extend(desired.stations.difference(&observed.stations).cloned().map(Step::AddStation));
     let missing = match &observed.rules {
         Some(shown) => desired.rules.difference(shown).cloned().collect(),
         None => desired.rules.iter().cloned().collect(),
@@ -135,6 +143,11 @@ fn clear(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
     for name in observed.ports.keys().filter(|name| !desired.ports.contains_key(*name)) {
         steps.push(Step::UnplugPort { name: name.clone() });
     }
+    steps.extend(observed.stations.difference(&desired.stations).cloned().map(Step::RemoveStation));
+    let is_joined = |name: &IfName| desired.switches.get(name).is_some_and(|switch| switch.uplink.is_some());
+    for switch in observed.uplinks.keys().filter(|name| !is_joined(name)) {
+        steps.push(Step::LeaveAdapter { switch: switch.clone() });
+    }
     for name in observed.switches.keys().filter(|name| !desired.switches.contains_key(*name)) {
         steps.push(Step::RemoveSwitch { name: name.clone() });
     }
@@ -152,11 +165,13 @@ fn add_elements(missing: Vec<Element>, steps: &mut Vec<Step>) {
 fn switch_is_right(switch: &Switch, shown: &ObservedSwitch) -> bool {
     shown.up
         && shown.mac == switch.mac
-        && shown.mtu == switch.mtu
+        // That of an external switch's own device, which nobody uses, follows its ports.
+        && (shown.mtu == switch.mtu || switch.uplink.is_some())
         && shown.gateways == switch.gateways
         && shown.segments == (1..=switch.extra_segments).collect()
         && (shown.loopback || !switch.loopback)
         && (!shown.answers || switch.hosted)
+        && (shown.wired || switch.uplink.is_none())
 }
 
 fn port_is_right(port: &Port, shown: &ObservedPort) -> bool {

@@ -31,7 +31,7 @@ pub use compile::{
     Layout, compile, compile_endpoint, compile_network, compile_policies, endpoint_elements, forwarding_for,
     port_of, switch_name, switch_of,
 };
-pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Switch, Target};
+pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
 pub use diff::{Plan, plan};
 pub use inside::{Difference, Inside, Vnic, differences};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};

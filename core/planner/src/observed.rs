@@ -2,11 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hns_net::{Guid, IfAddr, IfName, Mac, Mtu};
+use hns_net::{Guid, IfAddr, IfName, Mac, Mtu, Uplink};
 use hns_vfp::Port as Policy;
 use hns_vfp::model::Sets;
 
-use crate::desired::{Desired, Forwarding, Port};
+use crate::desired::{Desired, Forwarding, Port, Station};
 use crate::rules::Element;
 
 /// What the host shows of ours.
@@ -21,6 +21,10 @@ pub struct Observed {
     pub policies: BTreeMap<IfName, Arc<Policy>>,
     /// The address sets that the datapath holds, as `policies`.
     pub sets: BTreeMap<Guid, Arc<Sets>>,
+    /// The external switches that the datapath has joined to their adapters, as `policies`.
+    pub uplinks: BTreeMap<IfName, Uplink>,
+    /// Of ours.
+    pub stations: BTreeSet<Station>,
     /// The elements of our table; absent when the table is missing or not whole.
     pub rules: Option<BTreeSet<Element>>,
     pub forwarding: Forwarding,
@@ -35,6 +39,8 @@ pub struct ObservedSwitch {
     /// The extra segments that are there, up, and joined to the first.
     pub segments: BTreeSet<u16>,
     pub loopback: bool,
+    /// Whether a port that stands for the wire is there, up, and as it should be.
+    pub wired: bool,
     /// Whether its first bridge's own device answers ARP or has IPv6, as only the host's port may.
     pub answers: bool,
 }

@@ -1,11 +1,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hns_net::{Guid, IfName, Mac};
+use hns_net::{Guid, IfName, Mac, Uplink};
 use hns_vfp::Port as Policy;
 use hns_vfp::model::Sets;
 
-use crate::desired::{Forwarding, NamespaceSpec, Port, Switch, Target};
+use crate::desired::{Forwarding, NamespaceSpec, Port, Station, Switch, Target};
 use crate::rules::Element;
 
 /// One thing to do to the host. Every step is idempotent: doing it again on a host that already shows
@@ -23,6 +23,18 @@ pub enum Step {
     RemoveSwitch {
         name: IfName,
     },
+    /// Join an external switch to its adapter. It is the datapath that does this.
+    JoinAdapter {
+        switch: IfName,
+        uplink: Uplink,
+    },
+    /// It is the datapath that does this.
+    LeaveAdapter {
+        switch: IfName,
+    },
+    /// Let the adapter take in what is for this station.
+    AddStation(Station),
+    RemoveStation(Station),
     /// Make the veth with its far end already in the target, address it, plug it in. The host end stays down.
     PlugPort(Port),
     /// Bring an existing host end in line: plugged into its bridge, forwarding. It is down afterwards, whatever it was.
@@ -72,6 +84,10 @@ impl Step {
             | Self::RemoveNamespace(_)
             | Self::MakeSwitch(_)
             | Self::RemoveSwitch { .. }
+            | Self::JoinAdapter { .. }
+            | Self::LeaveAdapter { .. }
+            | Self::AddStation(_)
+            | Self::RemoveStation(_)
             | Self::SetSets { .. }
             | Self::AddElements(_)
             | Self::RemoveElements(_) => None,
@@ -84,6 +100,8 @@ impl Step {
         match self {
             Self::MakeNamespace(spec) => Some(Self::RemoveNamespace(spec.clone())),
             Self::MakeSwitch(switch) => Some(Self::RemoveSwitch { name: switch.name.clone() }),
+            Self::JoinAdapter { switch, .. } => Some(Self::LeaveAdapter { switch: switch.clone() }),
+            Self::AddStation(station) => Some(Self::RemoveStation(station.clone())),
             Self::PlugPort(port) => Some(Self::UnplugPort { name: port.name.clone() }),
             Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
             Self::RemoveElements(elements) => Some(Self::AddElements(elements.clone())),
@@ -99,6 +117,8 @@ impl Step {
             | Self::LoadTable
             | Self::RemoveNamespace(_)
             | Self::RemoveSwitch { .. }
+            | Self::LeaveAdapter { .. }
+            | Self::RemoveStation(_)
             | Self::ReplugPort(_)
             | Self::OpenPort { .. }
             | Self::UnplugPort { .. } => None,

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hns_net::{Guid, IfName, Mac, Mtu};
+use hns_net::{Guid, IfName, Mac, Mtu, Uplink};
 use hns_planner::{
-    Desired, Element, Forwarding, NamespaceSpec, Observed, ObservedPort, ObservedSwitch, Port, Step, Switch,
-    Target, plan,
+    Desired, Element, Forwarding, NamespaceSpec, Observed, ObservedPort, ObservedSwitch, Port, Station, Step,
+    Switch, Target, plan,
 };
 use hns_vfp::Port as Policy;
 use hns_vfp::model::{Acl, Action, Addresses, Guards, Match, Origin, Rule, Sets, Verdict};
@@ -35,7 +35,21 @@ fn switch(n: u8) -> Switch {
         extra_segments: 0,
         hosted: n == 0,
         loopback: false,
+        uplink: (n == 1).then(uplink),
     }
+}
+
+/// What the second switch leads to.
+fn uplink() -> Uplink {
+    Uplink { adapter: name("eth0"), vlan: None }
+}
+
+fn station(n: u8) -> Station {
+    Station { adapter: name("eth0"), mac: Mac::new([2, 0, 0, 0, 1, n]) }
+}
+
+fn any_stations() -> impl Strategy<Value = BTreeSet<Station>> {
+    prop::collection::btree_set((0..3_u8).prop_map(station), 0..3)
 }
 
 /// The last port is on the second switch.
@@ -82,6 +96,7 @@ prop_compose! {
         rules in any_elements(),
         quiet in any::<bool>(),
         sets in any_sets(),
+        stations in any_stations(),
         v4 in any::<bool>(),
     ) -> Desired {
         let switches: BTreeMap<_, _> = switches.into_iter().map(switch).map(|it| (it.name.clone(), it)).collect();
@@ -89,7 +104,7 @@ prop_compose! {
         let ports: BTreeMap<_, _> = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
         let policies = ports.iter().map(|(name, port)| (name.clone(), policy(port, quiet))).collect();
         let namespaces = if switches.len() == 2 { [(namespace().path, namespace())].into() } else { [].into() };
-        Desired { namespaces, switches, ports, policies, sets, rules, forwarding: Forwarding { v4, v6: false } }
+        Desired { namespaces, switches, ports, policies, sets, stations, rules, forwarding: Forwarding { v4, v6: false } }
     }
 }
 
@@ -109,6 +124,7 @@ prop_compose! {
         switches in prop::collection::btree_map(0..2_u8, any::<bool>(), 0..3),
         rules in prop::option::of(any_elements()),
         sets in any_sets(),
+        (stations, joined) in (any_stations(), any::<bool>()),
         v4 in any::<bool>(),
     ) -> Observed {
         let shown = |(n, up): (u8, bool)| (switch(n).name, ObservedSwitch { up, ..observed_switch(&switch(n)) });
@@ -119,6 +135,8 @@ prop_compose! {
             switches: switches.into_iter().map(shown).collect(),
             ports: ports.into_iter().collect(),
             sets,
+            uplinks: if joined { [(switch(1).name, uplink())].into() } else { [].into() },
+            stations,
             rules,
             forwarding: Forwarding { v4, v6: false },
         }
@@ -133,6 +151,7 @@ fn observed_switch(switch: &Switch) -> ObservedSwitch {
         gateways: switch.gateways.clone(),
         segments: BTreeSet::new(),
         loopback: switch.loopback,
+        wired: switch.uplink.is_some(),
         answers: switch.hosted,
     }
 }
@@ -155,6 +174,13 @@ fn perform(step: &Step, host: &mut Observed) {
                 (port.bridge, port.forwards) = (None, false);
             }
         }
+        Step::JoinAdapter { switch, uplink } => {
+            assert!(host.switches[switch].wired);
+            host.uplinks.insert(switch.clone(), uplink.clone());
+        }
+        Step::LeaveAdapter { switch } => assert!(host.uplinks.remove(switch).is_some()),
+        Step::AddStation(station) => assert!(host.stations.insert(station.clone())),
+        Step::RemoveStation(station) => assert!(host.stations.remove(station)),
         Step::PlugPort(port) => {
             assert!(host.switches.contains_key(&port.bridge) && !host.ports.contains_key(&port.name));
             // A new link, whatever an older one of this name was held to.
@@ -208,6 +234,7 @@ fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
         blocked: false,
         quiet,
         plain_redirect: false,
+        external: None,
         ruled: false,
         confined: None,
         acl: [inward, Acl::open()],
@@ -235,6 +262,8 @@ proptest! {
             prop_assert_eq!(host.policies.get(name), Some(policy));
         }
         prop_assert_eq!(host.sets, desired.sets);
+        prop_assert_eq!(host.stations, desired.stations);
+        prop_assert!(host.uplinks.keys().all(|switch| desired.switches.contains_key(switch)));
     }
 
     #[test]
@@ -304,7 +333,7 @@ proptest! {
 
 #[test]
 fn a_switch_that_answers_without_a_port_of_the_hosts_is_made_silent() {
-    let private = switch(1);
+    let private = Switch { uplink: None, ..switch(1) };
     let desired =
         Desired { switches: [(private.name.clone(), private.clone())].into(), ..Desired::default() };
     let shown = ObservedSwitch { answers: true, ..observed_switch(&private) };

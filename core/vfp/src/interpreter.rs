@@ -5,6 +5,7 @@
 mod connection;
 mod memory;
 mod outcome;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,7 +19,7 @@ use crate::model::{Acl, Port, Sets, Switchboard};
 use crate::packet::Packet;
 
 pub use memory::Memory;
-pub use outcome::{Event, Outcome, Refusal, Step, Verdict};
+pub use outcome::{Beyond, Event, Outcome, Refusal, Step, Verdict};
 
 const ETHERNET_LEN: usize = 14;
 const ARP: [u8; 2] = [0x08, 0x06];
@@ -181,7 +182,9 @@ impl Switch {
         if to_the_host && beyond {
             return Err(self.refuse_at(ifindex, Direction::Out, Reason::Confined, travel));
         }
-        let Some((target, port)) = neighbour else { return Ok(Verdict::Pass) };
+        let Some((target, port)) = neighbour else {
+            return if unicast { self.leave(ifindex, travel) } else { Ok(Verdict::Pass) };
+        };
         let plain = port.plain_redirect;
         for (port, direction) in [(ifindex, Direction::Out), (target, Direction::In)] {
             if self.board.ports[&port].quiet {
@@ -198,9 +201,15 @@ impl Switch {
     /// The other port of the same network whose station this is.
     fn neighbour(&self, ifindex: u32, station: Mac) -> Option<(u32, &Port)> {
         let own = self.board.ports.get(&ifindex)?;
-        let is_it = |port: &Port| port.network == own.network && port.mac == station;
-        let (target, port) = self.board.ports.iter().find(|(_, port)| is_it(port))?;
-        (*target != ifindex).then_some((*target, port))
+        let (target, port) = self.station(own.switch(), station)?;
+        (target != ifindex).then_some((target, port))
+    }
+
+    /// The port of a switch that has this station.
+    fn station(&self, switch: Guid, station: Mac) -> Option<(u32, &Port)> {
+        let is_it = |port: &Port| port.switch() == switch && port.mac == station;
+        let (ifindex, port) = self.board.ports.iter().find(|(_, port)| is_it(port))?;
+        Some((*ifindex, port))
     }
 
     /// Whether this address is nobody's on the port's network, which leads nowhere else.
@@ -208,7 +217,7 @@ impl Switch {
         let Some(own) = self.board.ports.get(&ifindex).filter(|port| port.confined.is_some()) else {
             return false;
         };
-        let ports = self.board.ports.values().filter(|port| port.network == own.network);
+        let ports = self.board.ports.values().filter(|port| port.switch() == own.switch());
         let mut known = ports.flat_map(|port| port.addresses.iter().chain(port.confined.iter().flatten()));
         // To groups and to everybody, and to addresses of the link: nobody routes it.
         let unrouted = match address {
@@ -344,7 +353,7 @@ impl Port {
     fn decides_as(&self, other: &Self) -> bool {
         let (quiet, plain_redirect, ruled, meters) =
             (other.quiet, other.plain_redirect, other.ruled, other.meters);
-        let confined = other.confined.clone();
-        Self { quiet, plain_redirect, ruled, confined, meters, ..self.clone() } == *other
+        let (confined, external) = (other.confined.clone(), other.external);
+        Self { quiet, plain_redirect, ruled, confined, external, meters, ..self.clone() } == *other
     }
 }

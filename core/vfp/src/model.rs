@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_abi::Direction;
-use hns_net::{Cidr, Guid, Mac, PortRange};
+use hns_net::{Cidr, Guid, Mac, PortRange, VlanId};
 
 /// A switch port with the policies of its endpoint and of its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct Port {
     pub quiet: bool,
     /// Its vNIC is in the host's own namespace, or a capture runs: no short way into the namespace.
     pub plain_redirect: bool,
+    /// Its switch, if that is an external one: networks share it, so that all their ports are neighbours, and what is for none of them
+    /// goes to the adapter.
+    pub external: Option<Guid>,
     /// What the host sends to it or forwards must have passed the host's rules.
     pub ruled: bool,
     /// On a network without a way out: the addresses that the host has there, and the broadcast ones. What leaves the port for the host
@@ -33,6 +36,12 @@ pub struct Port {
 }
 
 impl Port {
+    /// Among whose stations it is.
+    #[must_use]
+    pub fn switch(&self) -> Guid {
+        self.external.unwrap_or(self.network)
+    }
+
     /// Whether a rule of it names an address set.
     #[must_use]
     pub fn names_sets(&self) -> bool {
@@ -225,6 +234,17 @@ pub struct Rate {
     pub burst_bytes: u64,
 }
 
+/// Where an external switch meets its adapter, in numbers of links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub adapter: u32,
+    pub vlan: Option<VlanId>,
+    /// The adapter's own address, which is the host's on that LAN.
+    pub mac: Mac,
+    /// The bridge's port that stands for the wire.
+    pub port: u32,
+}
+
 /// All that policies ask of the ports of one host: what the interpreter and the tables are made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Switchboard {
@@ -232,6 +252,8 @@ pub struct Switchboard {
     pub ports: BTreeMap<u32, Port>,
     /// By network.
     pub sets: BTreeMap<Guid, Arc<Sets>>,
+    /// By external switch.
+    pub uplinks: BTreeMap<Guid, Place>,
 }
 
 /// Of a network without any.

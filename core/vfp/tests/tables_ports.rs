@@ -27,6 +27,7 @@ fn port(number: u8) -> Port {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        external: None,
         ruled: false,
         confined: None,
         acl: both(Acl::open(), Acl::open()),

@@ -53,6 +53,7 @@ fn port(rules: Vec<Rule>) -> Port {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        external: None,
         ruled: false,
         confined: None,
         acl: both(acl, Acl::open()),

@@ -171,6 +171,7 @@ fn port(number: u32) -> Port {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        external: None,
         ruled: false,
         confined: None,
         acl: both(Acl::open(), Acl::open()),

@@ -132,6 +132,7 @@ fn port(n: u32, rules: Vec<Rule>) -> Arc<Port> {
         plain_redirect: false,
         ruled: false,
         confined: None,
+        external: None,
         acl: both(acl, Acl::open()),
         meters: [None; 2],
     })

@@ -72,21 +72,21 @@ struct TestAttr {
 /// # Safety
 /// `Attr` is a prefix of `union bpf_attr` as `command` reads it, and every address in it is of memory that is as long as
 /// `command` will read or write there.
-unsafe fn bpf<Attr>(command: u32, attr: &mut Attr) -> io::Result<()> {
+pub(crate) unsafe fn bpf<Attr>(command: u32, attr: &mut Attr) -> io::Result<()> {
     // SAFETY: the caller's promise; the size is the attribute's own.
     let outcome = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attr), size_of::<Attr>()) };
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn address(bytes: &[u8]) -> u64 {
+pub(crate) fn address(bytes: &[u8]) -> u64 {
     bytes.as_ptr().expose_provenance() as u64
 }
 
-fn address_mut(bytes: &mut [u8]) -> u64 {
+pub(crate) fn address_mut(bytes: &mut [u8]) -> u64 {
     bytes.as_mut_ptr().expose_provenance() as u64
 }
 
-fn raw(fd: &impl AsFd) -> u32 {
+pub(crate) fn raw(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd().unsigned_abs()
 }
 

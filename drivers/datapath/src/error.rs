@@ -85,6 +85,12 @@ pub enum DatapathError {
     NoSuchLink { name: IfName },
     #[error("cannot {operation} the eBPF map {map}")]
     Map { operation: &'static str, map: &'static str, source: io::Error },
+    #[error(
+        "an external switch takes Linux 6.6 or newer: this kernel lets no program beside the host's own share {link} (tcx)"
+    )]
+    NoSharing { link: IfName, source: io::Error },
+    #[error("cannot {operation} the programs at {link}")]
+    Hook { operation: &'static str, link: IfName, source: io::Error },
     #[error(transparent)]
     Tables(#[from] TablesError),
     #[error("cannot run the program {program} on a packet of a test")]

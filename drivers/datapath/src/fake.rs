@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hns_net::{Guid, IfName};
+use hns_net::{Guid, IfName, Uplink};
 use hns_vfp::model::{Port, Sets, Switchboard};
 
 use crate::stream::Hub;
@@ -36,6 +36,7 @@ struct State {
     /// Links that other programs have removed.
     lost: BTreeSet<IfName>,
     attached: BTreeSet<IfName>,
+    uplinks: BTreeMap<IfName, Uplink>,
     drops: Vec<DropCount>,
     flows: Vec<Flow>,
     rule_counters: BTreeMap<Guid, Vec<RuleCount>>,
@@ -113,6 +114,7 @@ impl FakeDatapath {
     pub fn lose_link(&self, name: &IfName) {
         let mut state = self.state();
         state.attached.remove(name);
+        state.uplinks.retain(|port, uplink| port != name && uplink.adapter != *name);
         state.lost.insert(name.clone());
     }
 
@@ -203,6 +205,24 @@ impl Datapath for FakeDatapath {
 
     fn held_sets(&self) -> Result<BTreeMap<Guid, Arc<Sets>>, DatapathError> {
         Ok(self.call()?.board.sets.clone())
+    }
+
+    fn set_uplink(&self, port: &IfName, uplink: &Uplink) -> Result<(), DatapathError> {
+        let mut state = self.call()?;
+        if let Some(name) = [port, &uplink.adapter].into_iter().find(|name| state.lost.contains(*name)) {
+            return Err(DatapathError::NoSuchLink { name: name.clone() });
+        }
+        state.uplinks.insert(port.clone(), uplink.clone());
+        Ok(())
+    }
+
+    fn remove_uplink(&self, port: &IfName) -> Result<(), DatapathError> {
+        self.call()?.uplinks.remove(port);
+        Ok(())
+    }
+
+    fn held_uplinks(&self) -> Result<BTreeMap<IfName, Uplink>, DatapathError> {
+        Ok(self.call()?.uplinks.clone())
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {

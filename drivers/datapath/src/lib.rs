@@ -9,6 +9,7 @@
 //!
 //!  vfp::Port, Sets ──► vfp::tables ──► policy.rs ──► maps.rs ──► bpf.rs   writes, batches, mapped arrays
 //!  link ─────────────► blocks.rs, gate.rs ──► netlink.rs                  a message or three a port, one a program
+//!  adapter, uplink ──► uplinks.rs ──► tcx.rs                              the programs of external switches
 //!
 //!  packets ──► events.rs + packet.rs ──► DropStream     drops (a sample)
 //!              collector.rs, tallies.rs                 connections that are over, and how many last
@@ -53,12 +54,14 @@ mod snapshot;
 mod stream;
 mod tallies;
 mod tc;
+mod tcx;
 pub mod test_run;
+mod uplinks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hns_net::{Guid, IfName};
+use hns_net::{Guid, IfName, Uplink};
 use hns_vfp::model::{Port, Sets};
 
 pub use blocks::{BLOCK_IN, BLOCK_OUT};
@@ -96,6 +99,18 @@ pub trait Datapath: Send + Sync + 'static {
 
     /// The address sets of each network that has any: those that are missing here, or otherwise, should be set again.
     fn held_sets(&self) -> Result<BTreeMap<Guid, Arc<Sets>>, DatapathError>;
+
+    /// Makes `port`, a port of an external switch's bridge, stand for the wire behind an adapter, which the host goes on to use: programs
+    /// at the adapter pass on what is for containers, and copies of what is for everybody. Idempotent. Until it is done, and while
+    /// one of the programs is missing, containers are cut off from that way, and the host is not.
+    fn set_uplink(&self, port: &IfName, uplink: &Uplink) -> Result<(), DatapathError>;
+
+    /// Leaves the adapter again, and takes our programs off it with its last uplink. Fine when there is none.
+    fn remove_uplink(&self, port: &IfName) -> Result<(), DatapathError>;
+
+    /// Which ports stand for which wire; those whose link or adapter is another one by now, or has lost a program, should be set
+    /// again and are not among them.
+    fn held_uplinks(&self) -> Result<BTreeMap<IfName, Uplink>, DatapathError>;
 
     /// Puts the programs of this daemon in the place of those that an older one left running, with one message a direction;
     /// traffic flows on. To be called once after the start, when every port was set: until then the older

@@ -4,33 +4,50 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use hns_net::IfName;
+use hns_net::{IfName, Mac};
 
 use crate::DatapathError;
 use crate::netlink::Netlink;
 
 /// The number of a link. Not by a netlink request: that would have the kernel settle all links that wait for it first.
 pub(crate) fn index(netlink: &Netlink, name: &IfName) -> Result<Option<u32>, DatapathError> {
+    let Some(answer) = ask(netlink, name, libc::SIOCGIFINDEX)? else { return Ok(None) };
+    // SAFETY: the call succeeded, so the kernel filled in this member of the union.
+    let index = unsafe { answer.ifr_ifru.ifru_ifindex };
+    Ok(u32::try_from(index).ok())
+}
+
+/// The station of a link.
+pub(crate) fn mac(netlink: &Netlink, name: &IfName) -> Result<Option<Mac>, DatapathError> {
+    let Some(answer) = ask(netlink, name, libc::SIOCGIFHWADDR)? else { return Ok(None) };
+    // SAFETY: the call succeeded, so the kernel filled in this member of the union.
+    let address = unsafe { answer.ifr_ifru.ifru_hwaddr };
+    let [a, b, c, d, e, f, ..] = address.sa_data.map(libc::c_char::cast_unsigned);
+    Ok((address.sa_family == libc::ARPHRD_ETHER).then(|| Mac::new([a, b, c, d, e, f])))
+}
+
+/// What the kernel answers to a question about a link; absent: there is no such link.
+fn ask(
+    netlink: &Netlink,
+    name: &IfName,
+    question: libc::c_ulong,
+) -> Result<Option<libc::ifreq>, DatapathError> {
     // SAFETY: `ifreq` is plain old data, for which zeroes are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.as_str().bytes()) {
         *to = from.cast_signed();
     }
-    // SAFETY: SIOCGIFINDEX reads the name, which an `IfName` keeps shorter than the field, and writes within
+    // SAFETY: the questions read the name, which an `IfName` keeps shorter than the field, and write within
     // `request`, which lives until the call is over.
-    let failed = unsafe { libc::ioctl(netlink.as_raw_fd(), libc::SIOCGIFINDEX, &raw mut request) } < 0;
-    if failed {
-        let source = io::Error::last_os_error();
-        return match source.raw_os_error() {
-            Some(libc::ENODEV) => Ok(None),
-            _ => Err(DatapathError::Conversation {
-                operation: "look up",
-                object: format!("link {name}"),
-                source,
-            }),
-        };
+    let failed = unsafe { libc::ioctl(netlink.as_raw_fd(), question, &raw mut request) } < 0;
+    if !failed {
+        return Ok(Some(request));
     }
-    // SAFETY: the call succeeded, so the kernel filled in this member of the union.
-    let index = unsafe { request.ifr_ifru.ifru_ifindex };
-    Ok(u32::try_from(index).ok())
+    let source = io::Error::last_os_error();
+    match source.raw_os_error() {
+        Some(libc::ENODEV) => Ok(None),
+        _ => {
+            Err(DatapathError::Conversation { operation: "look up", object: format!("link {name}"), source })
+        }
+    }
 }

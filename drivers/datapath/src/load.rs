@@ -26,6 +26,29 @@ pub(crate) const fn program_name(direction: Direction) -> &'static str {
     }
 }
 
+/// Where the programs of an external switch stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hook {
+    /// What the adapter receives.
+    AdapterIn,
+    /// What the host sends by it.
+    AdapterOut,
+    /// What the bridge sends to the wire.
+    UplinkOut,
+}
+
+impl Hook {
+    const ALL: [Self; 3] = [Self::AdapterIn, Self::AdapterOut, Self::UplinkOut];
+
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::AdapterIn => "adapter_in",
+            Self::AdapterOut => "adapter_out",
+            Self::UplinkOut => "uplink_out",
+        }
+    }
+}
+
 /// Programs and maps of one object. They are the kernel's, and live as long as anything refers to them.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -35,6 +58,7 @@ pub(crate) struct Loaded {
     policy: BTreeMap<Map, MapData>,
     /// By [`Direction::index`].
     programs: [Program; 2],
+    uplinks: BTreeMap<Hook, Program>,
 }
 
 #[derive(Debug)]
@@ -56,13 +80,16 @@ impl Loaded {
             loader.map_pin_path(map.name(), pins.path(*map));
         }
         let mut ebpf = loader.load(object).map_err(refused)?;
-        let programs = [Direction::In, Direction::Out].map(|direction| load_program(&mut ebpf, direction));
-        let [inward, outward] = programs;
+        let mut load = |name| load_program(&mut ebpf, name);
+        let [inward, outward] =
+            [Direction::In, Direction::Out].map(|direction| load(program_name(direction)));
+        let hooks = Hook::ALL.map(|hook| load(hook.program()).map(|program| (hook, program)));
         let mut loaded = Self {
             maps: BTreeMap::new(),
             arrays: BTreeMap::new(),
             policy: BTreeMap::new(),
             programs: [inward?, outward?],
+            uplinks: hooks.into_iter().collect::<Result<_, _>>()?,
         };
         let mut events = None;
         for map in Map::ALL {
@@ -111,6 +138,15 @@ impl Loaded {
         self.programs[direction.index()].number
     }
 
+    pub(crate) fn hooked(&self, hook: Hook) -> BorrowedFd<'_> {
+        self.uplinks[&hook].fd.as_fd()
+    }
+
+    /// By which the kernel knows the program of a hook.
+    pub(crate) fn hooked_number(&self, hook: Hook) -> u32 {
+        self.uplinks[&hook].number
+    }
+
     /// The maps of policy, to be pinned.
     pub(crate) fn policy(&self) -> impl Iterator<Item = (Map, &MapData)> {
         self.policy.iter().map(|(map, data)| (*map, data))
@@ -132,8 +168,7 @@ fn take(ebpf: &mut Ebpf, map: Map) -> Result<MapData, DatapathError> {
     }
 }
 
-fn load_program(ebpf: &mut Ebpf, direction: Direction) -> Result<Program, DatapathError> {
-    let name = program_name(direction);
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<Program, DatapathError> {
     let program = ebpf.program_mut(name).ok_or_else(|| absent(name, "it is not in the object"))?;
     let program: &mut SchedClassifier = program.try_into().map_err(|error| absent(name, error))?;
     program.load().map_err(|error| match error {

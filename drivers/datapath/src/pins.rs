@@ -4,6 +4,7 @@
 //! /sys/fs/bpf/hns/v2/embryonic established …     what packets leave behind: lives on from daemon to daemon
 //!                    ports rules chunks …        policy: each daemon fills maps of its own and puts them here when its
 //!                                                programs take over
+//!                    link-7-adapter_in …         what holds programs to an adapter and to the uplink of an external switch
 //! ```
 //!
 //! The folder's number is that of what is shared with the programs: a daemon that speaks another begins anew.
@@ -26,6 +27,8 @@ pub const VERSION: u32 = 2;
 const KERNELS_PLACE: &str = "/sys/fs/bpf";
 /// In front of a map's name until it takes the place of the older one.
 const NEXT: &str = "next-";
+/// In front of the names of what holds programs to a link.
+const LINK: &str = "link-";
 
 /// Whether a map's entries are made by packets, and therefore outlive the daemon.
 pub(crate) const fn lives_on(map: Map) -> bool {
@@ -63,6 +66,26 @@ impl Pins {
 
     pub(crate) fn path(&self, map: Map) -> PathBuf {
         self.folder.join(map.name())
+    }
+
+    /// Where the programs of an adapter are held to it. No dots: the file system refuses them.
+    pub(crate) fn link(&self, ifindex: u32, program: &str) -> PathBuf {
+        self.folder.join(format!("{LINK}{ifindex}-{program}"))
+    }
+
+    /// The numbers of the links at which programs are held here.
+    pub(crate) fn links(&self) -> Result<Vec<(u32, PathBuf)>, DatapathError> {
+        let fail = |source| failed("list", &self.folder, source);
+        let entries = fs::read_dir(&self.folder).map_err(fail)?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(fail)?;
+            let name = entry.file_name();
+            let number =
+                name.to_str().and_then(|name| name.strip_prefix(LINK)?.split('-').next()?.parse().ok());
+            found.extend(number.map(|number| (number, entry.path())));
+        }
+        Ok(found)
     }
 
     /// The map that an older daemon left.
@@ -110,14 +133,14 @@ impl Pins {
     }
 }
 
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> DatapathError {
+pub(crate) fn failed(operation: &'static str, path: &Path, source: io::Error) -> DatapathError {
     if source.kind() == io::ErrorKind::PermissionDenied {
         return DatapathError::Unavailable { missing: Missing::Permission, source };
     }
     DatapathError::Pins { operation, path: path.to_owned(), source }
 }
 
-fn remove(path: &Path) -> Result<(), DatapathError> {
+pub(crate) fn remove(path: &Path) -> Result<(), DatapathError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, source)),
         _ => Ok(()),

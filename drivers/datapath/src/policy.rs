@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hns_abi::{Direction, PORT_READS_IN, Reason};
 use hns_net::{Guid, IfName};
-use hns_vfp::model::{Acl, Port, Sets};
+use hns_vfp::model::{Acl, Place, Port, Sets};
 use hns_vfp::tables::{Former, Tables, TablesError, Write};
 
 use crate::load::Loaded;
@@ -169,6 +169,17 @@ impl Policy {
             (outcome, _) => outcome,
         }?;
         self.carry_out(loaded, writes, former)
+    }
+
+    /// Makes the maps say where an external switch meets its adapter.
+    pub fn set_uplink(&mut self, loaded: &Loaded, switch: Guid, place: Place) -> Result<(), DatapathError> {
+        let writes = self.tables.set_uplink(switch, place);
+        self.write(loaded, &writes)
+    }
+
+    pub fn remove_uplink(&mut self, loaded: &Loaded, switch: Guid) -> Result<(), DatapathError> {
+        let writes = self.tables.remove_uplink(switch);
+        self.write(loaded, &writes)
     }
 
     /// Takes former rules out of the maps, and frees the slots of former records. To be called once every program that ran when they

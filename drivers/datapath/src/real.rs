@@ -7,21 +7,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_abi::{Direction, HitKey, Map, Reason};
-use hns_net::{Guid, IfName};
+use hns_net::{Guid, IfName, Uplink};
 use hns_vfp::model::{Port, Sets};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::bpf::RawMap;
 use crate::collector::{self, Collector};
 use crate::events::Feeder;
-use crate::load::{Loaded, program_name};
+use crate::load::{Hook, Loaded, program_name};
 use crate::netlink::Netlink;
 use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::policy::Policy;
+use crate::uplinks::Uplinks;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    Snapshot, Wanted, blocks, clock, gate, grace, hits, link, packet, read, snapshot, tc,
+    Snapshot, Wanted, blocks, clock, gate, grace, hits, link, packet, read, snapshot, tc, uplinks,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -44,6 +45,7 @@ pub struct RealDatapath {
     shared: Arc<Shared>,
     pins: Pins,
     attachment: Mutex<Attachment>,
+    uplinks: Mutex<Uplinks>,
     collector: Mutex<Collector>,
     feeder: Feeder,
 }
@@ -91,6 +93,7 @@ impl RealDatapath {
             shared,
             pins,
             attachment: Mutex::new(Attachment { netlink, older, pinned: false }),
+            uplinks: Mutex::default(),
             collector: Mutex::default(),
             feeder,
         })
@@ -98,6 +101,10 @@ impl RealDatapath {
 
     pub(crate) fn program(&self, direction: Direction) -> BorrowedFd<'_> {
         self.shared.loaded.program(direction)
+    }
+
+    pub(crate) fn hooked(&self, hook: Hook) -> BorrowedFd<'_> {
+        self.shared.loaded.hooked(hook)
     }
 
     fn policy(&self) -> MutexGuard<'_, Policy> {
@@ -356,9 +363,27 @@ impl Datapath for RealDatapath {
         Ok(self.policy().sets.clone())
     }
 
+    fn set_uplink(&self, port: &IfName, uplink: &Uplink) -> Result<(), DatapathError> {
+        let place = uplinks::find(&lock(&self.attachment).netlink, port, uplink)?;
+        let mut uplinks = lock(&self.uplinks);
+        self.policy().set_uplink(self.loaded(), uplink.switch_id(), place)?;
+        uplinks.join(self.loaded(), &self.pins, port, uplink, place)
+    }
+
+    fn remove_uplink(&self, port: &IfName) -> Result<(), DatapathError> {
+        let mut uplinks = lock(&self.uplinks);
+        let Some(uplink) = uplinks.leave(&self.pins, port)? else { return Ok(()) };
+        self.policy().remove_uplink(self.loaded(), uplink.switch_id())
+    }
+
+    fn held_uplinks(&self) -> Result<BTreeMap<IfName, Uplink>, DatapathError> {
+        lock(&self.uplinks).held(self.loaded(), &self.pins, &lock(&self.attachment).netlink)
+    }
+
     fn upgrade(&self) -> Result<(), DatapathError> {
         // Without blocks there is nothing to take over; the first port brings them.
         self.install(&mut lock(&self.attachment))?;
+        lock(&self.uplinks).upgrade(self.loaded(), &self.pins)?;
         self.close_gates()
     }
 

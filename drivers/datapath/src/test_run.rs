@@ -1,11 +1,12 @@
 //! Runs the programs on packets that are on no wire: for tests that compare them with the interpreter of `core/vfp`.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use hns_abi::Direction;
 
 use crate::bpf;
-use crate::load::program_name;
+use crate::load::{Hook, program_name};
 use crate::{DatapathError, RealDatapath};
 
 /// `TC_ACT_OK`: on, into the bridge or to the container.
@@ -14,6 +15,20 @@ pub const PASS: u32 = 0;
 pub const DROP: u32 = 2;
 /// `TC_ACT_REDIRECT`: straight to the link in [`hns_abi::CB_TARGET`].
 pub const REDIRECT: u32 = 7;
+
+/// `TC_ACT_UNSPEC`: on, past us.
+pub const NEXT: u32 = u32::MAX;
+
+/// A program of an external switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outpost {
+    /// What an adapter receives.
+    AdapterIn,
+    /// What the host sends by it.
+    AdapterOut,
+    /// What a bridge sends to the wire.
+    UplinkOut,
+}
 
 /// What a program made of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +54,22 @@ pub fn run(
     once(datapath, direction, frame, (ifindex, mark), 1).map(|(outcome, _)| outcome)
 }
 
+/// As [`run`], at an adapter or at the port that stands for the wire.
+pub fn run_outpost(
+    datapath: &RealDatapath,
+    outpost: Outpost,
+    frame: &[u8],
+    ifindex: u32,
+    mark: u32,
+) -> Result<Outcome, DatapathError> {
+    let hook = match outpost {
+        Outpost::AdapterIn => Hook::AdapterIn,
+        Outpost::AdapterOut => Hook::AdapterOut,
+        Outpost::UplinkOut => Hook::UplinkOut,
+    };
+    run_once(datapath.hooked(hook), hook.program(), frame, (ifindex, mark), 1).map(|(outcome, _)| outcome)
+}
+
 /// The mean time of one run out of `repeat`.
 pub fn time(
     datapath: &RealDatapath,
@@ -57,8 +88,18 @@ fn once(
     (ifindex, mark): (u32, u32),
     repeat: u32,
 ) -> Result<(Outcome, Duration), DatapathError> {
-    let ran = bpf::test_run(datapath.program(direction), frame, ifindex, mark, repeat)
-        .map_err(|source| DatapathError::TestRun { program: program_name(direction), source })?;
+    run_once(datapath.program(direction), program_name(direction), frame, (ifindex, mark), repeat)
+}
+
+fn run_once(
+    program: BorrowedFd<'_>,
+    name: &'static str,
+    frame: &[u8],
+    (ifindex, mark): (u32, u32),
+    repeat: u32,
+) -> Result<(Outcome, Duration), DatapathError> {
+    let ran = bpf::test_run(program, frame, ifindex, mark, repeat)
+        .map_err(|source| DatapathError::TestRun { program: name, source })?;
     let outcome = Outcome { retval: ran.retval, packet: ran.packet, cb: ran.cb, mark: ran.mark };
     Ok((outcome, Duration::from_nanos(ran.nanoseconds.into())))
 }

@@ -10,6 +10,8 @@
 
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
 
+#[path = "equality/external.rs"]
+mod external;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,13 +19,19 @@ use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use hns_abi::{CB_REASON, CB_TARGET, Direction, MARK_RULED, Reason};
+use external::{
+    HOST, is_external, is_wired, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire, uplink,
+};
+use hns_abi::{
+    BEYOND_BOTH, BEYOND_HOST, BEYOND_WIRE, CB_BEYOND, CB_REASON, CB_TARGET, Direction, MARK_RULED,
+    MARK_WIRED, Reason,
+};
 use hns_datapath::{Datapath, FlowFilter, FlowState, RealDatapath, Tuple, test_run};
 use hns_net::{Guid, IfName};
 use hns_testbed::needs;
 use hns_vfp::flow::{self, State};
 use hns_vfp::generate::{Random, Shot, board, changed_sets, port, story};
-use hns_vfp::interpreter::{self, Outcome, Verdict};
+use hns_vfp::interpreter::{self, Beyond, Outcome, Verdict};
 use hns_vfp::model::{self, Rate, Switchboard};
 use hns_vfp::{Port, Switch};
 use nix::time::{ClockId, clock_gettime};
@@ -44,13 +52,16 @@ const BOARDS_TO_COLLECT: usize = 16;
 const BOARDS_TO_REPEAT: usize = 4;
 const REPETITIONS: usize = 8;
 const SHOTS_OF_A_PART: usize = 20;
+/// An adapter and the port that stands for its wire, of boards with an external switch.
+const ADAPTER: u32 = 1005;
+const UPLINK: u32 = 1006;
 /// The numbers of the host ends, two of them beyond `LOW_IFINDEXES`; the generator puts the last one on another network.
 const LINKS: [u32; 4] = [1001, 1002, 70_003, 70_004];
 const FAILURES_SHOWN: usize = 10;
 
 /// What random packets must have met for the comparison to mean something, in ten thousandths of all of them: a third of what
 /// the generator brings about.
-const FLOORS: [(&str, usize); 22] = [
+const FLOORS: [(&str, usize); 28] = [
     ("Out passed", 800),
     ("In passed", 800),
     ("Out redirected", 140),
@@ -73,6 +84,12 @@ const FLOORS: [(&str, usize); 22] = [
     ("Fragment", 90),
     ("MeterOut", 2),
     ("MeterIn", 2),
+    ("to Host", 60),
+    ("to Wire", 60),
+    ("to Both", 15),
+    ("In at the adapter", 120),
+    ("Out at the adapter", 60),
+    ("copied", 20),
 ];
 /// Fewer packets prove nothing about the generator.
 const CASES_OF_A_SAMPLE: usize = 50_000;
@@ -93,29 +110,44 @@ struct Made {
     retval: u32,
     reason: Option<Reason>,
     target: Option<u32>,
+    /// Of a packet to an adapter: who is behind it, by number.
+    beyond: Option<u32>,
     /// Of a dropped packet nothing.
     frame: Option<Vec<u8>>,
 }
 
 impl Made {
     fn of_the_interpreter(outcome: &Outcome) -> Self {
-        let frame = || Some(outcome.frame.clone());
+        let frame = Some(outcome.frame.clone());
+        let on = Self { retval: test_run::PASS, reason: None, target: None, beyond: None, frame };
         match outcome.verdict {
             Verdict::Drop(refusal) => {
-                Self { retval: test_run::DROP, reason: Some(refusal.reason), target: None, frame: None }
+                Self { retval: test_run::DROP, reason: Some(refusal.reason), frame: None, ..on }
             }
-            Verdict::Pass => Self { retval: test_run::PASS, reason: None, target: None, frame: frame() },
+            Verdict::Pass => on,
             Verdict::Redirect { ifindex, .. } => {
-                Self { retval: test_run::REDIRECT, reason: None, target: Some(ifindex), frame: frame() }
+                Self { retval: test_run::REDIRECT, target: Some(ifindex), ..on }
             }
+            Verdict::Adapter { ifindex, to } => {
+                let beyond = Some(match to {
+                    Beyond::Wire => BEYOND_WIRE,
+                    Beyond::Host => BEYOND_HOST,
+                    Beyond::Both => BEYOND_BOTH,
+                });
+                Self { retval: test_run::REDIRECT, target: Some(ifindex), beyond, ..on }
+            }
+            Verdict::Next { copy } => Self { retval: test_run::NEXT, target: copy, ..on },
         }
     }
 
     fn of_the_kernel(outcome: test_run::Outcome) -> Self {
         let reason = u16::try_from(outcome.cb[CB_REASON]).ok().and_then(Reason::from_number);
-        let target = (outcome.retval == test_run::REDIRECT).then_some(outcome.cb[CB_TARGET]);
+        let target = Some(outcome.cb[CB_TARGET])
+            .filter(|target| *target != 0 && [test_run::REDIRECT, test_run::NEXT].contains(&outcome.retval));
+        let is_wired = outcome.mark & MARK_WIRED != 0;
+        let beyond = Some(outcome.cb[CB_BEYOND]).filter(|_| outcome.retval == test_run::REDIRECT && is_wired);
         let frame = (outcome.retval != test_run::DROP).then_some(outcome.packet);
-        Self { retval: outcome.retval, reason, target, frame }
+        Self { retval: outcome.retval, reason, target, beyond, frame }
     }
 }
 
@@ -215,13 +247,14 @@ impl fmt::Display for Packet {
                 test_run::PASS => "pass",
                 test_run::DROP => "drop",
                 test_run::REDIRECT => "redirect",
+                test_run::NEXT => "next",
                 _ => "?",
             };
             let frame = made.frame.as_deref().map(hex).unwrap_or_default();
             writeln!(
                 f,
-                "  {side}: {verdict} ({}), reason {:?}, target {:?}, {frame}",
-                made.retval, made.reason, made.target
+                "  {side}: {verdict} ({}), reason {:?}, target {:?}, beyond {:?}, {frame}",
+                made.retval, made.reason, made.target, made.beyond
             )?;
         }
         writeln!(f, "  the interpreter's way: {}", self.steps)
@@ -246,7 +279,7 @@ struct Bench {
 
 impl Bench {
     fn new(folder: &std::path::Path) -> Self {
-        for ifindex in LINKS {
+        for ifindex in LINKS.into_iter().chain([ADAPTER, UPLINK]) {
             let (link, number) = (link(ifindex), ifindex.to_string());
             let peer = format!("q{ifindex}");
             run(&[
@@ -263,6 +296,8 @@ impl Bench {
                 &peer,
             ]);
         }
+        let adapter = link(ADAPTER);
+        run(&["ip", "link", "set", adapter.as_str(), "address", HOST, "up"]);
         Self { datapath: start(folder), seen: BTreeMap::new(), cases: 0, adopting: BTreeSet::new() }
     }
 
@@ -270,11 +305,21 @@ impl Bench {
     /// a machine that stalls for seconds a connection may go idle for one side and not yet for the other.
     fn compare(&mut self, seed: u64, shots: usize, repetitions: usize) -> Vec<Difference> {
         let random = &mut Random::new(seed);
-        let board = slow_rates(board(random, &LINKS));
-        let shots = with_later_fragments(story(random, &board, shots));
+        let mut board = slow_rates(board(random, &LINKS));
+        let external = is_external(seed);
+        if external {
+            put_on_the_wire(&mut board);
+        }
+        let mut shots = with_later_fragments(story(random, &board, shots));
+        if external {
+            send_by_the_wire(&mut shots);
+        }
         let shots: Vec<Shot> =
             shots.chunks(SHOTS_OF_A_PART).flat_map(|part| vec![part; repetitions].concat()).collect();
-        let story = with_changes(random, shots);
+        let mut story = with_changes(random, shots);
+        if external {
+            story.retain_mut(stays_on_the_wire);
+        }
         if self.play(seed, &board, &board, &story).is_empty() {
             return Vec::new();
         }
@@ -311,6 +356,10 @@ impl Bench {
     ) -> Vec<Difference> {
         for ifindex in LINKS {
             self.datapath.remove_port(&link(ifindex)).unwrap();
+        }
+        self.datapath.remove_uplink(&link(UPLINK)).unwrap();
+        if !programmed.uplinks.is_empty() {
+            self.datapath.set_uplink(&link(UPLINK), &uplink()).unwrap();
         }
         for (network, sets) in &programmed.sets {
             self.datapath.set_sets(*network, sets).unwrap();
@@ -355,9 +404,17 @@ impl Bench {
 
     fn shoot(&mut self, switch: &mut Switch, shot: &Shot) -> (Made, Made, String) {
         let outcome = interpret(switch, shot);
-        self.note(shot.direction, &outcome);
-        let mark = if shot.ruled { MARK_RULED } else { 0 };
-        let ran = test_run::run(&self.datapath, shot.direction, &shot.frame, shot.ifindex, mark);
+        self.note(shot, &outcome);
+        let ran = match outpost(shot) {
+            None => {
+                let mark = if shot.ruled { MARK_RULED } else { 0 };
+                test_run::run(&self.datapath, shot.direction, &shot.frame, shot.ifindex, mark)
+            }
+            Some(outpost) => {
+                let mark = if is_wired(shot) { MARK_WIRED } else { 0 };
+                test_run::run_outpost(&self.datapath, outpost, &shot.frame, shot.ifindex, mark)
+            }
+        };
         let ran = ran.unwrap_or_else(|error| panic!("{}: {}", hex(&shot.frame), chain(&error)));
         (Made::of_the_interpreter(&outcome), Made::of_the_kernel(ran), format!("{:?}", outcome.steps))
     }
@@ -388,10 +445,17 @@ impl Bench {
         switch.set_sets(network, sets);
     }
 
-    fn note(&mut self, direction: Direction, outcome: &Outcome) {
+    fn note(&mut self, shot: &Shot, outcome: &Outcome) {
         self.cases += 1;
+        let direction = shot.direction;
         let mut see = |what: String| *self.seen.entry(what).or_default() += 1;
+        if shot.ifindex == ADAPTER && matches!(outcome.verdict, Verdict::Redirect { .. }) {
+            return see(format!("{direction:?} at the adapter"));
+        }
         match outcome.verdict {
+            Verdict::Adapter { to, .. } => see(format!("to {to:?}")),
+            Verdict::Next { copy: Some(_) } => see("copied".to_owned()),
+            Verdict::Next { copy: None } => see("not ours".to_owned()),
             Verdict::Drop(refusal) => see(format!("{:?}", refusal.reason)),
             Verdict::Pass => see(format!("{direction:?} passed")),
             Verdict::Redirect { .. } => see(format!("{direction:?} redirected")),
@@ -481,7 +545,13 @@ fn later_fragment(first: &[u8]) -> Option<Vec<u8>> {
 fn interpret(switch: &mut Switch, shot: &Shot) -> Outcome {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
     let now = u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap();
+    let adapter = (shot.ifindex, None);
     match shot.direction {
+        Direction::In if shot.ifindex == ADAPTER => {
+            switch.from_wire(adapter, &shot.frame, is_wired(shot), now)
+        }
+        Direction::Out if shot.ifindex == ADAPTER => switch.from_host(adapter, &shot.frame, is_wired(shot)),
+        Direction::Out if shot.ifindex == UPLINK => switch.to_wire(UPLINK, &shot.frame),
         Direction::Out => switch.out(shot.ifindex, &shot.frame, now),
         Direction::In => switch.inward(shot.ifindex, &shot.frame, shot.ruled, now),
     }

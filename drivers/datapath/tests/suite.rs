@@ -8,8 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use hns_datapath::{Collected, DatapathError, FlowFilter, Next};
+use hns_net::{Uplink, VlanId};
 use hns_vfp::Port;
-use support::{attached, guid, link, on_both, port};
+use support::{attached, guid, link, name, on_both, port};
 
 #[test]
 fn an_untouched_datapath_shows_nothing() {
@@ -83,6 +84,43 @@ fn a_link_that_is_made_again_must_be_set_again() {
         assert_eq!(attached(&*world.datapath), [link(1)].into());
         world.delete_link(&link(1));
         world.datapath.remove_port(&link(1)).unwrap();
+    });
+}
+
+#[test]
+fn an_uplink_is_joined_until_it_is_left() {
+    on_both(|world| {
+        let (adapter, seven, plain) = (name("eth0"), name("hnw7"), name("hnw0"));
+        let uplink = |vlan| Uplink { adapter: adapter.clone(), vlan };
+        let vlan = uplink(Some(VlanId::new(7).unwrap()));
+        [&adapter, &seven, &plain].into_iter().for_each(|link| world.make_link(link));
+        for _ in 0..2 {
+            world.datapath.set_uplink(&plain, &uplink(None)).unwrap();
+            world.datapath.set_uplink(&seven, &vlan).unwrap();
+        }
+        let both = [(plain.clone(), uplink(None)), (seven.clone(), vlan.clone())];
+        assert_eq!(world.datapath.held_uplinks().unwrap(), both.into());
+        world.datapath.upgrade().unwrap();
+        world.datapath.remove_uplink(&plain).unwrap();
+        world.datapath.remove_uplink(&plain).unwrap();
+        assert_eq!(world.datapath.held_uplinks().unwrap(), [(seven.clone(), vlan.clone())].into());
+
+        // The bridge's port is made again, then the adapter.
+        for link in [&seven, &adapter] {
+            world.delete_link(link);
+            assert_eq!(world.datapath.held_uplinks().unwrap(), [].into());
+            let outcome = world.datapath.set_uplink(&seven, &vlan);
+            assert!(
+                matches!(&outcome, Err(DatapathError::NoSuchLink { name }) if name == link),
+                "{outcome:?}"
+            );
+            world.make_link(link);
+            assert_eq!(world.datapath.held_uplinks().unwrap(), [].into());
+            world.datapath.set_uplink(&seven, &vlan).unwrap();
+            assert_eq!(world.datapath.held_uplinks().unwrap(), [(seven.clone(), vlan.clone())].into());
+        }
+        world.datapath.remove_uplink(&seven).unwrap();
+        assert_eq!(world.datapath.held_uplinks().unwrap(), [].into());
     });
 }
 

@@ -152,6 +152,7 @@ fn switch(extra_segments: u16) -> Outcome<Switch> {
         extra_segments,
         hosted: true,
         loopback: true,
+        uplink: None,
     })
 }
 

@@ -212,6 +212,7 @@ pub(crate) fn remove(netlink: &mut Netlink, name: &IfName) -> Result<(), HostErr
         Some(group::Role::Segment { switch, .. }) => switch == *name,
         // A trunk's far end goes with the near one.
         Some(group::Role::Trunk { switch, near, .. }) => near && switch == *name,
+        Some(group::Role::Uplink { switch }) => switch == *name,
         Some(group::Role::Port) | None => false,
     };
     let links = link::list(netlink, |message| link::Link::group_of(message) == group::OURS)?;
@@ -265,6 +266,6 @@ pub(crate) fn gateway_of_port(netlink: &mut Netlink, port: &IfName) -> Result<Op
         Some(group::Role::Segment { switch, .. }) => {
             Ok(link::find(netlink, &switch)?.and_then(|switch| switch.mac))
         }
-        Some(group::Role::Trunk { .. } | group::Role::Port) | None => Ok(None),
+        Some(group::Role::Trunk { .. } | group::Role::Uplink { .. } | group::Role::Port) | None => Ok(None),
     }
 }

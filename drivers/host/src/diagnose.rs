@@ -105,7 +105,9 @@ pub(crate) fn leaks(netlink: &mut Netlink, switches: &[IfName]) -> Result<Vec<Fi
         }
     }
     let leaked = |link: &&Link| match Role::of(&link.name) {
-        Some(Role::Segment { switch, .. } | Role::Trunk { switch, .. }) => !known(&switch),
+        Some(Role::Segment { switch, .. } | Role::Trunk { switch, .. } | Role::Uplink { switch }) => {
+            !known(&switch)
+        }
         Some(Role::Port) => {
             link.group == OURS && !link.bridge.is_some_and(|bridge| known_bridges.contains(&bridge))
         }

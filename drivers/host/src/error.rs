@@ -68,6 +68,10 @@ pub enum HostError {
     NoTable,
     #[error("this host has no IPv6 (ipv6.disable=1)")]
     NoIpv6,
+    #[error("there is no adapter {name}")]
+    NoSuchAdapter { name: IfName },
+    #[error("adapter {name} cannot be shared with containers: it {why}")]
+    AdapterUnfit { name: IfName, why: String },
     #[error("the filter of {object} is for the datapath to set, not for the host")]
     NotTheHosts { object: String },
     #[error("cannot start the thread {name}")]

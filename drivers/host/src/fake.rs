@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hns_net::{Cidr, Guid, IfAddr, IfName};
+use hns_net::{Cidr, Guid, IfAddr, IfName, Mtu, Uplink};
 use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Target, Vnic};
 
 use crate::event::Wake;
 use crate::{
-    Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats, NamespaceIdentity,
+    Adapter, Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats, NamespaceIdentity,
     PortHolder, Scope, Settings, TakenPort, Watch,
 };
 use kernel::{Kernel, Link, SpaceId};
@@ -129,6 +129,11 @@ impl FakeHost {
         self.kernel().addresses.push((interface.clone(), address));
     }
 
+    /// Puts an adapter into the host.
+    pub fn add_adapter(&self, name: &IfName) {
+        self.kernel().adapters.insert(name.clone());
+    }
+
     /// A process of the host listens on a port.
     pub fn occupy(&self, taken: TakenPort, holder: PortHolder) {
         self.kernel().holders.push((taken, holder));
@@ -211,8 +216,23 @@ impl Host for FakeHost {
         self.call()?.port(port).map(|_| LinkStats::default())
     }
 
-    fn routes(&self) -> Result<Vec<Cidr>, HostError> {
-        Ok(self.call()?.routes.clone())
+    fn routes(&self, beside: Option<&Uplink>) -> Result<Vec<Cidr>, HostError> {
+        let kernel = self.call()?;
+        let own = |route: &&Cidr| {
+            let adapters =
+                kernel.addresses.iter().filter(|(name, _)| beside.is_some_and(|b| b.adapter == *name));
+            adapters.map(|(_, address)| address.prefix()).any(|prefix| prefix == **route)
+        };
+        Ok(kernel.routes.iter().filter(|route| !own(route)).copied().collect())
+    }
+
+    fn adapter(&self, uplink: &Uplink) -> Result<Adapter, HostError> {
+        let kernel = self.call()?;
+        if kernel.adapters.contains(&uplink.adapter) {
+            Ok(Adapter { mtu: Mtu::ETHERNET })
+        } else {
+            Err(HostError::NoSuchAdapter { name: uplink.adapter.clone() })
+        }
     }
 
     fn forwarding(&self) -> Result<Forwarding, HostError> {

@@ -6,6 +6,7 @@
 //!  hnt1a2b3c4d.1          the trunk to segment 1: the end in segment 0 ...
 //!  hnu1a2b3c4d.1          ... and the end in segment 1
 //!  hnv1a2b3c4d5e6f        the host end of a port
+//!  hnw1a2b3c4d            the port of an external switch that stands for the wire
 //! ```
 
 use hns_net::IfName;
@@ -26,6 +27,8 @@ pub(crate) enum Role {
     Segment { switch: IfName, number: u16 },
     /// A trunk's end in segment 0 (`near`) or in segment `number`.
     Trunk { switch: IfName, number: u16, near: bool },
+    /// The port of an external switch that stands for the wire.
+    Uplink { switch: IfName },
     /// The host end of a port.
     Port,
 }
@@ -43,6 +46,7 @@ impl Role {
             ("hns", 8, number) => Some(Self::Segment { switch: switch()?, number }),
             ("hnt", 8, 1..) => Some(Self::Trunk { switch: switch()?, number, near: true }),
             ("hnu", 8, 1..) => Some(Self::Trunk { switch: switch()?, number, near: false }),
+            ("hnw", 8, 0) => Some(Self::Uplink { switch: switch()? }),
             ("hnv", 12, 0) => Some(Self::Port),
             _ => None,
         }
@@ -71,6 +75,8 @@ mod tests {
         );
         assert_eq!(Role::of(far.as_str()), Some(Role::Trunk { switch, number: 7, near: false }));
         assert_eq!(Role::of("hnv0a1b2c3d4e5f"), Some(Role::Port));
+        let uplink = hns_planner::Switch::uplink_port(&"hns0a1b2c3d".parse().unwrap()).unwrap();
+        assert_eq!(Role::of(uplink.as_str()), Some(Role::Uplink { switch: "hns0a1b2c3d".parse().unwrap() }));
     }
 
     #[test]

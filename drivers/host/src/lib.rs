@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!  planner::Step ──► Host::execute ──► bridge.rs veth.rs namespace.rs sysctl.rs   rtnetlink, /proc, mounts
+//!                                      external.rs adapter.rs                     external switches
 //!                                      nat/table.rs (text, `nft -f -`, once)
 //!                                      nat/element.rs + nat/batch.rs              nf_tables netlink, per endpoint
 //!  kernel ──► Host::observe ──► planner::Observed        kernel ──► Host::watch ──► HostEvent
@@ -22,6 +23,7 @@
 //! Never here: decisions about what the host should show (that is `core/planner`), and any object that is not
 //! recognisable as ours (see [`group`] and the name prefixes there).
 
+mod adapter;
 mod address;
 mod announce;
 mod bridge;
@@ -29,6 +31,7 @@ mod conntrack;
 mod diagnose;
 mod error;
 mod event;
+mod external;
 mod fake;
 pub mod group;
 mod held_ports;
@@ -52,7 +55,7 @@ mod veth;
 mod watch;
 mod ways_out;
 
-use hns_net::{Cidr, Guid, IfAddr, IfName};
+use hns_net::{Cidr, Guid, IfAddr, IfName, Uplink};
 use hns_planner::{Announcement, Forwarding, Inside, Observed, Port, Step, Target};
 
 pub use error::{HostError, KernelError};
@@ -60,7 +63,7 @@ pub use event::{HostEvent, Next, Stopper, Watch};
 pub use fake::FakeHost;
 pub use real::RealHost;
 pub use report::{
-    Finding, FlowFilter, HostPorts, Level, LinkStats, NamespaceIdentity, PortHolder, TakenPort,
+    Adapter, Finding, FlowFilter, HostPorts, Level, LinkStats, NamespaceIdentity, PortHolder, TakenPort,
 };
 
 /// How much to look at.
@@ -115,9 +118,12 @@ pub trait Host: Send + Sync + 'static {
     /// Which families the host forwards.
     fn forwarding(&self) -> Result<Forwarding, HostError>;
 
-    /// The prefixes the host already reaches, other than by our switches: not the default routes, nor
+    /// The prefixes the host already reaches, other than by our switches and `beside` this uplink: not the default routes, nor
     /// loopback, link-local and multicast.
-    fn routes(&self) -> Result<Vec<Cidr>, HostError>;
+    fn routes(&self, beside: Option<&Uplink>) -> Result<Vec<Cidr>, HostError>;
+
+    /// What an adapter is like that an external switch is to share, or why it cannot be shared.
+    fn adapter(&self, uplink: &Uplink) -> Result<Adapter, HostError>;
 
     /// Every address of the host, ours included.
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError>;

@@ -24,9 +24,11 @@ use crate::netlink::{Attributes, Batch, Family, Netlink, Subject};
 const HEADER_LEN: usize = 16;
 const FLAG_UP: u32 = libc::IFF_UP as u32;
 const FLAG_NOARP: u32 = libc::IFF_NOARP as u32;
+const FLAG_ALLMULTI: u32 = libc::IFF_ALLMULTI as u32;
 const OPERSTATE_UP: u8 = 6;
 const INFO_PORT_DATA: u16 = 5;
 const BRPORT_STATE: u16 = 1;
+const BRPORT_LEARNING: u16 = 8;
 /// `RTEXT_FILTER_SKIP_STATS`: half of every answer would be counters.
 const SKIP_STATS: u32 = 1 << 3;
 
@@ -40,6 +42,10 @@ pub(crate) struct Link {
     pub up: bool,
     /// Whether it answers no ARP.
     pub silent: bool,
+    /// Whether it carries Ethernet frames.
+    pub ethernet: bool,
+    /// Whether it was told to take in all multicast.
+    pub all_multicast: bool,
     /// Never up so far: somebody is making it.
     pub untouched: bool,
     /// Whether both ends are up, as far as the kernel's link watch has noticed.
@@ -51,6 +57,8 @@ pub(crate) struct Link {
     pub mtu: u32,
     /// Whether its bridge has this port switched off.
     pub port_disabled: bool,
+    /// Whether its bridge learns stations from what comes in by it.
+    pub port_learns: bool,
     /// The index of a veth's other end, in whichever namespace that is.
     pub peer: Option<u32>,
     /// Whether that is another namespace.
@@ -68,13 +76,15 @@ impl Link {
         }
         let attributes = Attributes::after(HEADER_LEN, message);
         let info = attributes.nest(libc::IFLA_LINKINFO);
-        let port_state = info.and_then(|info| info.nest(INFO_PORT_DATA)?.get(BRPORT_STATE)?.first());
+        let of_port = |kind| info.and_then(|info| info.nest(INFO_PORT_DATA)?.get(kind)?.first());
         Some(Self {
             index: word(4),
             name: attributes.text(libc::IFLA_IFNAME)?.to_owned(),
             group: attributes.ne32(libc::IFLA_GROUP).unwrap_or(0),
             up: word(8) & FLAG_UP != 0,
             silent: word(8) & FLAG_NOARP != 0,
+            ethernet: u16::from_ne_bytes([header[2], header[3]]) == libc::ARPHRD_ETHER,
+            all_multicast: word(8) & FLAG_ALLMULTI != 0,
             // It is given a queue when it goes up for the first time, and keeps it.
             untouched: attributes.text(libc::IFLA_QDISC) == Some("noop"),
             operational: attributes.get(libc::IFLA_OPERSTATE) == Some(&[OPERSTATE_UP]),
@@ -82,7 +92,8 @@ impl Link {
             kind: info.and_then(|info| info.text(libc::IFLA_INFO_KIND)).map(str::to_owned),
             mac: attributes.get(libc::IFLA_ADDRESS).and_then(|octets| octets.try_into().ok()).map(Mac::new),
             mtu: attributes.ne32(libc::IFLA_MTU).unwrap_or(0),
-            port_disabled: port_state == Some(&0),
+            port_disabled: of_port(BRPORT_STATE) == Some(&0),
+            port_learns: of_port(BRPORT_LEARNING) == Some(&1),
             peer: attributes.ne32(libc::IFLA_LINK),
             peer_elsewhere: attributes.get(libc::IFLA_LINK_NETNSID).is_some(),
         })

@@ -38,7 +38,7 @@ pub(crate) fn everything(
             Some(Role::Port) => {
                 observed.ports.insert(name.clone(), snapshot.port(link));
             }
-            Some(Role::Segment { .. } | Role::Trunk { .. }) | None => {}
+            Some(Role::Segment { .. } | Role::Trunk { .. } | Role::Uplink { .. }) | None => {}
         }
     }
     Ok(())
@@ -59,6 +59,11 @@ pub(crate) fn switch(
         snapshot.loopback = address::loopback_links(netlink)?;
     }
     snapshot.insert(bridge.clone());
+    if let Some(port) = hns_planner::Switch::uplink_port(name)
+        && let Some(port) = link::find(netlink, &port)?.filter(is_ours)
+    {
+        snapshot.insert(port);
+    }
     for number in 1.. {
         let Some((segment, (near, far))) =
             hns_planner::Switch::segment_name(name, number).zip(trunk(name, number))
@@ -147,6 +152,7 @@ impl Snapshot {
             gateways,
             segments: self.segments(name, bridge),
             loopback,
+            wired: self.is_wired(name, bridge),
             answers: !bridge.silent || sysctl::is_open(name)?,
         })
     }
@@ -155,6 +161,14 @@ impl Snapshot {
     fn is_connected(&self, bridge: &Link, address: IfAddr) -> bool {
         let alone = address.length() == address.family().bits();
         alone || !bridge.up || self.connected.contains(&(bridge.index, address.prefix()))
+    }
+
+    /// Whether the port is there that stands for the wire, and carries what it should.
+    fn is_wired(&self, name: &IfName, bridge: &Link) -> bool {
+        let port = hns_planner::Switch::uplink_port(name);
+        port.and_then(|port| self.links.get(&port)).is_some_and(|port| {
+            port.up && port.operational && port.bridge == Some(bridge.index) && !port.port_learns
+        })
     }
 
     /// The further segments that are up, answer nothing and are joined to `bridge` by a trunk that is up.

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hns_net::{Cidr, Family, Guid, IfAddr, IfName};
+use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Uplink};
 use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Switch, Target};
 
+use crate::adapter::{self, Told};
 use crate::held_ports::HeldPorts;
 use crate::link;
 use crate::namespace::{self, Namespace, path_of_target};
@@ -17,9 +18,10 @@ use crate::netlink::{self, Netlink, Pool, Senders};
 use crate::nsid::Numbers;
 use crate::veth::Style;
 use crate::{
-    BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
-    PortHolder, Scope, Settings, TakenPort, Watch, address, announce, bridge, conntrack, diagnose, group,
-    input_drops, inside, listener, observe, reserved_chain, ruleset, stats, sysctl, veth, watch, ways_out,
+    Adapter, BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
+    PortHolder, Scope, Settings, TakenPort, Watch, address, announce, bridge, conntrack, diagnose, external,
+    group, input_drops, inside, listener, observe, reserved_chain, ruleset, stats, sysctl, veth, watch,
+    ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -35,6 +37,7 @@ pub struct RealHost {
     announcer: announce::Announcer,
     numbers: Numbers,
     held_ports: HeldPorts,
+    told: Told,
     /// Ports that were unplugged since the reaper last came.
     unplugged: AtomicUsize,
     /// Held while what follows from others' rules and bridges is compared with what we hold of it.
@@ -48,6 +51,7 @@ impl RealHost {
         let route = Pool::new(netlink::Family::Route, Arc::clone(&senders));
         let numbers = route.with(Numbers::below_those_given)?;
         Ok(Self {
+            told: Told::in_folder(run_dir.join("adapters")),
             run_dir,
             home: Namespace::own()?,
             ipv6: sysctl::has_ipv6(),
@@ -79,14 +83,33 @@ impl RealHost {
             forwarding: sysctl::forwarding()?,
             ..Observed::default()
         };
-        self.route.with(|netlink| observe::everything(netlink, self.ipv6, &mut observed))?;
+        self.route.with(|netlink| {
+            observe::everything(netlink, self.ipv6, &mut observed)?;
+            observed.stations = self.told.stations(netlink)?;
+            self.see_whether_served(netlink, &mut observed)
+        })?;
         Ok(observed)
     }
 
     fn observe_switch(&self, name: &IfName) -> Result<Observed, HostError> {
         let mut observed = Observed { forwarding: sysctl::forwarding()?, ..Observed::default() };
-        self.route.with(|netlink| observe::switch(netlink, name, self.ipv6, &mut observed))?;
+        self.route.with(|netlink| {
+            observe::switch(netlink, name, self.ipv6, &mut observed)?;
+            self.see_whether_served(netlink, &mut observed)
+        })?;
         Ok(observed)
+    }
+
+    /// An external switch whose adapter does not take in what it needs has no wire.
+    fn see_whether_served(&self, netlink: &mut Netlink, observed: &mut Observed) -> Result<(), HostError> {
+        if !observed.switches.values().any(|switch| switch.wired) {
+            return Ok(());
+        }
+        let served = self.told.served(netlink)?;
+        for (name, switch) in &mut observed.switches {
+            switch.wired &= served.contains(name);
+        }
+        Ok(())
     }
 
     fn observe_port(&self, name: &IfName) -> Result<Observed, HostError> {
@@ -245,18 +268,32 @@ impl RealHost {
     /// Half a switch is none, unless it was there before.
     fn make_switch(&self, switch: &Switch) -> Result<(), HostError> {
         let is_new = self.route.with(|netlink| link::find_index(netlink, &switch.name))?.is_none();
-        let made = self.route.with(|netlink| bridge::make(netlink, switch, self.ipv6));
+        let made = self.route.with(|netlink| {
+            bridge::make(netlink, switch, self.ipv6)?;
+            self.lead_out(netlink, switch)
+        });
         if made.is_err() && is_new {
             // The first failure is the one to tell.
-            let _ = self.route.with(|netlink| bridge::remove(netlink, &switch.name));
+            let _ = self.remove_switch(&switch.name);
         }
         made
+    }
+
+    /// Of an external switch: the port that stands for the wire, and an adapter that takes in more than its own.
+    fn lead_out(&self, netlink: &mut Netlink, switch: &Switch) -> Result<(), HostError> {
+        let Some(uplink) = &switch.uplink else { return Ok(()) };
+        let nowhere = self.run_dir.join("nowhere");
+        external::wire(netlink, &self.home, &nowhere, &switch.name, self.ipv6)?;
+        self.told.share(netlink, &uplink.adapter, &switch.name)
     }
 
     fn remove_switch(&self, name: &IfName) -> Result<(), HostError> {
         // Its group delete takes along what waits for the reaper.
         self.unplugged.store(0, Ordering::Relaxed);
-        self.route.with(|netlink| bridge::remove(netlink, name))
+        self.route.with(|netlink| {
+            bridge::remove(netlink, name)?;
+            self.told.leave(netlink, name)
+        })
     }
 
     fn forward(&self, wanted: Forwarding) -> Result<(), HostError> {
@@ -338,6 +375,13 @@ impl Host for RealHost {
             Step::ReplugPort(port) => self.route.with(|netlink| veth::replug(netlink, port)),
             Step::FilterPort { name, .. } => Err(HostError::NotTheHosts { object: name.to_string() }),
             Step::SetSets { network, .. } => Err(HostError::NotTheHosts { object: network.to_string() }),
+            Step::JoinAdapter { switch, .. } | Step::LeaveAdapter { switch } => {
+                Err(HostError::NotTheHosts { object: switch.to_string() })
+            }
+            Step::AddStation(station) => self.route.with(|netlink| self.told.add_station(netlink, station)),
+            Step::RemoveStation(station) => {
+                self.route.with(|netlink| self.told.remove_station(netlink, station))
+            }
             Step::OpenPort { name, target, interface } => self.open(name, target, interface),
             Step::UnplugPort { name } => self.unplug(name),
             Step::AddElements(elements) => self.add_elements(elements),
@@ -365,7 +409,11 @@ impl Host for RealHost {
         self.route.with(|netlink| stats::read(netlink, port))
     }
 
-    fn routes(&self) -> Result<Vec<Cidr>, HostError> {
+    fn adapter(&self, uplink: &Uplink) -> Result<Adapter, HostError> {
+        self.route.with(|netlink| adapter::look(netlink, uplink))
+    }
+
+    fn routes(&self, beside: Option<&Uplink>) -> Result<Vec<Cidr>, HostError> {
         self.route.with(|netlink| {
             let mut routes = address::list_routes(netlink, Family::V4)?;
             if self.ipv6 {
@@ -373,8 +421,13 @@ impl Host for RealHost {
             }
             routes.retain(address::Seen::is_reach);
             let links = link::find_all(netlink, routes.iter().filter_map(|route| route.link))?;
-            let ours = |index| links.get(&index).is_some_and(|link| link.group == group::OURS);
-            routes.retain(|route| !route.link.is_some_and(ours));
+            let adapter =
+                beside.map(|uplink| link::find_index(netlink, &uplink.adapter)).transpose()?.flatten();
+            let is_beside =
+                |link: &link::Link| beside.is_some_and(|uplink| adapter::is_of_uplink(link, uplink, adapter));
+            let passed_over =
+                |index| links.get(&index).is_some_and(|link| link.group == group::OURS || is_beside(link));
+            routes.retain(|route| !route.link.is_some_and(passed_over));
             let mut prefixes: Vec<Cidr> = routes.into_iter().map(|route| route.destination).collect();
             prefixes.sort();
             prefixes.dedup();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hns_net::{Family, PortRange, Transport};
+use hns_net::{Family, Mtu, PortRange, Transport};
 
 /// Traffic of a port as its endpoint sees it: received is what went into the container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,6 +13,13 @@ pub struct LinkStats {
     pub packets_sent: u64,
     pub dropped_received: u64,
     pub dropped_sent: u64,
+}
+
+/// An adapter that external switches may share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adapter {
+    /// Larger packets do not leave by it.
+    pub mtu: Mtu,
 }
 
 /// Which tracked connections of the host are meant.

@@ -59,6 +59,12 @@ pub(crate) fn disable_ipv6(interface: &IfName) -> Result<(), HostError> {
     write(&format!("ipv6/conf/{interface}/disable_ipv6"), "1").map(drop)
 }
 
+/// Leaves the calling thread's namespace, and every link that comes to be in it, without IPv6.
+pub(crate) fn disable_all_ipv6() -> Result<(), HostError> {
+    set("ipv6/conf/default/disable_ipv6", "1")?;
+    set("ipv6/conf/all/disable_ipv6", "1").map(drop)
+}
+
 /// Leaves a bridge that is no port of the host's without IPv6, and keeps what comes in by it from being forwarded. The
 /// rules close it as well: this is what stands while others have flushed them.
 pub(crate) fn close(interface: &IfName) -> Result<(), HostError> {

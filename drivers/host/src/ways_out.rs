@@ -71,6 +71,8 @@ mod tests {
             group: 0,
             up: true,
             silent: false,
+            ethernet: true,
+            all_multicast: false,
             untouched: false,
             operational: true,
             bridge,
@@ -78,6 +80,7 @@ mod tests {
             mac: None,
             mtu: 1500,
             port_disabled: false,
+            port_learns: true,
             peer: None,
             peer_elsewhere: false,
         }

@@ -221,7 +221,7 @@ fn routes_of_others_are_told() {
         run(&["ip", "route", "add", "default", "via", "192.0.2.9"]);
         let expected =
             ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/64"].map(|text| text.parse::<Cidr>().unwrap());
-        assert_eq!(world.host.routes().unwrap(), expected);
+        assert_eq!(world.host.routes(None).unwrap(), expected);
         let mut missing: Vec<HostEvent> = expected.map(HostEvent::RoutesChanged).into();
         while !missing.is_empty() {
             let event = watch.next_event().unwrap();

@@ -7,10 +7,10 @@ mod support;
 use std::collections::BTreeSet;
 
 use hns_host::{Host, HostError, Scope};
-use hns_net::Transport;
+use hns_net::{Mac, Transport, Uplink};
 use hns_planner::{
-    Element, Forwarding, Inside, NamespaceSpec, ObservedPort, ObservedSwitch, Port, Step, Switch, Target,
-    differences,
+    Element, Forwarding, Inside, NamespaceSpec, ObservedPort, ObservedSwitch, Port, Station, Step, Switch,
+    Target, differences,
 };
 use support::{address, elements, handed, name, on_both, on_real, open, policy, port, switch};
 
@@ -32,6 +32,7 @@ fn shown(switch: &Switch) -> ObservedSwitch {
         gateways: switch.gateways.clone(),
         segments: (1..=switch.extra_segments).collect(),
         loopback: switch.loopback,
+        wired: switch.uplink.is_some(),
         answers: switch.hosted,
     }
 }
@@ -88,6 +89,85 @@ fn a_switch_grows_and_shrinks_by_segments() {
         do_twice(&*world.host, Step::RemoveSwitch { name: switch.name });
         world.host.reap().unwrap();
         assert_eq!(everything(&*world.host), hns_planner::Observed::default());
+    });
+}
+
+#[test]
+fn an_external_switch_has_a_wire_and_its_adapter_lets_stations_in() {
+    on_both(|world| {
+        let host = &*world.host;
+        let adapter = name("eth7");
+        let uplink = Uplink { adapter: adapter.clone(), vlan: None };
+        assert!(matches!(host.adapter(&uplink), Err(HostError::NoSuchAdapter { .. })));
+        world.add_adapter(&adapter);
+        host.adapter(&uplink).unwrap();
+        let switch = Switch {
+            name: name("hns00000007"),
+            gateways: [].into(),
+            loopback: false,
+            hosted: false,
+            uplink: Some(uplink),
+            ..switch()
+        };
+        let second = Switch { name: name("hns00000008"), ..switch.clone() };
+        for switch in [&switch, &second] {
+            do_twice(host, Step::MakeSwitch(switch.clone()));
+            assert_eq!(everything(host).switches[&switch.name], shown(switch));
+            let scope = Scope::Switch(switch.name.clone());
+            assert_eq!(host.observe(&scope).unwrap().switches[&switch.name], shown(switch));
+        }
+        let stations =
+            [1, 2].map(|n| Station { adapter: adapter.clone(), mac: Mac::new([2, 0, 0, 0, 7, n]) });
+        for station in &stations {
+            do_twice(host, Step::AddStation(station.clone()));
+        }
+        assert_eq!(everything(host).stations, stations.clone().into());
+        do_twice(host, Step::RemoveStation(stations[0].clone()));
+        assert_eq!(everything(host).stations, [stations[1].clone()].into());
+        do_twice(host, Step::RemoveStation(stations[1].clone()));
+        do_twice(host, Step::RemoveSwitch { name: switch.name });
+        assert_eq!(everything(host).switches[&second.name], shown(&second));
+        do_twice(host, Step::RemoveSwitch { name: second.name });
+        assert_eq!(everything(host), hns_planner::Observed::default());
+    });
+}
+
+/// What somebody else changed of it shows, and is put right by the same step.
+#[test]
+fn a_wire_that_was_cut_shows() {
+    on_real(|world| {
+        let host = &*world.host;
+        let adapter = name("eth7");
+        world.add_adapter(&adapter);
+        let uplink = Some(Uplink { adapter: adapter.clone(), vlan: None });
+        let switch = Switch { gateways: [].into(), loopback: false, hosted: false, uplink, ..switch() };
+        let port = Switch::uplink_port(&switch.name).unwrap();
+        host.execute(&Step::MakeSwitch(switch.clone())).unwrap();
+        for deed in [
+            format!("ip link delete {port}"),
+            format!("ip link set {port} nomaster"),
+            format!("ip link set {port} down"),
+            format!("bridge link set dev {port} learning on"),
+            format!("ip link set {adapter} allmulticast off"),
+        ] {
+            support::run(&deed.split(' ').collect::<Vec<_>>());
+            eventually!(!everything(host).switches[&switch.name].wired);
+            host.execute(&Step::MakeSwitch(switch.clone())).unwrap();
+            let mtu = everything(host).switches[&switch.name].mtu;
+            let shown = ObservedSwitch { mtu, ..shown(&switch) };
+            assert_eq!(everything(host).switches[&switch.name], shown, "{deed}");
+        }
+        let station = Station { adapter: adapter.clone(), mac: Mac::new([2, 0, 0, 0, 7, 1]) };
+        host.execute(&Step::AddStation(station.clone())).unwrap();
+        support::run(&["bridge", "fdb", "del", "02:00:00:00:07:01", "dev", adapter.as_str(), "self"]);
+        assert_eq!(everything(host).stations, [].into());
+        host.execute(&Step::AddStation(station.clone())).unwrap();
+        assert_eq!(everything(host).stations, [station].into());
+        // Its adapter goes, and with it all that it was told.
+        world.delete_link(&adapter);
+        assert_eq!(everything(host).stations, [].into());
+        host.execute(&Step::RemoveSwitch { name: switch.name }).unwrap();
+        assert_eq!(everything(host), hns_planner::Observed::default());
     });
 }
 
@@ -485,7 +565,7 @@ fn the_hosts_addresses_are_told_and_its_own_switches_are_no_routes() {
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
         let addresses = world.host.addresses().unwrap();
         assert!(addresses.contains(&(switch().name, address("172.16.0.1/16"))), "{addresses:?}");
-        assert_eq!(world.host.routes().unwrap(), []);
+        assert_eq!(world.host.routes(None).unwrap(), []);
     });
 }
 

@@ -17,6 +17,7 @@ impl Engine {
         observed.policies = self.datapath.held().map_err(EngineError::datapath(operation))?;
         let operation = || "cannot see which address sets the datapath holds".to_owned();
         observed.sets = self.datapath.held_sets().map_err(EngineError::datapath(operation))?;
+        observed.uplinks = self.held_uplinks()?;
         Ok(())
     }
 

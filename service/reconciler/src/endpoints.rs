@@ -220,8 +220,10 @@ impl Engine {
         let mut ports = Vec::new();
         for endpoint in endpoints {
             let Some(attachment) = endpoint.attachment() else { continue };
-            elements.extend(compile_endpoint(endpoint, world).rules);
+            let desired = compile_endpoint(endpoint, world);
+            elements.extend(desired.rules);
             ports.push(Step::UnplugPort { name: attachment.port.clone() });
+            ports.extend(desired.stations.into_iter().map(Step::RemoveStation));
         }
         let mut steps = Vec::new();
         if !elements.is_empty() {
@@ -257,5 +259,5 @@ pub(crate) fn announcement(endpoint: &Endpoint, network: &Network) -> Option<Ann
         return None;
     }
     let addresses = endpoint.addresses().map(IfAddr::address).collect();
-    Some(Announcement { switch: switch_name(network.id()), mac, addresses })
+    Some(Announcement { switch: switch_name(network.switch_id()), mac, addresses })
 }

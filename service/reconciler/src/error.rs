@@ -58,7 +58,13 @@ impl EngineError {
                     | HostError::OwnNamespace { .. },
                 ..
             } => ErrorCode::INVALID_PARAMETER,
-            Self::Host { source: HostError::NoIpv6, .. } => ErrorCode::REQUEST_UNSUPPORTED,
+            Self::Host { source: HostError::NoIpv6, .. }
+            | Self::Datapath { source: DatapathError::NoSharing { .. }, .. } => {
+                ErrorCode::REQUEST_UNSUPPORTED
+            }
+            Self::Host {
+                source: HostError::NoSuchAdapter { .. } | HostError::AdapterUnfit { .. }, ..
+            } => ErrorCode::ADAPTER_NOT_FOUND,
             Self::Host { source: HostError::TooManyPorts { .. }, .. } => ErrorCode::INVALID_POLICY,
             Self::Host { .. }
             | Self::Datapath { .. }
@@ -82,6 +88,14 @@ impl EngineError {
                 Some("a namespace of type HostDefault is the host's own, without a path")
             }
             Self::Host { source: HostError::NoIpv6, .. } => Some("leave the IPv6 subnets out"),
+            Self::Host {
+                source: HostError::NoSuchAdapter { .. } | HostError::AdapterUnfit { .. }, ..
+            } => Some(
+                "ip link shows which adapters there are; name one of Ethernet that is in no bridge or bond",
+            ),
+            Self::Datapath { source: DatapathError::NoSharing { .. }, .. } => {
+                Some("a network of the type NAT works on this kernel")
+            }
             Self::Host { source: HostError::NoTable, .. } => {
                 Some("hnsctl doctor says why the host's rules do not come back")
             }
@@ -117,13 +131,14 @@ impl EngineError {
                     | HostError::NotANamespace { .. }
                     | HostError::OwnNamespace { .. }
                     | HostError::NoIpv6
+                    | HostError::NoSuchAdapter { .. }
+                    | HostError::AdapterUnfit { .. }
                     | HostError::TooManyPorts { .. }
             ),
-            Self::Datapath { .. }
-            | Self::Store { .. }
-            | Self::Record { .. }
-            | Self::Unrecorded { .. }
-            | Self::NothingToForget => true,
+            Self::Datapath { source, .. } => !matches!(source, DatapathError::NoSharing { .. }),
+            Self::Store { .. } | Self::Record { .. } | Self::Unrecorded { .. } | Self::NothingToForget => {
+                true
+            }
             Self::Model(_) | Self::Document { .. } | Self::Untraceable(_) | Self::Stopping => false,
         }
     }

@@ -62,6 +62,10 @@ impl Engine {
         match step {
             Step::FilterPort { name, policy, .. } => return self.filter_port(name, policy),
             Step::SetSets { network, sets, .. } => return self.set_sets(*network, sets),
+            Step::JoinAdapter { switch, uplink } => return self.join_adapter(switch, uplink),
+            Step::LeaveAdapter { switch } if self.is_shared(switch) => return Ok(()),
+            Step::LeaveAdapter { switch } => return self.leave_adapter(switch),
+            Step::RemoveSwitch { name } if self.is_shared(name) => return Ok(()),
             _ => {}
         }
         match self.host.execute(step) {
@@ -113,6 +117,14 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::RemoveNamespace(spec) => format!("cannot remove the namespace {}", spec.path.display()),
         Step::MakeSwitch(switch) => format!("cannot make the switch {}", switch.name),
         Step::RemoveSwitch { name } => format!("cannot remove the switch {name}"),
+        Step::JoinAdapter { switch, uplink } => format!("cannot join the switch {switch} to {uplink}"),
+        Step::LeaveAdapter { switch } => format!("cannot take the switch {switch} off its adapter"),
+        Step::AddStation(station) => {
+            format!("cannot let {} in by the adapter {}", station.mac, station.adapter)
+        }
+        Step::RemoveStation(station) => {
+            format!("cannot take {} off the adapter {}", station.mac, station.adapter)
+        }
         Step::PlugPort(port) => format!("cannot plug the port {} into {}", port.name, port.bridge),
         Step::ReplugPort(port) => format!("cannot put the port {} back into {}", port.name, port.bridge),
         Step::FilterPort { name, .. } => format!("cannot set the filter of the port {name}"),

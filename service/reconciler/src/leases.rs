@@ -13,7 +13,7 @@ impl Engine {
     /// Opens a pool of addresses for an engine's IPAM (IPAM-4).
     pub fn open_pool(&self, wish: &PoolWish) -> Result<PoolId, EngineError> {
         let operation = || "cannot read the host's routes".to_owned();
-        let routes = self.host.routes().map_err(EngineError::host(operation))?;
+        let routes = self.host.routes(None).map_err(EngineError::host(operation))?;
         let _pass = self.locks.pass();
         let _alone = self.locks.hold(Key::Leases);
         let id = self.world().open_pool(wish, fresh_id(), &routes)?;

@@ -23,6 +23,7 @@
 //!
 //! Never here: HTTP, JSON of clients (documents arrive parsed), choices that need no kernel.
 
+mod adapters;
 mod admission;
 mod amend;
 mod background;

@@ -42,14 +42,20 @@ impl Engine {
         }
     }
 
-    fn reserve_network(&self, document: hcn::Network) -> Result<(), EngineError> {
+    fn reserve_network(&self, mut document: hcn::Network) -> Result<(), EngineError> {
+        self.fit_to_adapter(&mut document)?;
         let operation = || "cannot read the host's routes".to_owned();
-        let routes = self.host.routes().map_err(EngineError::host(operation))?;
+        let uplink = hns_model::uplink_of(&document);
+        let routes = self.host.routes(uplink.as_ref()).map_err(EngineError::host(operation))?;
         let mut around = Surroundings { id: fresh_id(), fresh_id: &mut fresh_id, routes: &routes };
         let mut world = self.world();
-        let id = world.reserve_network(document, &mut around)?.id();
-        // Thirty-two bits of a hash name the bridge: two networks may, very rarely, ask for one name.
-        let same_name = |other: &Network| other.id() != id && switch_name(other.id()) == switch_name(id);
+        let network = world.reserve_network(document, &mut around)?;
+        let (id, switch) = (network.id(), network.switch_id());
+        // Thirty-two bits of a hash name the bridge: two switches may, very rarely, ask for one name.
+        let same_name = |other: &Network| {
+            let theirs = other.switch_id();
+            theirs != switch && switch_name(theirs) == switch_name(switch)
+        };
         if world.networks().any(same_name) {
             world.forget_network(id)?;
             return Err(ModelError::IdTaken(id).into());
@@ -60,11 +66,14 @@ impl Engine {
     fn build_network(&self, id: Guid) -> Result<hcn::Network, EngineError> {
         let network = self.world().network(id)?.clone();
         let desired = compile_network(&network);
-        let scope = Scope::Switch(switch_name(id));
+        let switch = switch_name(network.switch_id());
+        let scope = Scope::Switch(switch.clone());
         let operation = || format!("cannot see what the host shows of network \"{}\"", network.name());
         let mut observed = self.host.observe(&scope).map_err(EngineError::host(operation))?;
         observed.rules.get_or_insert_default();
         observed.ports.clear();
+        observed.uplinks = self.held_uplinks()?;
+        observed.uplinks.retain(|name, _| *name == switch);
         let done = self.execute(plan(&desired, &observed).steps)?;
         let txn =
             Txn::new(Durability::Power).put(records::key(records::NETWORKS, id), records::network(&network));
@@ -97,6 +106,9 @@ impl Engine {
     /// Deletes a network with its endpoints, as HNS does (rule Q6).
     pub fn delete_network(&self, id: Guid) -> Result<(), EngineError> {
         let _pass = self.locks.pass();
+        // Whoever makes a network on the same external switch counts on finding it.
+        let is_external = self.world().network(id)?.uplink().is_some();
+        let _creation = is_external.then(|| self.locks.creation());
         let lock = self.locks.network(id);
         let alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let lent = self.namespaces_on(id);
@@ -151,7 +163,11 @@ impl Engine {
             sets: Arc::default(),
             before,
         }));
-        steps.push(Step::RemoveSwitch { name: switch_name(network.id()) });
+        let switch = switch_name(network.switch_id());
+        if network.uplink().is_some() {
+            steps.push(Step::LeaveAdapter { switch: switch.clone() });
+        }
+        steps.push(Step::RemoveSwitch { name: switch });
         steps
     }
 

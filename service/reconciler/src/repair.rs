@@ -293,11 +293,11 @@ impl Engine {
     /// Whether the host should show this switch.
     pub(crate) fn has_switch(&self, name: &IfName) -> bool {
         let base = name.as_str().split('.').next().unwrap_or_default().to_owned();
-        self.world().networks().any(|network| hns_planner::switch_name(network.id()).as_str() == base)
+        self.world().networks().any(|network| hns_planner::switch_name(network.switch_id()).as_str() == base)
     }
 
     pub(crate) fn switches(&self) -> Vec<IfName> {
-        self.world().networks().map(|network| hns_planner::switch_name(network.id())).collect()
+        self.world().networks().map(|network| hns_planner::switch_name(network.switch_id())).collect()
     }
 }
 

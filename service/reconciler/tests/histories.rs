@@ -11,7 +11,7 @@ use hns_datapath::{Datapath, FakeDatapath};
 use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource, NetworkResource};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
 use hns_model::{Endpoint, LeasePurpose, PoolWish};
-use hns_net::Guid;
+use hns_net::{Guid, IfName};
 use hns_planner::{Observed, Step, compile, plan};
 use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
 use hns_store::{MemoryStore, Store};
@@ -32,6 +32,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let (host, store) = (FakeHost::new(), Arc::new(MemoryStore::new()) as Arc<dyn Store>);
+        host.add_adapter(&"eth0".parse().unwrap());
         Self::on(host, store)
     }
 
@@ -65,7 +66,10 @@ impl Rig {
         self.host.reap().unwrap();
         let shown = self.host.observe(&Scope::Everything).unwrap();
         let (policies, sets) = (self.datapath.held().unwrap(), self.datapath.held_sets().unwrap());
-        Observed { policies, sets, ..shown }
+        let switch = |port: IfName| port.as_str().replacen("hnw", "hns", 1).parse().unwrap();
+        let uplinks = self.datapath.held_uplinks().unwrap();
+        let uplinks = uplinks.into_iter().map(|(port, uplink)| (switch(port), uplink)).collect();
+        Observed { policies, sets, uplinks, ..shown }
     }
 
     fn left_to_do(&self) -> Vec<Step> {
@@ -167,7 +171,7 @@ fn network_change() -> impl Strategy<Value = NetworkChange> {
 fn request() -> impl Strategy<Value = Request> {
     let n = 0usize..6;
     prop_oneof![
-        2 => (0usize..3, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
+        2 => (0usize..5, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
         1 => n.clone().prop_map(Request::DeleteNetwork),
         2 => any::<bool>().prop_map(|given| Request::CreateNamespace { given }),
         1 => n.clone().prop_map(Request::DeleteNamespace),
@@ -213,6 +217,21 @@ fn change_network(engine: &Engine, id: Guid, change: &NetworkChange, add: bool) 
     engine.modify_network(id, ModifyRequest::<NetworkResource>::from_v2(&request).unwrap()).map(drop)
 }
 
+/// On one of two external switches, which all such networks share.
+fn on_the_lan(document: &mut Value, number: usize, tagged: bool, v6: bool) {
+    let mut subnets = vec![json!({ "IpAddressPrefix": format!("10.200.{}.0/24", number % 200) })];
+    if v6 {
+        subnets.push(json!({ "IpAddressPrefix": format!("fd00:200:{}::/64", number % 200) }));
+    }
+    document["Ipams"] = json!([{ "Subnets": subnets }]);
+    let mut policies =
+        vec![json!({ "Type": "NetAdapterName", "Settings": { "NetworkAdapterName": "eth0" } })];
+    if tagged {
+        policies.push(json!({ "Type": "VLAN", "Settings": { "IsolationId": 7 } }));
+    }
+    document["Policies"] = Value::Array(policies);
+}
+
 /// Sends one request; objects are picked among those there are.
 fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> {
     let engine = &rig.engine;
@@ -221,8 +240,11 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
     let namespace = |n| pick(engine.world().namespaces().map(hns_model::Namespace::id), n);
     match request {
         Request::CreateNetwork { kind, v6 } => {
-            let kind = ["NAT", "Internal", "Private"][*kind];
-            let document = json!({ "Name": format!("n{number}"), "Type": kind, "AdditionalParams": { "EnableIPv6": v6 } });
+            let named = ["NAT", "Internal", "Private", "Transparent", "Transparent"][*kind];
+            let mut document = json!({ "Name": format!("n{number}"), "Type": named, "AdditionalParams": { "EnableIPv6": v6 } });
+            if named == "Transparent" {
+                on_the_lan(&mut document, number, *kind == 4, *v6);
+            }
             engine.create_network(hcn::Network::from_v2(&document).unwrap()).map(drop)
         }
         Request::DeleteNetwork(n) => engine.delete_network(network(*n)),
@@ -471,8 +493,8 @@ fn a_port_whose_filter_fails_stays_closed_until_it_has_one() {
     };
     drop(engine);
     host.delete_link(&port);
-    // The first two ask what there is; the third sets the filter.
-    let datapath = FakeDatapath::new().fail_on_call(2);
+    // The first three ask what there is; the fourth sets the filter.
+    let datapath = FakeDatapath::new().fail_on_call(3);
     let engine = Rig::start(&host, &datapath, &store).unwrap();
     let rig = Rig { host, datapath, store, engine };
     let trouble = || rig.engine.world().endpoint(id).unwrap().trouble().map(str::to_owned);

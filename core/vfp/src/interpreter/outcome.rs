@@ -25,6 +25,24 @@ pub enum Verdict {
         ifindex: u32,
         peer: bool,
     },
+    /// From an external switch to its adapter.
+    Adapter {
+        ifindex: u32,
+        to: Beyond,
+    },
+    /// At an adapter: on as if we were not there.
+    Next {
+        /// A copy goes into a bridge, as if it came in by this port of it.
+        copy: Option<u32>,
+    },
+}
+
+/// Who is behind an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    Host,
+    Wire,
+    Both,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,6 +29,7 @@ mod runs;
 mod set_rows;
 mod sets;
 mod slots;
+mod uplink;
 
 use std::collections::BTreeMap;
 
@@ -103,10 +104,12 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct Tables {
     ids: u32,
-    networks: Numbers,
+    /// Networks, and external switches that networks share.
+    switches: Numbers,
     ports: BTreeMap<u32, PortState>,
     addresses: Owners<u32, u32>,
     stations: Owners<u32, u32>,
+    uplinks: BTreeMap<Guid, hns_abi::Uplink>,
     rulesets: Rulesets,
     slots: Slots,
     /// Records of ports of an earlier run, until they are set again.
@@ -125,10 +128,11 @@ impl Tables {
     pub fn with_capacity(first_port_id: u32, capacity: Capacity) -> Self {
         Self {
             ids: first_port_id.max(1),
-            networks: Numbers::default(),
+            switches: Numbers::default(),
             ports: BTreeMap::new(),
             addresses: Owners::new(Map::Addresses),
             stations: Owners::new(Map::Stations),
+            uplinks: BTreeMap::new(),
             rulesets: Rulesets::new(capacity),
             slots: Slots::new(1 << capacity.ports),
             earlier: BTreeMap::new(),
@@ -236,6 +240,7 @@ impl Tables {
         for (ifindex, port) in &self.ports {
             port.entries(*ifindex, &mut all);
         }
+        self.uplinks.values().for_each(|uplink| uplink::entries(uplink, &mut all));
         all.0
     }
 }

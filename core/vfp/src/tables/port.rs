@@ -20,7 +20,9 @@ const ADOPTION: u64 = 300_000_000_000;
 #[derive(Debug)]
 pub(super) struct PortState {
     pub endpoint: Guid,
+    /// Whose sets its rules name.
     pub network: Guid,
+    pub switch: Guid,
     pub record: hns_abi::Port,
     /// Where the record stands.
     slot: u32,
@@ -90,7 +92,7 @@ impl Tables {
 
     /// The record, and beside it names and meters.
     fn put_record(&mut self, ifindex: u32, port: &Port, ruleset: [u32; 2], now: u64, journal: &mut Journal) {
-        let network = self.networks.take(port.network);
+        let network = self.switches.take(port.switch());
         let earlier = self.earlier.remove(&ifindex).filter(|record| record.mac == port.mac.octets());
         let old = self.ports.remove(&ifindex);
         let before = old.as_ref().map(|old| old.record).or(earlier);
@@ -127,12 +129,14 @@ impl Tables {
         self.stations.claim(&station_of(&record), ifindex, ifindex, journal);
         if let Some(old) = &old {
             self.give_up_names(ifindex, old, &record, &claims, journal);
-            self.networks.give_back(old.network);
+            self.switches.give_back(old.switch);
         }
         delete_meters(record.id, meters, port.meters, journal);
-        let (endpoint, network) = (port.endpoint, port.network);
-        self.ports
-            .insert(ifindex, PortState { endpoint, network, record, slot, claims, meters: port.meters });
+        let (endpoint, network, switch) = (port.endpoint, port.network, port.switch());
+        self.ports.insert(
+            ifindex,
+            PortState { endpoint, network, switch, record, slot, claims, meters: port.meters },
+        );
     }
 
     /// Writes a record into a slot of its own, whose room was seen to, and leads its link there.
@@ -170,7 +174,7 @@ impl Tables {
         journal.lead(ifindex, 0);
         self.slots.retire(old.slot);
         delete_meters(old.record.id, old.meters, [None; 2], journal);
-        self.networks.give_back(old.network);
+        self.switches.give_back(old.switch);
         for ruleset in old.record.ruleset {
             self.rulesets.give_back(ruleset);
         }
@@ -264,6 +268,7 @@ fn flags(port: &Port, addresses: usize) -> u32 {
         (addresses > PORT_OWN_ADDRESSES, hns_abi::PORT_MORE_ADDRESSES),
         (port.ruled, hns_abi::PORT_RULED),
         (port.confined.is_some(), hns_abi::PORT_CONFINED),
+        (port.external.is_some(), hns_abi::PORT_EXTERNAL),
     ]
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))
@@ -284,7 +289,8 @@ fn deciding(record: &hns_abi::Port) -> hns_abi::Port {
         | hns_abi::PORT_METER_IN
         | hns_abi::PORT_METER_OUT
         | hns_abi::PORT_RULED
-        | hns_abi::PORT_CONFINED;
+        | hns_abi::PORT_CONFINED
+        | hns_abi::PORT_EXTERNAL;
     hns_abi::Port { generation: 0, adopt_until: 0, flags: record.flags & !aside, ..*record }
 }
 

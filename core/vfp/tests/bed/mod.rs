@@ -40,6 +40,7 @@ impl Bed {
                 blocked: false,
                 quiet: false,
                 plain_redirect: false,
+                external: None,
                 ruled: false,
                 confined: None,
                 acl: [Acl::open(), Acl::open()],

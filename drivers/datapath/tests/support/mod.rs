@@ -146,6 +146,7 @@ pub fn port(n: u8) -> Port {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        external: None,
         ruled: false,
         confined: None,
         acl: [Acl::open(), Acl::open()],

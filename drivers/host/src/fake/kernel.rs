@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hns_net::{Cidr, Guid, IfAddr, IfName};
 use hns_planner::{
-    Announcement, Element, Forwarding, Inside, Observed, ObservedPort, ObservedSwitch, Port, Switch, Target,
-    Vnic,
+    Announcement, Element, Forwarding, Inside, Observed, ObservedPort, ObservedSwitch, Port, Station, Switch,
+    Target, Vnic,
 };
 
 use super::Valve;
@@ -59,6 +59,10 @@ pub(super) struct Kernel {
     pub announcements: Vec<Announcement>,
     pub routes: Vec<Cidr>,
     pub addresses: Vec<(IfName, IfAddr)>,
+    /// Those that external switches may share.
+    pub adapters: BTreeSet<IfName>,
+    /// What they were told to let in.
+    pub stations: BTreeSet<Station>,
     pub holders: Vec<(TakenPort, PortHolder)>,
     /// What endpoints hold.
     pub held_ports: BTreeMap<Guid, Vec<HostPorts>>,
@@ -79,6 +83,8 @@ impl Default for Kernel {
             announcements: Vec::new(),
             routes: Vec::new(),
             addresses: Vec::new(),
+            adapters: BTreeSet::new(),
+            stations: BTreeSet::new(),
             holders: Vec::new(),
             held_ports: BTreeMap::new(),
             watchers: Vec::new(),
@@ -191,6 +197,7 @@ impl Kernel {
         let mut observed = Observed {
             namespaces: self.ours.clone(),
             rules: self.elements.clone(),
+            stations: self.stations.clone(),
             forwarding: self.forwarding,
             ..Observed::default()
         };
@@ -245,6 +252,7 @@ impl Bridge {
             gateways: self.switch.gateways.clone(),
             segments: (1..=self.switch.extra_segments).collect(),
             loopback: self.switch.loopback,
+            wired: self.switch.uplink.is_some(),
             answers: self.switch.hosted,
         }
     }

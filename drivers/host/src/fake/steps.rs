@@ -30,6 +30,14 @@ impl Kernel {
             Step::SetSets { network, .. } => {
                 return Err(HostError::NotTheHosts { object: network.to_string() });
             }
+            Step::JoinAdapter { switch, .. } | Step::LeaveAdapter { switch } => {
+                return Err(HostError::NotTheHosts { object: switch.to_string() });
+            }
+            Step::AddStation(station) if !self.adapters.contains(&station.adapter) => {
+                return Err(HostError::NoSuchAdapter { name: station.adapter.clone() });
+            }
+            Step::AddStation(station) => drop(self.stations.insert(station.clone())),
+            Step::RemoveStation(station) => drop(self.stations.remove(station)),
             Step::OpenPort { name, .. } => self.open(name)?,
             Step::UnplugPort { name } => self.doom(name),
             Step::AddElements(elements) => self.add_elements(elements)?,

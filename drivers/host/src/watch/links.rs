@@ -61,7 +61,9 @@ impl Links {
                 link.name.parse().ok().map(HostEvent::PortChanged)
             }
             Some(Role::Segment { switch, .. }) if !link.up => Some(HostEvent::SwitchChanged(switch)),
-            Some(Role::Trunk { switch, .. }) if !link.up || link.bridge.is_none() => {
+            Some(Role::Trunk { switch, .. } | Role::Uplink { switch })
+                if !link.up || link.bridge.is_none() =>
+            {
                 Some(HostEvent::SwitchChanged(switch))
             }
             _ => None,
@@ -149,6 +151,8 @@ fn gone(name: &str) -> Option<HostEvent> {
     match Role::of(name)? {
         Role::Port => name.parse().ok().map(HostEvent::PortGone),
         Role::Segment { switch, number: 0 } => Some(HostEvent::SwitchGone(switch)),
-        Role::Segment { switch, .. } | Role::Trunk { switch, .. } => Some(HostEvent::SwitchChanged(switch)),
+        Role::Segment { switch, .. } | Role::Trunk { switch, .. } | Role::Uplink { switch } => {
+            Some(HostEvent::SwitchChanged(switch))
+        }
     }
 }

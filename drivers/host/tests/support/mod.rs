@@ -77,6 +77,17 @@ impl World {
         path
     }
 
+    /// Puts an adapter into the host.
+    pub fn add_adapter(&self, name: &IfName) {
+        match &self.fake {
+            Some(fake) => fake.add_adapter(name),
+            None => {
+                let peer = format!("{name}-far");
+                run(&["ip", "link", "add", name.as_str(), "type", "veth", "peer", "name", &peer]);
+            }
+        }
+    }
+
     pub fn remove_container(&self, path: &Path) {
         match &self.fake {
             Some(fake) => fake.remove_foreign_namespace(path),
@@ -194,6 +205,7 @@ pub fn switch() -> Switch {
         extra_segments: 0,
         hosted: true,
         loopback: true,
+        uplink: None,
     }
 }
 
@@ -246,6 +258,7 @@ pub fn policy(port: &Port) -> Arc<hns_vfp::Port> {
         blocked: false,
         quiet: false,
         plain_redirect: false,
+        external: None,
         ruled: false,
         confined: None,
         acl: [Acl::open(), Acl::open()],

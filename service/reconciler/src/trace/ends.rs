@@ -30,6 +30,9 @@ impl Ends {
     pub fn of(request: &TraceRequest, world: &World) -> Result<Self, EngineError> {
         let (from, sources) = end("From.Endpoint", request.from, world)?;
         let (to, destinations) = end("To.Endpoint", request.to, world)?;
+        for (field, endpoint) in [("From.Endpoint", &from), ("To.Endpoint", &to)] {
+            refuse_on_the_lan(field, endpoint.as_ref(), world)?;
+        }
         if let (Some(endpoint), Some(address)) = (&to, request.to.address)
             && !endpoint.addresses().any(|own| own.address() == address)
         {
@@ -43,9 +46,26 @@ impl Ends {
             pair.ok_or_else(|| Untraceable::Families { from: listed(&sources), to: listed(&destinations) })?;
         let to = match (&from, to) {
             (Some(_), to) => to,
-            (None, to) => Some(receiver(to, source, destination, world)?),
+            (None, to) => {
+                let receiver = receiver(to, source, destination, world)?;
+                refuse_on_the_lan("To.Address", Some(&receiver), world)?;
+                Some(receiver)
+            }
         };
         Ok(Self { from, to, source, destination })
+    }
+}
+
+/// What goes between a LAN and its containers passes programs at the adapter, which no trial knows.
+fn refuse_on_the_lan(
+    field: &'static str,
+    endpoint: Option<&Endpoint>,
+    world: &World,
+) -> Result<(), EngineError> {
+    let Some(endpoint) = endpoint else { return Ok(()) };
+    match world.network(endpoint.network())?.uplink() {
+        Some(uplink) => Err(Untraceable::OnTheLan { field, endpoint: endpoint.id(), uplink }.into()),
+        None => Ok(()),
     }
 }
 

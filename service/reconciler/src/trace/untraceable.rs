@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use hns_hcn::{ErrorCode, IpProtocol};
-use hns_net::Guid;
+use hns_net::{Guid, Uplink};
 
 /// Why there is no such packet. Each names the field that is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +20,8 @@ pub enum Untraceable {
     IsAnEndpoint { address: IpAddr, endpoint: Guid },
     #[error("Protocol: {protocol} is not one of {destination}'s family")]
     Protocol { protocol: IpProtocol, destination: IpAddr },
+    #[error("{field}: endpoint {endpoint} is on the LAN of {uplink}, where packets are not traced yet")]
+    OnTheLan { field: &'static str, endpoint: Guid, uplink: Uplink },
     #[error("IcmpType: {kind} of icmpv6 is neighbour discovery, which is more than a type")]
     Discovery { kind: u8 },
 }
@@ -29,6 +31,7 @@ impl Untraceable {
         match self {
             Self::NotAttached { .. } | Self::NotProgrammed { .. } => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::NotItsAddress { .. } | Self::Families { .. } => ErrorCode::INVALID_IP,
+            Self::OnTheLan { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::NoEndpoint { .. }
             | Self::IsAnEndpoint { .. }
             | Self::Protocol { .. }
@@ -47,6 +50,7 @@ impl Untraceable {
             Self::NoEndpoint { .. } => "hnsctl endpoint ls shows which there are",
             Self::IsAnEndpoint { .. } => "name the endpoint in From.Endpoint",
             Self::Protocol { .. } => "icmp stands for that of either family",
+            Self::OnTheLan { .. } => "hnsctl drops and hnsctl flows show what its port does",
             Self::Discovery { .. } => "whether it is dropped is in hnsctl drops: spoofed-nd, rogue-ra",
         }
     }

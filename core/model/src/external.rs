@@ -1,0 +1,110 @@
+//! Networks on an external switch: containers on a LAN of the host's, beside the host. Such a switch belongs to an adapter and a
+//! VLAN, and networks share it.
+
+use hns_hcn::{self as hcn, ErrorCode, IpamType, NetworkFlags, NetworkType, Policy};
+use hns_net::{Family, Uplink, VlanId};
+
+use crate::error::ModelError;
+use crate::network::{self, Network};
+
+pub(crate) const fn is_external(document: &hcn::Network) -> bool {
+    matches!(document.kind, NetworkType::Transparent)
+}
+
+/// What the switch of such a network leads to.
+#[must_use]
+pub fn uplink_of(document: &hcn::Network) -> Option<Uplink> {
+    let adapter = document.policies.iter().find_map(Policy::as_adapter).filter(|_| is_external(document))?;
+    Some(Uplink { adapter: adapter.clone(), vlan: vlans(document).next() })
+}
+
+/// A VLAN of the network is that of each of its subnets.
+fn vlans(document: &hcn::Network) -> impl Iterator<Item = VlanId> {
+    let of_subnets = document.subnets().flat_map(|subnet| &subnet.policies);
+    document.policies.iter().chain(of_subnets).filter_map(Policy::as_vlan)
+}
+
+/// Whether the host itself is where the endpoints are, so that their prefixes are its own, too. It is in no VLAN of its adapter.
+pub(crate) fn host_is_on(document: &hcn::Network) -> bool {
+    network::has_host_port(document) || uplink_of(document).is_some_and(|uplink| uplink.vlan.is_none())
+}
+
+/// Whether two networks cannot have one prefix: on one switch, or both beside the host. Two LANs of the host may have the
+/// same one, if its administrator lives with that.
+pub(crate) fn meet(one: &hcn::Network, other: &hcn::Network) -> bool {
+    match (uplink_of(one), uplink_of(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => host_is_on(one) && host_is_on(other),
+    }
+}
+
+/// Refuses policies of subnets, and adapters and VLANs that do not go together.
+pub(crate) fn check(document: &hcn::Network) -> Result<(), ModelError> {
+    let of_subnets = || document.subnets().flat_map(|subnet| &subnet.policies);
+    let is_refused = |policy: &&Policy| policy.as_vlan().is_none() || !is_external(document);
+    if let Some(policy) = of_subnets().find(is_refused) {
+        let problem = format!("policy {} is not supported on {} networks", policy.kind, document.kind.name());
+        return Err(ModelError::network("Policies", problem, ErrorCode::INVALID_POLICY_TYPE));
+    }
+    if !is_external(document) {
+        return Ok(());
+    }
+    let refuse = |problem: String| Err(ModelError::network("Policies", problem, ErrorCode::INVALID_POLICY));
+    let mut adapters = document.policies.iter().filter_map(Policy::as_adapter);
+    let Some(adapter) = adapters.next() else {
+        let problem =
+            "a Transparent network needs an adapter: the policy NetAdapterName with NetworkAdapterName";
+        return refuse(problem.to_owned());
+    };
+    if let Some(second) = adapters.next() {
+        return refuse(format!("a second adapter, {second}, beside {adapter}; a network has one"));
+    }
+    let mut vlans = vlans(document);
+    if let Some(first) = vlans.next()
+        && let Some(other) = vlans.find(|other| *other != first)
+    {
+        return refuse(format!("VLAN {other} beside {first}; make a network for each"));
+    }
+    Ok(())
+}
+
+/// Refuses subnets that only a server of the LAN could name.
+pub(crate) fn check_subnets(document: &hcn::Network) -> Result<(), ModelError> {
+    if !is_external(document) {
+        return Ok(());
+    }
+    let named = |family| {
+        let prefixes = document.subnets().filter_map(|subnet| subnet.prefix);
+        prefixes.filter(|prefix| !prefix.is_default()).any(|prefix| prefix.family() == family)
+    };
+    let wanted = [(Family::V4, document.params.enable_v4), (Family::V6, document.params.enable_v6)];
+    let missing = wanted.into_iter().find(|(family, wanted)| *wanted == Some(true) && !named(*family));
+    let open = document.subnets().any(|subnet| subnet.prefix.is_none_or(hns_net::Cidr::is_default));
+    let none = !named(Family::V4) && !named(Family::V6);
+    let dhcp = document.ipams.iter().any(|ipam| ipam.kind == IpamType::Dhcp);
+    if none || open || dhcp || missing.is_some() {
+        let problem =
+            "addresses from the LAN's DHCP server are not available yet: name the LAN's prefix in a subnet";
+        return Err(ModelError::network("Ipams", problem, ErrorCode::INVALID_SUBNET));
+    }
+    Ok(())
+}
+
+/// Refuses a switch that another network does not share, or that this one does not.
+pub(crate) fn check_switch<'n>(
+    document: &hcn::Network,
+    mut others: impl Iterator<Item = &'n Network>,
+) -> Result<(), ModelError> {
+    let Some(uplink) = uplink_of(document) else { return Ok(()) };
+    let wants_alone = |document: &hcn::Network| document.flags.has(NetworkFlags::ISOLATE_SWITCH);
+    let stands_against = |other: &&Network| {
+        other.uplink().as_ref() == Some(&uplink) && (wants_alone(document) || wants_alone(other.document()))
+    };
+    match others.find(stands_against) {
+        Some(other) => {
+            let (network, holder) = (document.name.clone(), other.name().to_owned());
+            Err(ModelError::SwitchShared { network, uplink, holder })
+        }
+        None => Ok(()),
+    }
+}

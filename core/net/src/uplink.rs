@@ -1,0 +1,32 @@
+use std::fmt;
+
+use crate::{Guid, IfName, VlanId};
+
+/// What an external switch leads to: an adapter of the host, and on it the frames of one VLAN, or those without a tag.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Uplink {
+    pub adapter: IfName,
+    pub vlan: Option<VlanId>,
+}
+
+impl Uplink {
+    /// The identity of its switch, the same on every run. FNV-1a of 128 bits.
+    #[must_use]
+    pub fn switch_id(&self) -> Guid {
+        const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let vlan = self.vlan.map_or(0, VlanId::number).to_be_bytes();
+        let bytes = self.adapter.as_str().bytes().chain(vlan);
+        let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+        Guid::from_bytes(hash.to_be_bytes())
+    }
+}
+
+impl fmt::Display for Uplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.vlan {
+            Some(vlan) => write!(f, "VLAN {vlan} of adapter {}", self.adapter),
+            None => write!(f, "adapter {}", self.adapter),
+        }
+    }
+}

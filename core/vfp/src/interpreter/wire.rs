@@ -1,0 +1,120 @@
+//! At an adapter that external switches share with the host, and at the port of their bridge that stands for the wire.
+
+use hns_abi::{Direction, Reason};
+use hns_net::{Guid, Mac, VlanId};
+
+use super::{Beyond, ETHERNET_LEN, Outcome, Refusal, Switch, Travel, Verdict};
+use crate::model::Place;
+
+/// 01-80-C2-00-00-00 to 0F, which no bridge forwards (IEEE 802.1Q table 8-1).
+const fn is_of_the_link(station: Mac) -> bool {
+    matches!(station.octets(), [0x01, 0x80, 0xc2, 0, 0, last] if last < 0x10)
+}
+
+const fn is_group(station: Mac) -> bool {
+    station.octets()[0] & 1 == 1
+}
+
+/// Destination and source.
+fn stations(frame: &[u8]) -> Option<[Mac; 2]> {
+    let (head, _) = frame.split_first_chunk::<ETHERNET_LEN>()?;
+    let [a, b, c, d, e, f, source @ .., _, _] = *head;
+    Some([Mac::new([a, b, c, d, e, f]), Mac::new(source)])
+}
+
+fn passed(verdict: Verdict, frame: &[u8]) -> Outcome {
+    Outcome { verdict, frame: frame.to_vec(), steps: Vec::new() }
+}
+
+const NEXT: Verdict = Verdict::Next { copy: None };
+
+impl Switch {
+    /// What an adapter receives: `adapter_in`. `wired`: our own programs have sent it there.
+    pub fn from_wire(
+        &mut self,
+        (adapter, vlan): (u32, Option<VlanId>),
+        frame: &[u8],
+        wired: bool,
+        now: u64,
+    ) -> Outcome {
+        let found = self.external_at(adapter, vlan).filter(|_| !wired).zip(stations(frame));
+        let Some(((switch, place), [to, from])) = found else { return passed(NEXT, frame) };
+        if is_group(to) {
+            // What was sent here comes back from some switches of the LAN.
+            let own = from == place.mac || self.station(switch, from).is_some();
+            let copy = (!own && !is_of_the_link(to)).then_some(place.port);
+            return passed(Verdict::Next { copy }, frame);
+        }
+        match self.station(switch, to).map(|(ifindex, port)| (ifindex, port.plain_redirect)) {
+            None => passed(NEXT, frame),
+            Some((ifindex, true)) => passed(Verdict::Redirect { ifindex, peer: false }, frame),
+            Some((ifindex, false)) => self.deliver(ifindex, frame, now),
+        }
+    }
+
+    fn deliver(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {
+        let delivered = Verdict::Redirect { ifindex, peer: true };
+        if self.is_indifferent(ifindex) {
+            return passed(delivered, frame);
+        }
+        match Travel::begin(&self.board, ifindex, Direction::In, frame) {
+            Err(refusal) => Outcome::refused(refusal, frame),
+            Ok(mut travel) => {
+                let verdict = self.run_half(ifindex, Direction::In, &mut travel, now).map(|()| delivered);
+                travel.end(verdict)
+            }
+        }
+    }
+
+    /// What the host sends by an adapter: `adapter_out`.
+    #[must_use]
+    pub fn from_host(&self, (adapter, vlan): (u32, Option<VlanId>), frame: &[u8], wired: bool) -> Outcome {
+        let found = self.external_at(adapter, vlan).filter(|_| !wired).zip(stations(frame));
+        let Some(((switch, place), [to, _])) = found else { return passed(NEXT, frame) };
+        if is_group(to) {
+            let copy = (!is_of_the_link(to)).then_some(place.port);
+            return passed(Verdict::Next { copy }, frame);
+        }
+        let verdict = self.station(switch, to).map(|(ifindex, _)| Verdict::Redirect { ifindex, peer: false });
+        passed(verdict.unwrap_or(NEXT), frame)
+    }
+
+    /// What a bridge sends to the wire by this port of it: `uplink_out`.
+    #[must_use]
+    pub fn to_wire(&self, port: u32, frame: &[u8]) -> Outcome {
+        let place = self.board.uplinks.values().find(|place| place.port == port);
+        match place.zip(stations(frame)) {
+            Some((place, [to, _])) => {
+                let to = if is_group(to) { Beyond::Both } else { beyond(place, to) };
+                passed(Verdict::Adapter { ifindex: place.adapter, to }, frame)
+            }
+            None => {
+                let refusal = Refusal::of_port(Reason::Unwired, port, Direction::Out);
+                Outcome::refused(refusal, frame)
+            }
+        }
+    }
+
+    /// From a port to a station that no port of its switch has: on an external one by the adapter.
+    pub(super) fn leave(&self, ifindex: u32, travel: &mut Travel) -> Result<Verdict, Refusal> {
+        let port = &self.board.ports[&ifindex];
+        let Some(switch) = port.external else { return Ok(Verdict::Pass) };
+        match self.board.uplinks.get(&switch) {
+            Some(place) => {
+                let to = beyond(place, travel.packet.destination);
+                Ok(Verdict::Adapter { ifindex: place.adapter, to })
+            }
+            None => Err(self.refuse_at(ifindex, Direction::Out, Reason::Unwired, travel)),
+        }
+    }
+
+    fn external_at(&self, adapter: u32, vlan: Option<VlanId>) -> Option<(Guid, Place)> {
+        let is_it = |place: &Place| place.adapter == adapter && place.vlan == vlan;
+        let (switch, place) = self.board.uplinks.iter().find(|(_, place)| is_it(place))?;
+        Some((*switch, *place))
+    }
+}
+
+fn beyond(place: &Place, station: Mac) -> Beyond {
+    if station == place.mac { Beyond::Host } else { Beyond::Wire }
+}

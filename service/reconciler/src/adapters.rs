@@ -1,0 +1,58 @@
+//! Networks on external switches and the adapters that they share with the host.
+
+use std::collections::BTreeMap;
+
+use hns_hcn::{self as hcn, DocumentError, ErrorCode};
+use hns_model::{ModelError, Network};
+use hns_net::{IfName, Mtu, Uplink};
+use hns_planner::{Switch, switch_name};
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+impl Engine {
+    /// Refuses an adapter that cannot be shared, and packets that are too large for it.
+    pub(crate) fn fit_to_adapter(&self, document: &mut hcn::Network) -> Result<(), EngineError> {
+        let Some(uplink) = hns_model::uplink_of(document) else { return Ok(()) };
+        let operation = || format!("cannot put network \"{}\" on {uplink}", document.name);
+        let most = self.host.adapter(&uplink).map_err(EngineError::host(operation))?.mtu;
+        match document.params.mtu {
+            Some(asked) if asked > most => {
+                let problem = format!("{asked} bytes are more than the {most} of adapter {}", uplink.adapter);
+                let code = ErrorCode::INVALID_NETWORK;
+                let source = DocumentError::new("AdditionalParams.Mtu", problem, code);
+                return Err(ModelError::Document { object: "network", source }.into());
+            }
+            None if most != Mtu::ETHERNET => document.params.mtu = Some(most),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether several networks are on this switch, so that it stays when one of them goes.
+    pub(crate) fn is_shared(&self, switch: &IfName) -> bool {
+        let world = self.world();
+        let on_it = |network: &&Network| switch_name(network.switch_id()) == *switch;
+        world.networks().filter(on_it).nth(1).is_some()
+    }
+
+    pub(crate) fn join_adapter(&self, switch: &IfName, uplink: &Uplink) -> Result<(), EngineError> {
+        let Some(port) = Switch::uplink_port(switch) else { return Ok(()) };
+        let operation = || format!("cannot join the switch {switch} to {uplink}");
+        self.datapath.set_uplink(&port, uplink).map_err(EngineError::datapath(operation))
+    }
+
+    pub(crate) fn leave_adapter(&self, switch: &IfName) -> Result<(), EngineError> {
+        let Some(port) = Switch::uplink_port(switch) else { return Ok(()) };
+        let operation = || format!("cannot take the switch {switch} off its adapter");
+        self.datapath.remove_uplink(&port).map_err(EngineError::datapath(operation))
+    }
+
+    /// The switches that are joined to their adapters.
+    pub(crate) fn held_uplinks(&self) -> Result<BTreeMap<IfName, Uplink>, EngineError> {
+        let operation = || "cannot see which switches are joined to their adapters".to_owned();
+        let held = self.datapath.held_uplinks().map_err(EngineError::datapath(operation))?;
+        let switch = |port: &IfName| format!("hns{}", port.as_str().strip_prefix("hnw")?).parse().ok();
+        Ok(held.into_iter().filter_map(|(port, uplink)| Some((switch(&port)?, uplink))).collect())
+    }
+}

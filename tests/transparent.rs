@@ -1,0 +1,206 @@
+//! Containers on the LAN of their host, by an adapter that the host goes on to use: who reaches whom, what everybody hears, what
+//! rules hold, and that the host notices nothing.
+
+#[path = "transparent/everybody.rs"]
+mod everybody;
+#[path = "transparent/guide.rs"]
+mod guide;
+#[path = "transparent/host.rs"]
+mod host;
+#[path = "transparent/stage.rs"]
+mod stage;
+#[path = "transparent/vlan.rs"]
+mod vlan;
+
+use std::net::IpAddr;
+
+use hns_testbed::{FAR_V4, FAR_V6, eventually, needs, tcp};
+use hns_tests::story_support::policies::acl;
+use hns_tests::story_support::{Proto, Row, Server, check};
+use serde_json::json;
+
+use stage::{ON_THE_LAN, Party, Stage, container, dropped, network, rules};
+
+/// Everybody asks everybody.
+fn all_reach_all(parties: &[Party]) {
+    let _servers: Vec<Server> =
+        parties.iter().map(|party| Server::serve(&party.netns, &party.addresses, 80)).collect();
+    let mut rows = Vec::new();
+    for from in parties {
+        for to in parties.iter().filter(|to| to.name != from.name) {
+            for (to, seen) in to.addresses.iter().zip(&from.addresses) {
+                for proto in Proto::ALL {
+                    let (who, to) = (from.name, (*to, 80).into());
+                    rows.push(Row { from: from.netns.clone(), who, proto, to, seen: Some(*seen) });
+                }
+            }
+        }
+    }
+    check(&rows);
+}
+
+#[test]
+fn containers_the_lan_and_both_hosts_reach_each_other() {
+    needs!(root, "nft", "ping");
+    let stage = Stage::new();
+    let web = container(&stage.here, "web", 101);
+    let db = container(&stage.here, "db", 102);
+    let far = container(&stage.there, "far", 103);
+    let router = stage.lab.router();
+    let router = Party { name: "router", netns: router.netns(), addresses: Stage::gateways() };
+    all_reach_all(&[
+        Party::container("web", &web),
+        Party::container("db", &db),
+        Party::container("far", &far),
+        Party::host("here", stage.here.host()),
+        Party::host("there", stage.there.host()),
+        Party::host("client", &stage.client),
+        router,
+    ]);
+    // Beyond the router, under the container's own address.
+    for to in [IpAddr::from(FAR_V4), FAR_V6.into()] {
+        let server = tcp::Echo::serve(&stage.lab.router().netns(), (to, 80));
+        for container in [&web, &far] {
+            let seen = tcp::ask(&container.netns, server.address()).expect("the router answers");
+            assert_eq!(seen.ip(), container.like(to), "{}", container.name);
+        }
+    }
+}
+
+#[test]
+fn rules_hold_whoever_comes() {
+    needs!(root, "nft");
+    let stage = Stage::new();
+    let web = container(&stage.here, "web", 101);
+    let db = container(&stage.here, "db", 102);
+    let far = container(&stage.there, "far", 103);
+    let parties = [
+        Party::container("db", &db),
+        Party::container("far", &far),
+        Party::host("here", stage.here.host()),
+        Party::host("client", &stage.client),
+    ];
+    let everybody = |party: &Party| Server::serve(&party.netns, &party.addresses, 80);
+    let web_too = Party::container("web", &web);
+    let _servers: Vec<Server> = parties.iter().chain([&web_too]).map(everybody).collect();
+    let asks = |from: &Party, to: &Party, may: bool| {
+        let pairs: Vec<_> = to.addresses.iter().copied().zip(from.addresses.iter().copied()).collect();
+        let row = |(proto, (to, seen)): (Proto, (IpAddr, IpAddr))| {
+            let (who, to, seen) = (from.name, (to, 80).into(), may.then_some(seen));
+            Row { from: from.netns.clone(), who, proto, to, seen }
+        };
+        let pairs = [Proto::Tcp, Proto::Udp]
+            .into_iter()
+            .flat_map(|proto| pairs.clone().into_iter().map(move |pair| (proto, pair)));
+        pairs.map(row).collect::<Vec<Row>>()
+    };
+    for chosen in &parties {
+        let their = chosen.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let before = dropped(&stage.here, &web, "acl-in");
+        // TCP for one of them, and nothing for the others.
+        let only = json!({"Protocols": "6", "RemoteAddresses": their});
+        rules(&stage.here, &web, &json!([acl("Allow", "In", 100, &only)]));
+        let mut rows = Vec::new();
+        for party in &parties {
+            rows.extend(asks(party, &web_too, party.name == chosen.name));
+            rows.extend(asks(&web_too, party, false));
+        }
+        rows.iter_mut().filter(|row| row.proto == Proto::Udp).for_each(|row| row.seen = None);
+        check(&rows);
+        assert!(dropped(&stage.here, &web, "acl-in") > before + 10, "{}", chosen.name);
+        // Out to one of them; its answers come in.
+        rules(&stage.here, &web, &json!([acl("Allow", "Out", 100, &json!({"RemoteAddresses": their}))]));
+        let out = parties.iter().flat_map(|party| asks(&web_too, party, party.name == chosen.name));
+        check(&out.collect::<Vec<_>>());
+    }
+    rules(&stage.here, &web, &json!([]));
+    check(&parties.iter().flat_map(|party| asks(party, &web_too, true)).collect::<Vec<_>>());
+    // A container that speaks for another is heard by nobody, wherever the other is.
+    db.netns.command("ip").args(["addr", "add", "198.18.0.77/24", "dev", "eth0"]).status().expect("ip runs");
+    let forged =
+        db.netns.command("ping").args(["-n", "-c1", "-W1", "-I", "198.18.0.77", "198.18.0.1"]).output();
+    assert!(!forged.expect("ping runs").status.success());
+    assert!(dropped(&stage.here, &db, "spoofed-ip") + dropped(&stage.here, &db, "spoofed-arp") > 0);
+}
+
+#[test]
+fn networks_share_a_switch_and_the_last_one_takes_it_along() {
+    needs!(root, "nft");
+    let stage = Stage::new();
+    let more = ["--type", "transparent", "--interface", "eth0", "--subnet", "198.18.1.0/24"];
+    let lab = network(&stage.here, "lab", &more);
+    let corp = stage.here.hnsctl_json(&["network", "inspect", "corp"]);
+    let switch = stage::switch(&stage.here, &lab);
+    assert_eq!(stage::switch(&stage.here, &corp), switch);
+    let web = container(&stage.here, "web", 101);
+    let other = stage::container_at(&stage.here, "lab", "other", &["198.18.1.5".to_owned()]);
+    // Of one switch: they meet without a router, as soon as they want to.
+    for (from, to) in [(&web, "198.18.1.0/24"), (&other, "198.18.0.0/24")] {
+        let added = from.netns.command("ip").args(["route", "add", to, "dev", "eth0"]).status();
+        assert!(added.expect("ip runs").success());
+    }
+    eventually!(web.netns.ping(other.v4()) && other.netns.ping(web.v4()));
+    stage.here.hnsctl(&["network", "rm", "--force", "lab"]);
+    assert!(stage.here.host().links().contains(&switch));
+    assert!(web.netns.ping(stage.client.v4()) && stage.client.ping(web.v4()));
+    stage.here.hnsctl(&["network", "rm", "--force", "corp"]);
+    eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn")));
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    needs!(root, "nft");
+    let stage = Stage::bare();
+    stage.here.host().sh(
+        "ip link add br0 type bridge; ip link add in0 type veth peer name out0; ip link set in0 master br0",
+    );
+    let with = |adapter: &'static str, more: &[&'static str]| {
+        let words = ["network", "create", "x", "--type", "transparent", "--interface", adapter];
+        stage.here.try_hnsctl(&[&words[..], more].concat()).expect_failure()
+    };
+    let subnet = ["--subnet", "198.18.0.0/24"];
+    for (adapter, words) in [
+        ("eth7", ["there is no adapter eth7", "ADAPTER_NOT_FOUND"]),
+        ("lo", ["lo cannot be shared", "no Ethernet adapter"]),
+        ("br0", ["br0 cannot be shared", "is a bridge"]),
+        ("in0", ["in0 cannot be shared", "belongs to the bridge br0"]),
+    ] {
+        let said = with(adapter, &subnet);
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    for (more, word) in [
+        (&[][..], "the LAN's DHCP server are not available yet"),
+        (&["--subnet", "198.18.0.0/24", "--ipv6"], "DHCP server are not available yet"),
+        (&["--subnet", "198.18.0.0/24", "--mtu", "9000"], "AdditionalParams.Mtu: 9000"),
+        (&["--subnet", "198.18.0.0/24", "--gateway-mode", "routed"], "GatewayMode"),
+        (&["--subnet", "198.18.0.0/24", "--vlan", "4095"], "1 to 4094"),
+    ] {
+        let said = with("eth0", more);
+        assert!(said.contains(word), "{more:?}: {said}");
+    }
+    stage.here.host().sh(
+        "ip link add via0 type veth peer name via1; ip addr add 10.77.0.1/16 dev via0; ip link set via0 up",
+    );
+    let said = with("eth0", &["--subnet", "10.77.3.0/24"]);
+    assert!(said.contains("10.77.3.0/24") && said.contains("10.77.0.0/16"), "{said}");
+    let document = json!({"Name": "x", "Type": "Transparent",
+        "Ipams": [{"Subnets": [{"IpAddressPrefix": "198.18.0.0/24"}]}]});
+    let answer = stage.here.api().post("/v2/networks", &document).expect("the daemon answers");
+    assert!(format!("{answer:?}").contains("needs an adapter"), "{answer:?}");
+    network(&stage.here, "corp", &ON_THE_LAN);
+    let said = with("eth0", &subnet);
+    assert!(
+        said.contains("overlaps 198.18.0.0/24 of network \\\"corp\\\"")
+            || said.contains("of network \"corp\""),
+        "{said}"
+    );
+    let said =
+        stage.here.try_hnsctl(&["network", "create", "nat", "--subnet", "198.18.0.0/25"]).expect_failure();
+    assert!(said.contains("corp"), "{said}");
+    let map = ["endpoint", "create", "--network", "corp", "--publish", "8080:80"];
+    let said = stage.here.try_hnsctl(&map).expect_failure();
+    assert!(said.contains("Transparent"), "{said}");
+    // Nothing of all this is left.
+    stage.here.hnsctl(&["network", "rm", "corp"]);
+    eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn")));
+}

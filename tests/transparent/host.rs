@@ -1,0 +1,137 @@
+//! The host notices nothing: neither of the first network, nor of the last, nor of what becomes of the daemon and its programs.
+
+use std::net::IpAddr;
+
+use hns_testbed::udp::{Echo, Report, Stream};
+use hns_testbed::{Hnsd, Host, Netns, eventually, needs};
+
+use crate::stage::{ON_THE_LAN, Stage, container, network};
+
+const A_SECOND: u32 = 1000;
+
+/// Streams of the host itself, in both families and directions, each of whose packets must come back.
+struct Traffic {
+    streams: Vec<(String, Stream)>,
+    _echoes: Vec<Echo>,
+}
+
+impl Traffic {
+    fn between(pairs: &[(&str, &Netns, &Netns, IpAddr)]) -> Self {
+        let echoes: Vec<Echo> = pairs.iter().map(|(_, _, to, at)| Echo::serve(to, (*at, 7))).collect();
+        for ((_, from, ..), echo) in pairs.iter().zip(&echoes) {
+            eventually!(hns_testbed::udp::ask(from, echo.address()));
+        }
+        let start = |((name, from, ..), echo): (&(&str, &Netns, &Netns, IpAddr), &Echo)| {
+            ((*name).to_owned(), Stream::start(from, echo.address(), A_SECOND))
+        };
+        Self { streams: pairs.iter().zip(&echoes).map(start).collect(), _echoes: echoes }
+    }
+
+    #[track_caller]
+    fn all_came_back(self) {
+        for (name, stream) in self.streams {
+            let report: Report = stream.stop();
+            assert!(report.sent > 100 && report.lost == 0, "{name}: {report:?}");
+        }
+    }
+}
+
+fn of_the_host(stage: &Stage) -> Traffic {
+    let (here, client) = (stage.here.host().netns(), stage.client.netns());
+    let [here4, here6] = stage.here.host().addresses();
+    let [client4, client6] = stage.client.addresses();
+    Traffic::between(&[
+        ("out", &here, &client, client4),
+        ("out6", &here, &client, client6),
+        ("in", &client, &here, here4),
+        ("in6", &client, &here, here6),
+    ])
+}
+
+/// What the host shows of itself, which is as it was when everything of ours is gone.
+fn looks(host: &Host) -> String {
+    host.sh("ip -o -d link show dev eth0; ip -o addr; ip route show table all; ip -6 route show table all; ip rule
+         bridge fdb show dev eth0; ip maddr show dev eth0; bpftool net show dev eth0
+         cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding
+         for f in /proc/sys/net/ipv[46]/conf/eth0/*; do [ -r $f ] && echo $f $(cat $f 2>/dev/null); done; true")
+}
+
+fn pins(hnsd: &Hnsd) -> String {
+    hnsd.host().sh("find /sys/fs/bpf -name 'link-*' | sort")
+}
+
+#[test]
+fn the_host_loses_nothing_while_networks_come_and_go() {
+    needs!(root, "nft", "bpftool");
+    let mut stage = Stage::bare();
+    // What is said once, and what the first look at anything brings about, is there before.
+    assert!(stage.here.host().ping(stage.client.v4()) && stage.here.host().ping(stage.client.v6()));
+    let before = looks(stage.here.host());
+    let traffic = of_the_host(&stage);
+    for round in 0..3 {
+        network(&stage.here, "corp", &ON_THE_LAN);
+        let web = container(&stage.here, &format!("web{round}"), 101);
+        eventually!(web.netns.ping(stage.client.v4()));
+        stage.here.kill9();
+        stage.here.start_again();
+        eventually!(stage.client.ping(web.v6()));
+        stage.here.hnsctl(&["network", "rm", "--force", "corp"]);
+    }
+    traffic.all_came_back();
+    assert_eq!(pins(&stage.here), "");
+    eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn")));
+    assert_eq!(looks(stage.here.host()), before);
+}
+
+#[test]
+fn a_daemon_that_is_killed_and_started_interrupts_nobody() {
+    needs!(root, "nft", "bpftool");
+    let mut stage = Stage::new();
+    let web = container(&stage.here, "web", 101);
+    let db = container(&stage.here, "db", 102);
+    let (here, client) = (stage.here.host().netns(), stage.client.netns());
+    let [here4, here6] = stage.here.host().addresses();
+    let traffic = Traffic::between(&[
+        ("client to web", &client, &web.netns, web.v4().into()),
+        ("client to web6", &client, &web.netns, web.v6().into()),
+        ("host to db", &here, &db.netns, db.v4().into()),
+        ("host to db6", &here, &db.netns, db.v6().into()),
+        ("web to host", &web.netns, &here, here4),
+        ("web to host6", &web.netns, &here, here6),
+    ]);
+    for _ in 0..3 {
+        stage.here.kill9();
+        stage.here.start_again();
+    }
+    stage.here.restart();
+    traffic.all_came_back();
+}
+
+#[test]
+fn a_missing_program_closes_containers_and_costs_the_host_nothing() {
+    needs!(root, "nft", "bpftool");
+    let mut stage = Stage::new();
+    let web = container(&stage.here, "web", 101);
+    let reaches = |stage: &Stage| {
+        [web.netns.ping(stage.client.v4()), stage.client.ping(web.v4()), stage.here.host().ping(web.v4())]
+    };
+    eventually!(reaches(&stage) == [true; 3]);
+    let traffic = of_the_host(&stage);
+    for program in ["adapter_in", "adapter_out", "uplink_out"] {
+        // Nobody puts it back while we look. The kernel takes it off a moment after its file is gone.
+        stage.here.kill9();
+        stage.here.host().sh(&format!("rm /sys/fs/bpf/hns/v1/link-*-{program}"));
+        match program {
+            "adapter_in" => eventually!(reaches(&stage) == [false, false, true]),
+            "adapter_out" => eventually!(reaches(&stage) == [true, true, false]),
+            // Nobody hears whom it looks for.
+            _ => eventually!({
+                web.netns.command("ip").args(["neigh", "flush", "all"]).status().expect("ip runs");
+                !web.netns.ping(stage.client.v4())
+            }),
+        }
+        stage.here.start_again();
+        eventually!(reaches(&stage) == [true; 3]);
+    }
+    traffic.all_came_back();
+}
