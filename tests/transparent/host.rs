@@ -51,7 +51,7 @@ fn of_the_host(stage: &Stage) -> Traffic {
 /// What the host shows of itself, which is as it was when everything of ours is gone.
 fn looks(host: &Host) -> String {
     host.sh("ip -o -d link show dev eth0; ip -o addr; ip route show table all; ip -6 route show table all; ip rule
-         bridge fdb show dev eth0; ip maddr show dev eth0; bpftool net show dev eth0
+         bridge fdb show dev eth0; ip maddr show dev eth0; find /sys/fs/bpf -name 'link-*'
          cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding
          for f in /proc/sys/net/ipv[46]/conf/eth0/*; do [ -r $f ] && echo $f $(cat $f 2>/dev/null); done; true")
 }
@@ -132,6 +132,67 @@ fn a_missing_program_closes_containers_and_costs_the_host_nothing() {
         }
         stage.here.start_again();
         eventually!(reaches(&stage) == [true; 3]);
+    }
+    traffic.all_came_back();
+}
+
+/// Programs of others that say "accepted" would end the chain in front of ours, which therefore stands before them.
+#[test]
+fn programs_of_others_at_the_adapter_cut_nobody_off() {
+    needs!(root, "nft", "tc", "clang");
+    let stage = Stage::bare();
+    let source = "__attribute__((section(\"classifier\"), used)) int accept(void *packet) { return 0; }";
+    let object = stage.lab.folder().join("accept.o").display().to_string();
+    stage.here.host().sh(&format!("echo '{source}' | clang -O2 -target bpf -x c -c - -o {object}"));
+    let accept = format!(
+        "tc qdisc add dev eth0 clsact
+         tc filter add dev eth0 ingress pref 1 bpf da obj {object} sec classifier
+         tc filter add dev eth0 egress pref 1 bpf da obj {object} sec classifier"
+    );
+    stage.here.host().sh(&accept);
+    network(&stage.here, "corp", &ON_THE_LAN);
+    let web = container(&stage.here, "web", 101);
+    let reaches =
+        || [web.netns.ping(stage.client.v4()), stage.client.ping(web.v6()), stage.here.host().ping(web.v4())];
+    eventually!(reaches() == [true; 3]);
+    // Later ones as well; and whoever takes all of clsact away takes nothing of ours.
+    for _ in 0..3 {
+        stage.here.host().sh("tc qdisc delete dev eth0 clsact");
+        assert_eq!(reaches(), [true; 3]);
+        stage.here.host().sh(&accept);
+        assert_eq!(reaches(), [true; 3]);
+    }
+}
+
+/// The numbers of the programs at the adapter and at the uplink.
+fn programs(hnsd: &Hnsd) -> Vec<String> {
+    let show = "for f in /sys/fs/bpf/hns/v1/link-*; do bpftool -j link show pinned $f; echo; done";
+    let shown = hnsd.host().sh(show);
+    let links = shown.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    links.map(|link| link["prog_id"].to_string()).collect()
+}
+
+#[test]
+fn programs_that_are_replaced_lose_nothing() {
+    needs!(root, "nft", "bpftool");
+    let mut stage = Stage::new();
+    let web = container(&stage.here, "web", 101);
+    let (here, client) = (stage.here.host().netns(), stage.client.netns());
+    let [here4, here6] = stage.here.host().addresses();
+    let traffic = Traffic::between(&[
+        ("host in", &client, &here, here4),
+        ("host in6", &client, &here, here6),
+        ("client to web", &client, &web.netns, web.v4().into()),
+        ("web to client", &web.netns, &client, stage.client.v4().into()),
+        ("host to web6", &here, &web.netns, web.v6().into()),
+    ]);
+    let mut before = programs(&stage.here);
+    assert_eq!(before.len(), 3, "{before:?}");
+    for _ in 0..10 {
+        stage.here.restart();
+        let after = programs(&stage.here);
+        assert!(after.len() == 3 && after.iter().all(|program| !before.contains(program)), "{after:?}");
+        before = after;
     }
     traffic.all_came_back();
 }
