@@ -163,10 +163,7 @@ fn what_cannot_be_honoured_is_refused_with_a_sentence() {
             "network \"hn\": there is no option vlan; known are type, network, networkname, mtu",
         ),
         (&["-o", "type=bridge", "hn"], "option type=bridge: no network type; write nat, internal, private"),
-        (
-            &["-o", "type=transparent", "hn"],
-            "Transparent networks are not available; NAT, Internal and Private are",
-        ),
+        (&["-o", "type=transparent", "hn"], "a Transparent network needs an adapter"),
         (&["-o", "type=l2bridge", "hn"], "L2Bridge networks are not available"),
         (&["-o", "type=l2tunnel", "hn"], "L2Tunnel networks are not available"),
         (&["-o", "type=overlay", "hn"], "Overlay networks are not available"),

@@ -187,6 +187,20 @@ impl Policy {
         }
     }
 
+    /// The policy of a network on the LAN of this adapter.
+    #[must_use]
+    pub fn adapter(name: IfName) -> Self {
+        let settings = Map::from_iter([("NetworkAdapterName".to_owned(), json!(name.as_str()))]);
+        Self { kind: "NetAdapterName", settings, meaning: PolicySettings::Adapter(name) }
+    }
+
+    /// The policy of a network in a VLAN.
+    #[must_use]
+    pub fn vlan(vlan: VlanId) -> Self {
+        let settings = Map::from_iter([("IsolationId".to_owned(), json!(vlan.number()))]);
+        Self { kind: "VLAN", settings, meaning: PolicySettings::Vlan(vlan) }
+    }
+
     /// A route of a HostComputeRoute, as the policy of its endpoints that it stands for.
     #[must_use]
     pub fn sdn_route(route: SdnRoute) -> Self {

@@ -279,7 +279,7 @@ impl World {
         match id.network {
             Some(network) => self.network(network).ok(),
             None => self.networks().find(|network| {
-                network.has_host_port() && network.prefixes().any(|prefix| prefix == id.prefix)
+                network.leads_beyond_containers() && network.prefixes().any(|prefix| prefix == id.prefix)
             }),
         }
     }
@@ -295,7 +295,7 @@ impl World {
         for (pool_id, book) in &self.leases {
             let ours = match pool_id.network {
                 Some(other) => other == id,
-                None => network.has_host_port(),
+                None => network.leads_beyond_containers(),
             };
             if let Some(pool) = network.pools.iter_mut().find(|pool| ours && pool.prefix() == pool_id.prefix)
             {

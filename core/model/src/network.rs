@@ -104,6 +104,11 @@ impl Network {
         has_host_port(&self.document)
     }
 
+    /// Whether its prefixes mean something beyond its own containers: to the host, or on a LAN.
+    pub(crate) fn leads_beyond_containers(&self) -> bool {
+        self.has_host_port() || self.uplink().is_some()
+    }
+
     pub fn prefixes(&self) -> impl Iterator<Item = Cidr> {
         self.document.subnets().filter_map(|subnet| subnet.prefix)
     }

@@ -15,7 +15,7 @@ pub(crate) enum Refusal {
     #[error("\"{0}\" is not an id of a local network or endpoint of Docker: 64 hexadecimal digits")]
     Id(String),
     #[error(
-        "{driver} networks are not available in this version; those of driver {} are",
+        "{driver} networks are not available in this version; those of the drivers {} are",
         drivers::available()
     )]
     Unavailable { driver: &'static str },

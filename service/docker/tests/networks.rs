@@ -42,6 +42,49 @@ fn the_recorded_network_is_made() {
     assert_eq!(document.params.others["DockerNetworks"], json!([id('a')]));
 }
 
+/// `docker network create -d transparent` as Windows documents it, with the whole names of options and the short ones.
+#[test]
+fn a_network_on_the_lan_is_made() {
+    let rig = Rig::new();
+    rig.host.add_adapter(&"eth0".parse().unwrap());
+    for (number, options) in [
+        (
+            50,
+            json!({ "com.docker.network.windowsshim.interface": "eth0", "com.docker.network.windowsshim.vlanid": "7" }),
+        ),
+        (51, json!({ "interface": "eth0", "vlanid": "7" })),
+    ] {
+        let docker = id(if number == 50 { 'a' } else { 'b' });
+        let answer = rig.answer(
+            "transparent",
+            "NetworkDriver.CreateNetwork",
+            &network_body(&docker, number, &options),
+        );
+        assert_eq!(answer, json!({}));
+        let network = rig.find_network(&docker).unwrap();
+        assert_eq!(network.kind(), NetworkType::Transparent);
+        assert_eq!(network.uplink().unwrap().to_string(), "VLAN 7 of adapter eth0");
+        let gateways: Vec<_> = network.gateways().map(|(_, gateway)| gateway.to_string()).collect();
+        assert_eq!(gateways, [format!("10.{number}.0.1")]);
+    }
+    for (options, words) in [
+        (json!({}), ["needs an adapter", "NetAdapterName"]),
+        (json!({ "interface": "eth1" }), ["there is no adapter", "eth1"]),
+        (json!({ "interface": "eth0,eth1" }), ["eth0,eth1", "name of one adapter"]),
+        (json!({ "interface": "eth0", "vlanid": "0" }), ["option vlanid", "1 to 4094"]),
+        (
+            json!({ "interface": "eth0", "gateway_mode_ipv4": "routed" }),
+            ["gateway_mode_ipv4", "does not translate"],
+        ),
+    ] {
+        let body = network_body(&id('c'), 52, &options);
+        let answer = rig.answer("transparent", "NetworkDriver.CreateNetwork", &body);
+        let said = answer["Err"].as_str().unwrap_or_else(|| panic!("{options} was answered {answer}"));
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        assert!(rig.find_network(&id('c')).is_none());
+    }
+}
+
 #[test]
 fn a_call_that_is_repeated_is_answered_as_the_first_time() {
     let rig = Rig::new();

@@ -57,13 +57,15 @@ fn document(id: Guid, asked: &Asked<'_>, options: NetworkOptions) -> hcn::Networ
         port: hcn::PortParams::default(),
         others,
     };
+    let adapter = options.adapter.into_iter().map(hcn::Policy::adapter);
+    let vlan = options.vlan.into_iter().map(hcn::Policy::vlan);
     hcn::Network {
         id: Some(id),
         name: options.name.unwrap_or_else(|| asked.docker.to_owned()),
         owner: Some(marks::OWNER.to_owned()),
         kind,
         flags: hcn::NetworkFlags::default(),
-        policies: options.rules,
+        policies: adapter.chain(vlan).chain(options.rules).collect(),
         mac_pool: options.mac_pool,
         dns: options.dns,
         ipams: ipams(asked),

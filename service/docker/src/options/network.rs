@@ -1,5 +1,5 @@
 use hns_hcn::{Dns, Policy};
-use hns_net::{Guid, MacRange, Mtu};
+use hns_net::{Guid, IfName, MacRange, Mtu, VlanId};
 use serde_json::{Map, Value};
 
 use crate::drivers::{DRIVERS, Driver};
@@ -20,6 +20,9 @@ pub(crate) struct NetworkOptions {
     pub mac_pool: Vec<MacRange>,
     /// Of all its endpoints.
     pub rules: Vec<Policy>,
+    /// The adapter on whose LAN the network is, and the VLAN there.
+    pub adapter: Option<IfName>,
+    pub vlan: Option<VlanId>,
     pub mtu: Option<Mtu>,
     pub internal: bool,
     pub enable_v4: Option<bool>,
@@ -107,7 +110,7 @@ static TABLE: Table<NetworkOptions> = Table {
             key: "com.docker.network.windowsshim.interface",
             short: "interface",
             uses: but_nat("it has no adapter of its own; it leaves by whatever way the host routes"),
-            read: |_, value| values::name(value).map(drop),
+            read: |options, value| set(&mut options.adapter, values::adapter(value)),
         },
         Row {
             key: "com.docker.network.windowsshim.vlanid",
@@ -119,7 +122,7 @@ static TABLE: Table<NetworkOptions> = Table {
                 Takes,
                 Meaningless("its subnets are told apart by vxlanid_list"),
             ],
-            read: |_, value| values::number(value, 1, 4094, "(a VLAN)").map(drop),
+            read: |options, value| set(&mut options.vlan, values::vlan(value)),
         },
         Row {
             key: "com.docker.network.windowsshim.vsid",
@@ -367,6 +370,8 @@ static TABLE: Table<NetworkOptions> = Table {
 
 /// Options that say how an HNS network is made, and so come too late for one that exists.
 const SHAPING: &[&str] = &[
+    "com.docker.network.windowsshim.interface",
+    "com.docker.network.windowsshim.vlanid",
     "com.docker.network.windowsshim.dnsservers",
     "com.docker.network.windowsshim.dnssuffix",
     "com.docker.network.windowsshim.macpool",

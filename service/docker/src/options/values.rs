@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hns_hcn::{Bandwidth, Policy, Qos, RuleText};
-use hns_net::{Guid, Mac, MacRange, Mtu};
+use hns_net::{Guid, IfName, Mac, MacRange, Mtu, VlanId};
 use serde_json::Value;
 
 /// As Go's `strconv.ParseBool` reads it, which is how Docker on Windows does.
@@ -26,6 +26,16 @@ pub(super) fn name(value: &str) -> Result<String, String> {
     is_name
         .then(|| value.to_owned())
         .ok_or_else(|| "a name: 1 to 256 bytes, none a control character".to_owned())
+}
+
+/// Windows makes a team of several; here that is a bond, which has a name.
+pub(super) fn adapter(value: &str) -> Result<IfName, String> {
+    let name = value.trim().parse().ok().filter(|_| !value.contains(','));
+    name.ok_or_else(|| "the name of one adapter, such as eth0 (of several make a bond)".to_owned())
+}
+
+pub(super) fn vlan(value: &str) -> Result<VlanId, String> {
+    value.parse().map_err(|_| "1 to 4094 (a VLAN)".to_owned())
 }
 
 pub(super) fn address(value: &str) -> Result<IpAddr, String> {

@@ -107,7 +107,7 @@ fn what_hns_lost_is_made_again_and_what_it_showed_is_shown_anew() {
 #[test]
 fn networks_of_other_drivers_are_nobodys_business() {
     let vanished = Occasion { vanished: BTreeSet::from([guid(7)]), ..start() };
-    for driver in ["bridge", "overlay", "transparent"] {
+    for driver in ["bridge", "overlay", "macvlan"] {
         let network = DockerNetwork { driver: driver.to_owned(), ..docker(7, "blue") };
         assert_eq!(plan(&[network], &Hns::default(), &vanished), [], "{driver}");
     }

@@ -1,0 +1,91 @@
+//! Docker's containers on the LAN.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hns_testbed::engines::Release;
+use hns_testbed::{eventually, needs};
+use hns_tests::story_support::docker::fetch;
+use hns_tests::story_support::{DockerScene, Scene};
+use serde_json::json;
+
+use crate::stage::ON_THE_LAN;
+
+const LAN: [&str; 9] = [
+    "--ipv6",
+    "--subnet",
+    "198.18.0.0/24",
+    "--gateway",
+    "198.18.0.254",
+    "--subnet",
+    "fd00:198:18::/64",
+    "--gateway",
+    "fd00:198:18::fe",
+];
+
+fn a_container_on_the_lan(release: Release) {
+    let stage = DockerScene::new(release);
+    let scene: &Scene = &stage.scene;
+    let create = |options: &[&str]| {
+        let words = [&["network", "create", "-d", "transparent"], options, &LAN, &["CORP"]].concat();
+        stage.docker.try_run(&words)
+    };
+    assert!(create(&[]).expect_failure().contains("needs an adapter"));
+    assert!(create(&["-o", "interface=eth9"]).expect_failure().contains("there is no adapter eth9"));
+    let _id = create(&["-o", "com.docker.network.windowsshim.interface=eth0"]).expect_success();
+    assert_eq!(stage.hns_network("CORP")["Type"], json!("Transparent"));
+    let place = ["--network", "CORP", "--ip", "198.18.0.201", "--ip6", "fd00:198:18::201"];
+    stage.web("web", &place);
+    let addresses = stage.addresses("web", "CORP");
+    assert_eq!(
+        addresses,
+        ["198.18.0.201", "fd00:198:18::201"].map(|ip| ip.parse::<IpAddr>().expect("an address"))
+    );
+    for from in [scene.outside.netns(), scene.host.netns(), scene.lab.router().netns()] {
+        for to in &addresses {
+            eventually!(fetch(&from, SocketAddr::new(*to, 80)));
+        }
+    }
+    // To the LAN, to the host, and beyond the router.
+    let script = "ping -c1 -W5 198.18.0.2 && ping -c1 -W5 198.18.0.1 && ping -c1 -W5 198.51.100.1 && ping -6 -c1 -W5 fd00:198:51::1";
+    stage.docker.run(&["exec", "web", "sh", "-ec", script]);
+    let said = stage.refused_container(&["--network", "CORP", "-p", "8080:80"]);
+    assert!(said.contains("Transparent"), "{said}");
+    // A container that is restarted has the same place on the LAN.
+    stage.docker.run(&["restart", "-t", "0", "web"]);
+    eventually!(fetch(&scene.outside.netns(), SocketAddr::new(addresses[0], 80)));
+    stage.remove(&["web"]);
+    stage.docker.run(&["network", "rm", "CORP"]);
+    eventually!(!scene.host.links().iter().any(|link| link.starts_with("hn")));
+}
+
+#[test]
+fn a_container_of_docker_is_on_the_lan() {
+    needs!(root, engines);
+    a_container_on_the_lan(Release::Newest);
+}
+
+#[test]
+fn a_container_of_the_oldest_docker_is_on_the_lan() {
+    needs!(root, engines);
+    a_container_on_the_lan(Release::Oldest);
+}
+
+/// `CORP transparent local` in `docker network ls`.
+#[test]
+fn a_network_that_hnsctl_made_stands_in_dockers_list() {
+    needs!(root, engines);
+    let stage = DockerScene::newest();
+    stage.scene.hnsd.hnsctl(&[&["network", "create", "CORP"], &ON_THE_LAN[..]].concat());
+    let listed = || {
+        let format = "{{.Name}} {{.Driver}} {{.Scope}}";
+        stage.docker.run(&["network", "ls", "--filter", "driver=transparent", "--format", format])
+    };
+    eventually!(listed() == "CORP transparent local");
+    stage.web("web", &["--network", "CORP", "--ip", "198.18.0.202"]);
+    for to in stage.addresses("web", "CORP") {
+        eventually!(fetch(&stage.scene.outside.netns(), SocketAddr::new(to, 80)));
+    }
+    stage.remove(&["web"]);
+    stage.scene.hnsd.hnsctl(&["network", "rm", "--force", "CORP"]);
+    eventually!(listed().is_empty());
+}
