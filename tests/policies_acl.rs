@@ -154,6 +154,8 @@ fn what_a_rule_drops_is_counted_under_its_name() {
     let drops = stage.scene.hnsd.hnsctl_json(&["drops", "web"]);
     let of_rules = |drop: &&Value| drop["Reason"] == "acl-in" && drop["Packets"].as_u64() > Some(0);
     assert!(drops.as_array().into_iter().flatten().any(|drop| of_rules(&drop)), "{drops:#}");
+    let stats = stage.scene.get(&format!("/v2/endpoints/{}/stats", stage.web.id));
+    assert!(stats["DroppedPacketsIncoming"].as_u64() > Some(0), "{stats:#}");
 }
 
 /// Of 1,000 large frames at once a limit of 20 kB/s lets through its burst.

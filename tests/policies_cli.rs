@@ -102,6 +102,9 @@ fn a_rule_in_words_blocks_is_counted_and_goes_again() {
     stage.reaches(&stage.friend, 80, true);
     let expected = ["ACL: in allow", "Default: in block", "ACL: out allow", "Default: out block"];
     assert_eq!(stage.words(), [&[format!("ACL: {block}").as_str()][..], &expected].concat());
+    let note = stage.scene.hnsd.try_hnsctl(&["policy", "add", "friend", "--acl", "in block tcp port 9999"]);
+    assert!(note.success() && note.stderr.contains("blocked from now on, in and out"), "{note}");
+    stage.policy(&["clear", "friend"]);
     // Each of its attempts was dropped, and each connection counts once.
     assert!(stage.packets(&block) >= Some(2), "{:?}", stage.rows());
     assert!(stage.packets("in allow") >= Some(4), "{:?}", stage.rows());
@@ -258,7 +261,8 @@ fn wrong_words_are_refused_by_the_word_and_change_nothing() {
         assert!(!refused.success() && refused.stderr.contains(expected), "{words:?}: {refused}");
     }
     assert_eq!(scene.hnsd.hnsctl_json(&["endpoint", "inspect", "web"]), before);
-    let rows: [(&[&str], &str); 4] = [
+    let rows: [(&[&str], &str); 5] = [
+        (&["set", "--set", "bad=10.0.0.3"], "network blue has no set bad"),
         (&["add", "--set", "bad=10.0.0.300"], "\"10.0.0.300\" is not an address or a prefix"),
         (&["add", "--set", "bad"], "the members of set bad are missing"),
         (&["rm", "--set", "bad"], "network blue has no set bad"),

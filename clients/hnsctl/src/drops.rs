@@ -121,6 +121,7 @@ fn told(dropped: &DroppedPacket, format: Format, zone: &TimeZone) -> String {
         dropped.packet.to_string(),
         format!("{} bytes", dropped.length),
     ];
+    parts.extend(dropped.rule.as_ref().map(ToString::to_string));
     // Where stations are what is wrong, addresses tell nothing.
     if format == Format::Wide || matches!(dropped.reason.as_str(), "spoofed-mac" | "spoofed-arp") {
         parts.push(dropped.packet.stations());

@@ -53,6 +53,7 @@ fn rows(format: Format, mut flows: Vec<Flow>) -> Rows {
         "PACKETS-IN",
         "PACKETS-OUT",
         "IDLE",
+        "RULE",
     ];
     let mut rows = Rows::new(format, &columns, &["NETWORK", "ID"]);
     for flow in &flows {
@@ -67,6 +68,7 @@ fn rows(format: Format, mut flows: Vec<Flow>) -> Rows {
                 flow.packets_in.to_string(),
                 flow.packets_out.to_string(),
                 format!("{}s", flow.idle_seconds),
+                flow.rule.as_ref().map_or_else(|| "default".to_owned(), ToString::to_string),
             ],
             vec![flow.owner.network.clone(), flow.owner.endpoint.to_string()],
         );
@@ -94,14 +96,14 @@ mod tests {
         ];
         let flows = || read(&documents, Flow::from_v2).expect("they are whole");
         insta::assert_snapshot!(rows(Format::Table, flows()), @"
-        ENDPOINT  PROTOCOL  LOCAL           REMOTE          DIRECTION  STATE        PACKETS-IN  PACKETS-OUT  IDLE
-        2F0E7F52  udp       [fd00::2]:53    [fd00::3]:1024  In         new          1           0            0s
-        web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s
+        ENDPOINT  PROTOCOL  LOCAL           REMOTE          DIRECTION  STATE        PACKETS-IN  PACKETS-OUT  IDLE  RULE
+        2F0E7F52  udp       [fd00::2]:53    [fd00::3]:1024  In         new          1           0            0s    default
+        web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s    default
         ");
         insta::assert_snapshot!(rows(Format::Wide, flows()), @"
-        ENDPOINT  PROTOCOL  LOCAL           REMOTE          DIRECTION  STATE        PACKETS-IN  PACKETS-OUT  IDLE  NETWORK  ID
-        2F0E7F52  udp       [fd00::2]:53    [fd00::3]:1024  In         new          1           0            0s    blue     2F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44
-        web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s    blue     1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44
+        ENDPOINT  PROTOCOL  LOCAL           REMOTE          DIRECTION  STATE        PACKETS-IN  PACKETS-OUT  IDLE  RULE     NETWORK  ID
+        2F0E7F52  udp       [fd00::2]:53    [fd00::3]:1024  In         new          1           0            0s    default  blue     2F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44
+        web       tcp       10.7.0.2:40000  10.96.0.20:80   Out        established  9           12           3s    default  blue     1F0E7F52-6C1B-4C57-93C6-2D8C7A5B3E44
         ");
     }
 }

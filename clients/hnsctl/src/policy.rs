@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hns_client::{Kind, PolicyRequest};
-use hns_hcn::{ErrorCode, Policy, PortRules};
+use hns_hcn::{ErrorCode, Policy, PortRules, RuleAction, RuleDirection};
 use serde_json::Value;
 
 use crate::cli::Context;
@@ -47,7 +47,7 @@ Examples:
 const SET_EXAMPLES: &str = "\
 All rules, tiers and proxies of an endpoint are replaced by those that are given. Of other types, those given replace \
 all of their type, and types of which none is given stay. Of a network, rules that are given replace its rules, and a \
-set its members.
+set that is there has other members.
 
 Examples:
   hnsctl policy set web --acl 'in allow tcp port 80' --acl 'out allow'
@@ -83,9 +83,9 @@ pub enum PolicyCommand {
     /// Remove policies from an endpoint or a network, named as they were added
     #[command(visible_alias = "remove", after_help = RM_EXAMPLES)]
     Rm(ChangeArgs),
-    /// Remove all rules, tiers and proxies of an endpoint; ports and limits stay
-    #[command(after_help = "Example:\n  hnsctl policy clear web")]
-    Clear { endpoint: String },
+    /// Remove all rules and tiers of an endpoint, or all rules of a network; ports, limits and sets stay
+    #[command(after_help = "Examples:\n  hnsctl policy clear web\n  hnsctl policy clear --network blue")]
+    Clear(OwnerArgs),
     /// Say what becomes of packets that no rule decides
     #[command(after_help = defaults::EXAMPLES)]
     Default(DefaultArgs),
@@ -181,6 +181,15 @@ impl Owner {
         if policies.is_empty() {
             return Err(Failure::NothingToChange);
         }
+        self.request(context, request, policies).await
+    }
+
+    async fn request(
+        &self,
+        context: &Context,
+        request: PolicyRequest,
+        policies: &[Value],
+    ) -> Result<Value, Failure> {
         let (client, id) = (&context.client, view::id(&self.document));
         Ok(match self.kind {
             Kind::Network => client.modify_network_policies(id, request, policies).await?,
@@ -202,6 +211,19 @@ impl Owner {
             self.modify(context, PolicyRequest::Add, gone).await?;
         }
         outcome
+    }
+
+    /// Says so where a change has closed what was open: with one rule, what none allows is blocked, which nobody expects of a rule that
+    /// blocks.
+    #[expect(clippy::print_stderr, reason = "a note beside the answer")]
+    async fn tell_closed(&self, context: &Context, before: Vec<RuleDirection>) -> Result<(), Failure> {
+        let closed = closed_directions(context, self).await?;
+        let fresh: Vec<_> = closed.iter().filter(|now| !before.contains(now)).map(|it| it.name()).collect();
+        if !fresh.is_empty() {
+            let directions = fresh.join(" and ").to_lowercase();
+            eprintln!("note: what no rule allows is blocked from now on, {directions}; `hnsctl policy default` changes that");
+        }
+        Ok(())
     }
 
     async fn show(&self, context: &Context, changed: &Value) -> Result<(), Failure> {
@@ -239,12 +261,18 @@ impl PolicyCommand {
             Self::Add(arguments) => arguments.add(context).await,
             Self::Set(arguments) => {
                 let owner = arguments.owner(context).await?;
+                // The daemon passes over a set that is not there, as HNS does: a slip of the pen would go unseen.
+                for set in arguments.sets.iter().chain(&arguments.unions) {
+                    owner.same_policy(&set.policy, &format!("set {}", set.id()))?;
+                }
                 let mut policies = arguments.given(&owner)?;
                 if arguments.flags.has_limits() {
                     policies.push(arguments.flags.limits().to_policy());
                 }
+                let before = closed_directions(context, &owner).await?;
                 let changed = owner.modify(context, PolicyRequest::Update, &policies).await?;
-                owner.show(context, &changed).await
+                owner.show(context, &changed).await?;
+                owner.tell_closed(context, before).await
             }
             Self::Inspect(arguments) => {
                 let owner = arguments.owner(context).await?;
@@ -252,12 +280,33 @@ impl PolicyCommand {
             }
             Self::Rm(arguments) => arguments.remove(context).await,
             Self::Default(arguments) => arguments.run(context).await,
-            Self::Clear { endpoint } => {
-                let id = context.client.find_id(Kind::Endpoint, &endpoint).await?;
-                let changed = context.client.modify_policies(&id, PolicyRequest::Reset, &[]).await?;
-                show_endpoint(context, &changed).await
+            Self::Clear(arguments) => {
+                let owner = arguments.owner(context).await?;
+                let changed = owner.request(context, PolicyRequest::Reset, &[]).await?;
+                owner.show(context, &changed).await
             }
         }
+    }
+}
+
+/// The directions in which an endpoint's port blocks what no rule allows.
+async fn closed_directions(context: &Context, owner: &Owner) -> Result<Vec<RuleDirection>, Failure> {
+    if owner.kind == Kind::Network {
+        return Ok(Vec::new());
+    }
+    let rules = port_rules(context, owner).await?;
+    let blocks = |direction: &RuleDirection| {
+        rules.as_ref().and_then(|rules| rules.default_of(*direction)) == Some(RuleAction::Block)
+    };
+    Ok([RuleDirection::In, RuleDirection::Out].into_iter().filter(blocks).collect())
+}
+
+/// Nothing on a host whose ports have no programs.
+async fn port_rules(context: &Context, owner: &Owner) -> Result<Option<PortRules>, Failure> {
+    match context.client.port_rules(view::id(&owner.document)).await {
+        Ok(answer) => Ok(Some(PortRules::from_v2(&answer).map_err(|source| Failure::Answer { source })?)),
+        Err(error) if error.code() == Some(ErrorCode::REQUEST_UNSUPPORTED.0) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -272,12 +321,7 @@ async fn list(context: &Context, owner: &Owner) -> Result<(), Failure> {
 async fn listing_of_endpoint(context: &Context, owner: &Owner) -> Result<Listing, Failure> {
     let client = &context.client;
     let network = client.network(view::text(&owner.document, "HostComputeNetwork")).await?;
-    let counted = match client.port_rules(view::id(&owner.document)).await {
-        Ok(answer) => Some(PortRules::from_v2(&answer).map_err(|source| Failure::Answer { source })?),
-        // A host whose ports have no programs.
-        Err(error) if error.code() == Some(ErrorCode::REQUEST_UNSUPPORTED.0) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let counted = port_rules(context, owner).await?;
     Ok(Listing::of_endpoint(owner.policies(), view::list(&network, "Policies"), counted.as_ref()))
 }
 
@@ -301,8 +345,10 @@ impl ChangeArgs {
             (former, limits) = owner.limit();
             added.push(self.flags.limits().over(limits).to_policy());
         }
+        let before = closed_directions(context, &owner).await?;
         let changed = owner.exchange(context, former.as_slice(), &added).await?;
-        owner.show(context, &changed).await
+        owner.show(context, &changed).await?;
+        owner.tell_closed(context, before).await
     }
 
     async fn remove(&self, context: &Context) -> Result<(), Failure> {

@@ -296,6 +296,10 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
             "PortName" | "L2Driver" => {}
             // Outbound translation is what a NAT network does by itself.
             "OutBoundNAT" if network.kind() == NetworkType::Nat && policy.settings.is_empty() => {}
+            kind @ ("NetworkACL" | "SetPolicy") => {
+                let problem = format!("a {kind} is a network's");
+                return Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_POLICY_TYPE));
+            }
             kind => {
                 let problem = format!("{kind} is not supported on {} networks", network.kind().name());
                 return Err(ModelError::endpoint(field, problem, ErrorCode::REQUEST_UNSUPPORTED));

@@ -79,7 +79,11 @@ pub(crate) fn check(document: &hcn::Network, before: &[Policy]) -> Result<(), Mo
             _ => policy.is_of_switch() && external::is_external(document),
         };
         if !is_known {
-            let problem = format!("{} is not supported on {} networks", policy.kind, document.kind.name());
+            let problem = match policy.kind {
+                "ACL" => "an ACL is a rule of an endpoint; that of a network is a NetworkACL".to_owned(),
+                kind @ ("TierAcl" | "PortMapping" | "QOS") => format!("a {kind} is an endpoint's"),
+                kind => format!("{kind} is not supported on {} networks", document.kind.name()),
+            };
             let field = format!("Policies[{place}].Type");
             return Err(ModelError::network(field, problem, ErrorCode::INVALID_POLICY_TYPE));
         }

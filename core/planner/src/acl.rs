@@ -15,7 +15,8 @@ const HOST_TIER: &str = "Host";
 const LEAST_BURST: u64 = 128 << 10;
 
 /// What a rate lets through at once where its policy does not say it, in parts of a second.
-const BURST_PART: u64 = 20;
+/// TCP that runs into its limit reached it with a quarter, and with a twentieth a half of it or less (10 and 100 Mbit/s).
+const BURST_PART: u64 = 4;
 
 /// The rules of one direction: the endpoint's own and its network's among them, by priority. `default` is what the endpoint or its
 /// network says of what no rule decides. Where nothing is said it is let pass, unless there is a rule of the switch in either

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hns_abi::{Direction, Reason};
 use hns_datapath::Datapath;
 use hns_hcn::{Notification, NotificationType};
 use hns_host::{BridgeNetfilter, Host, LinkStats, NamespaceIdentity};
@@ -103,7 +104,16 @@ impl Engine {
             None => return Ok(LinkStats::default()),
         };
         let operation = || format!("cannot read the counters of endpoint {id}");
-        self.host.stats(&port).map_err(EngineError::host(operation))
+        let mut stats = self.host.stats(&port).map_err(EngineError::host(operation))?;
+        // The link does not know what its filters have dropped.
+        for count in self.drops()?.into_iter().filter(|count| count.endpoint == Some(id)) {
+            match count.direction {
+                _ if count.reason == Reason::Observed => {}
+                Direction::In => stats.dropped_received += count.packets,
+                Direction::Out => stats.dropped_sent += count.packets,
+            }
+        }
+        Ok(stats)
     }
 
     /// Ends the threads behind the requests and moves the records to their file.

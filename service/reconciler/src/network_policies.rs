@@ -72,6 +72,7 @@ impl Engine {
             Txn::new(Durability::Power).put(records::key(records::NETWORKS, id), records::network(&network));
         self.commit(txn, format!("network \"{}\"", network.name()))?;
         done.keep();
+        tracing::info!(network = network.name(), "its policies were changed");
         Ok(network.document().clone())
     }
 

@@ -90,6 +90,7 @@ impl Engine {
             format!("endpoint {id}"),
         )?;
         done.keep();
+        tracing::info!(endpoint = %id, "its policies were changed");
         // Connections that came in by a mapping that is gone end with it.
         self.background.flush_flows(flows::through(&gone));
         self.background.flush_flows(flows::before(&come));

@@ -14,7 +14,8 @@ fn hnsctl_policy() {
       set      Replace the rules of an endpoint or a network, and what else is given
       inspect  Print the policies of an endpoint or a network as documents
       rm       Remove policies from an endpoint or a network, named as they were added [alias: remove]
-      clear    Remove all rules, tiers and proxies of an endpoint; ports and limits stay
+      clear    Remove all rules and tiers of an endpoint, or all rules of a network; ports, limits and
+               sets stay
       default  Say what becomes of packets that no rule decides
       help     Print this message or the help of the given subcommand(s)
 
@@ -213,7 +214,7 @@ fn hnsctl_policy_set() {
 
     All rules, tiers and proxies of an endpoint are replaced by those that are given. Of other types,
     those given replace all of their type, and types of which none is given stay. Of a network, rules
-    that are given replace its rules, and a set its members.
+    that are given replace its rules, and a set that is there has other members.
 
     Examples:
       hnsctl policy set web --acl 'in allow tcp port 80' --acl 'out allow'
@@ -225,23 +226,25 @@ fn hnsctl_policy_set() {
 #[test]
 fn hnsctl_policy_clear() {
     insta::assert_snapshot!(help("policy clear"), @"
-    Remove all rules, tiers and proxies of an endpoint; ports and limits stay
+    Remove all rules and tiers of an endpoint, or all rules of a network; ports, limits and sets stay
 
-    Usage: hnsctl policy clear [OPTIONS] <ENDPOINT>
+    Usage: hnsctl policy clear [OPTIONS] [ENDPOINT]
 
     Arguments:
-      <ENDPOINT>
+      [ENDPOINT]
 
     Options:
-      -h, --help  Print help
+          --network <NETWORK>  Those of this network, instead of an endpoint's
+      -h, --help               Print help
 
     Options of every command:
           --socket <PATH>    The daemon's socket [env: HNS_SOCKET] [default: /run/hns/hns.sock]
       -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
                              [default: table] [possible values: table, wide, json]
 
-    Example:
+    Examples:
       hnsctl policy clear web
+      hnsctl policy clear --network blue
     ");
 }
 
