@@ -155,14 +155,14 @@ static __noinline __u32 row_of_port(__u32 ruleset, int dimension, __u8 protocol,
 	return row ? *row : miss;
 }
 
-static __noinline __u32 row_of_sets(__u32 ruleset, int dimension, __u32 sets, const struct addr *address, __u32 miss)
+static __noinline __u32 row_of_sets(__u32 ruleset, int dimension, __u32 space, const struct addr *address, __u32 miss)
 {
 	struct set_class_key key;
 	struct set_row_key place;
 	__u32 *found;
 
 	key.prefixlen = ADDRESS_PREFIX;
-	key.space = sets;
+	key.space = space;
 	key.addr = *address;
 	found = bpf_map_lookup_elem(&set_classes, &key);
 	if (found) {
@@ -182,6 +182,7 @@ __noinline int decide(struct port *port, struct half *half, struct packet *packe
 	struct walk walk = {};
 	const struct addr *local_addr, *remote_addr;
 	struct ruleset *ruleset;
+	__u32 space, *current;
 	__be16 local, remote;
 	__u8 protocol;
 
@@ -222,9 +223,13 @@ __noinline int decide(struct port *port, struct half *half, struct packet *packe
 		row_of_port(walk.ruleset, DIM_REMOTE_PORT, protocol, remote, ruleset->miss[DIM_REMOTE_PORT]);
 	walk.sets = ruleset->sets;
 	if (walk.sets) {
-		walk.rows[DIM_LOCAL_SETS] = row_of_sets(walk.ruleset, DIM_LOCAL_SETS, walk.sets, local_addr, ruleset->miss[DIM_LOCAL_SETS]);
-		walk.rows[DIM_REMOTE_SETS] =
-			row_of_sets(walk.ruleset, DIM_REMOTE_SETS, walk.sets, remote_addr, ruleset->miss[DIM_REMOTE_SETS]);
+		current = bpf_map_lookup_elem(&set_spaces, &walk.sets);
+		if (!current)
+			return ACTION_BLOCK;
+		/* Once, for both addresses. */
+		space = *(volatile __u32 *)current;
+		walk.rows[DIM_LOCAL_SETS] = row_of_sets(walk.ruleset, DIM_LOCAL_SETS, space, local_addr, ruleset->miss[DIM_LOCAL_SETS]);
+		walk.rows[DIM_REMOTE_SETS] = row_of_sets(walk.ruleset, DIM_REMOTE_SETS, space, remote_addr, ruleset->miss[DIM_REMOTE_SETS]);
 	}
 	bpf_loop(WALK_STEPS, walk_on, &walk, 0);
 	packet->position = walk.position;

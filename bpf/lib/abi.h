@@ -78,7 +78,8 @@ enum reason {
 #define EXITS_MAX 8192
 #define RULESETS_MAX 131072
 #define CLASSES_MAX 2097152 /* of addresses, and of ports */
-#define SET_CLASSES_MAX 1048576 /* addresses in sets */
+#define SET_SPACES_MAX 8192 /* networks with address sets */
+#define SET_CLASSES_MAX 2097152 /* addresses in sets, and once more while they change */
 #define SET_ROWS_MAX 1048576
 #define HITS_MAX 262144
 #define DIRECTORY_MAX 4194304
@@ -193,12 +194,12 @@ enum dimension {
 	DIMENSIONS = 6,
 };
 
-/* `rulesets`: hash, key __u32 ruleset. A row is `chunks` consecutive entries of `directory`. */
+/* `rulesets`: hash, key __u32 ruleset; an entry never changes. A row is `chunks` consecutive entries of `directory`. */
 struct ruleset {
 	__u32 chunks; /* words of 512 positions */
 	__u32 first; /* position: 0, which the verifier must not know (layers/acl.h) */
 	__u32 miss[DIMENSIONS]; /* row of each dimension when its map has no entry */
-	__u32 sets; /* set_class_key.space of its network; 0: no rule names a set */
+	__u32 sets; /* the place of its network in `set_spaces`; 0: no rule names a set */
 };
 
 /* `address_classes`: LPM trie; value __u32 row. prefixlen counts from `space`. */
@@ -218,7 +219,9 @@ struct port_class_key {
 	__be16 port;
 };
 
-/* `set_classes`: LPM trie; value __u32 class, the number of the combination of a network's sets that an address is in. prefixlen
+/* `set_spaces`: array of __u32, set_class_key.space by network; mapped by the daemon. One write of it moves all rulesets of the network
+ * to other classes.
+ * `set_classes`: LPM trie; value __u32 class, the number of the combination of a network's sets that an address is in. prefixlen
  * counts from `space`. */
 struct set_class_key {
 	__u32 prefixlen;

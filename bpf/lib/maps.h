@@ -3,10 +3,11 @@
  * The maps, by the names of core/abi/src/map.rs. Hashes do not preallocate: an idle host pays for what it has.
  *
  * The arrays can be mapped by the daemon. The kernel rounds the size of an array's elements up to 8 bytes, so in a mapping the
- * elements of `slots` and `directory` (__u32) stand 8 bytes apart, those of `chunks` 64.
+ * elements of `slots`, `set_spaces` and `directory` (__u32) stand 8 bytes apart, those of `chunks` 64.
  *
  * An element of such a hash that is replaced or deleted is the next one's memory at once, while a program may still read it. What
- * is read of `stations` and `high_slots` is therefore held against the record that it leads to.
+ * is read of `stations` and `high_slots` is therefore held against the record that it leads to, and entries of the ACLs' hashes are
+ * written once and deleted when no program reads them any more.
  */
 #ifndef HNS_MAPS_H
 #define HNS_MAPS_H
@@ -64,6 +65,7 @@ HASH(exits, __u32, struct uplink, EXITS_MAX);
 HASH(rulesets, __u32, struct ruleset, RULESETS_MAX);
 PREFIXES(address_classes, struct address_class_key, __u32, CLASSES_MAX);
 PREFIXES(port_classes, struct port_class_key, __u32, CLASSES_MAX);
+MAPPED_ARRAY(set_spaces, __u32, SET_SPACES_MAX);
 PREFIXES(set_classes, struct set_class_key, __u32, SET_CLASSES_MAX);
 HASH(set_rows, struct set_row_key, __u32, SET_ROWS_MAX);
 MAPPED_ARRAY(directory, __u32, DIRECTORY_MAX);

@@ -221,7 +221,9 @@ impl Owner {
         let fresh: Vec<_> = closed.iter().filter(|now| !before.contains(now)).map(|it| it.name()).collect();
         if !fresh.is_empty() {
             let directions = fresh.join(" and ").to_lowercase();
-            eprintln!("note: what no rule allows is blocked from now on, {directions}; `hnsctl policy default` changes that");
+            eprintln!(
+                "note: what no rule allows is blocked from now on, {directions}; `hnsctl policy default` changes that"
+            );
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ pub enum Map {
     Rulesets,
     AddressClasses,
     PortClasses,
+    SetSpaces,
     SetClasses,
     SetRows,
     Directory,
@@ -39,6 +40,7 @@ impl Map {
         Self::Rulesets,
         Self::AddressClasses,
         Self::PortClasses,
+        Self::SetSpaces,
         Self::SetClasses,
         Self::SetRows,
         Self::Directory,
@@ -68,6 +70,7 @@ impl Map {
             Self::Rulesets => "rulesets",
             Self::AddressClasses => "address_classes",
             Self::PortClasses => "port_classes",
+            Self::SetSpaces => "set_spaces",
             Self::SetClasses => "set_classes",
             Self::SetRows => "set_rows",
             Self::Directory => "directory",
@@ -97,8 +100,10 @@ pub const EXITS_MAX: u32 = 8_192;
 pub const RULESETS_MAX: u32 = 131_072;
 /// Of addresses, and of ports.
 pub const CLASSES_MAX: u32 = 2_097_152;
-/// Of the addresses in sets, and of the rows that they lead to.
-pub const SET_CLASSES_MAX: u32 = 1_048_576;
+/// Networks with address sets.
+pub const SET_SPACES_MAX: u32 = 8_192;
+/// Of the addresses in sets, which a change writes anew beside what they were, and of the rows that they lead to.
+pub const SET_CLASSES_MAX: u32 = 2_097_152;
 pub const SET_ROWS_MAX: u32 = 1_048_576;
 pub const HITS_MAX: u32 = 262_144;
 pub const DIRECTORY_MAX: u32 = 1 << 22;

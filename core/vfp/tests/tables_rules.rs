@@ -12,7 +12,7 @@ use hns_vfp::model::{
     Acl, Action, Addresses, Guards, IcmpType, Match, Origin, Port, Rule, Sets, Tier, Verdict, both,
 };
 use hns_vfp::tables::machine::{Found, Maps};
-use hns_vfp::tables::{Tables, Write};
+use hns_vfp::tables::{Capacity, Former, Tables, TablesError, Write};
 use proptest::prelude::*;
 
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -186,12 +186,19 @@ struct Bench {
     tables: Tables,
     maps: Maps,
     packets: Vec<Facts>,
+    /// What was given up is released after the change that follows, as a daemon that is busy does.
+    is_late: bool,
+    former: Option<Former>,
 }
 
 impl Bench {
     fn new(packets: Vec<Facts>) -> Self {
         let (ports, sets) = (BTreeMap::new(), Sets::default());
-        Self { ports, sets, tables: Tables::new(1), maps: Maps::new(), packets }
+        Self { ports, sets, tables: Tables::new(1), maps: Maps::new(), packets, is_late: false, former: None }
+    }
+
+    fn late(packets: Vec<Facts>) -> Self {
+        Self { is_late: true, ..Self::new(packets) }
     }
 
     fn set(&mut self, ifindex: u32, port: Port) {
@@ -256,11 +263,21 @@ impl Bench {
         }
         self.check();
         assert_eq!(self.maps.entries, self.tables.everything());
-        for write in self.tables.former().map(|former| self.tables.release(former)).unwrap_or_default() {
+        let former = self.tables.former();
+        if self.is_late {
+            let earlier = std::mem::replace(&mut self.former, former);
+            self.release(earlier);
+        } else {
+            self.release(former);
+            assert_eq!(self.tables.former(), None);
+        }
+    }
+
+    fn release(&mut self, former: Option<Former>) {
+        for write in former.map(|former| self.tables.release(former)).unwrap_or_default() {
             self.maps.carry_out(&write);
             self.check();
         }
-        assert_eq!(self.tables.former(), None);
         assert_eq!(self.maps.entries, self.tables.everything());
     }
 
@@ -366,8 +383,8 @@ proptest! {
     }
 
     #[test]
-    fn every_write_leaves_before_or_after((steps, packets) in story()) {
-        let mut bench = Bench::new(packets);
+    fn every_write_leaves_before_or_after((steps, packets) in story(), is_late in any::<bool>()) {
+        let mut bench = if is_late { Bench::late(packets) } else { Bench::new(packets) };
         for (ifindex, inward, step) in steps {
             apply(&mut bench, ifindex, if inward { Direction::In } else { Direction::Out }, step);
         }
@@ -375,6 +392,7 @@ proptest! {
             bench.remove(ifindex);
         }
         bench.set_sets(Sets::default());
+        bench.release(bench.tables.former());
         prop_assert!(bench.tables.everything().is_empty());
         prop_assert_eq!(bench.tables.usage(), Tables::new(1).usage());
     }
@@ -510,4 +528,127 @@ fn a_rule_that_replaces_another_leaves_no_gap() {
             bench.remove(1);
         }
     }
+}
+
+fn from_set(id: &str) -> Rule {
+    let remote = Addresses::Sets(vec![id.to_owned()]);
+    Rule { matches: Match { remote, ..Match::default() }, ..block_port(80) }
+}
+
+fn set_of(members: impl IntoIterator<Item = u32>) -> Sets {
+    let members = members.into_iter().map(|number| Cidr::new(Ipv4Addr::from(number).into(), 32).unwrap());
+    Sets::new([("blue".to_owned(), members.collect())])
+}
+
+/// Rules that name a set go and come back before what they were is released: what they are now is not.
+#[test]
+fn what_is_released_late_is_not_what_came_since() {
+    let packet = |remote: [u8; 4]| Facts {
+        protocol: 6,
+        local: "10.0.0.1".parse().unwrap(),
+        remote: IpAddr::from(remote),
+        local_port: 80,
+        remote_port: 4000,
+        icmp: (0, 0),
+    };
+    let mut bench = Bench::late(vec![packet([0, 0, 0, 1]), packet([0, 0, 0, 9])]);
+    for _ in 0..3 {
+        bench.set_sets(set_of(1..3));
+        bench.set(1, ruled(1, vec![from_set("blue")]));
+        bench.set_sets(Sets::default());
+        bench.remove(1);
+    }
+}
+
+/// Headers of rulesets are read while others are written: none is ever written a second time.
+#[test]
+fn a_ruleset_is_written_once() {
+    let mut bench = Bench::new(Vec::new());
+    let mut written = BTreeMap::new();
+    let mut count = |writes: &[Write]| {
+        for write in writes {
+            if let Write::Put { map: Map::Rulesets, key, .. } = write {
+                *written.entry(key.clone()).or_insert(0) += 1;
+            }
+        }
+    };
+    for round in 0..4 {
+        count(&bench.tables.set_sets(network(), &set_of(round..round + 10)).unwrap());
+        count(&bench.tables.set_port(1, &ruled(1, vec![from_set("blue"), block_port(80)]), 0).unwrap());
+    }
+    assert_eq!(written.into_values().collect::<Vec<_>>(), [1]);
+}
+
+/// Whatever map is too small, the tables are as before, and take what fits.
+#[test]
+fn what_does_not_fit_a_hash_or_trie_changes_nothing() {
+    let ports = |tables: &mut Tables, count: u32| -> Result<(), TablesError> {
+        (1..=count).try_for_each(|number| {
+            let rules = vec![from_set("blue"), block_port(u16::try_from(number).unwrap())];
+            tables.set_port(number, &ruled(number, rules), 0).map(drop)
+        })
+    };
+    let whole = Capacity::default();
+    let cases = [
+        (Map::Rulesets, Capacity { rulesets: 2, ..whole }),
+        (Map::Rules, Capacity { rules: 3, ..whole }),
+        (Map::PortClasses, Capacity { classes: 2, ..whole }),
+        (Map::SetRows, Capacity { set_rows: 2, ..whole }),
+        (Map::SetClasses, Capacity { set_classes: 5, ..whole }),
+    ];
+    for (map, capacity) in cases {
+        let mut tables = Tables::with_capacity(1, capacity);
+        ports(&mut tables, 3).unwrap();
+        tables.set_sets(network(), &set_of(1..4)).unwrap();
+        let before = (tables.everything(), tables.usage());
+        let outcome = match map {
+            Map::SetClasses => tables.set_sets(network(), &set_of(1..41)).map(drop),
+            _ => (4..40).try_for_each(|number| {
+                let rules = vec![from_set("blue"), block_port(number)];
+                let port = ruled(u32::from(number), rules);
+                let before = (tables.everything(), tables.usage());
+                let outcome = tables.set_port(u32::from(number), &port, 0).map(drop);
+                if outcome.is_err() {
+                    assert_eq!((tables.everything(), tables.usage()), before, "{map:?}");
+                }
+                outcome
+            }),
+        };
+        assert!(
+            matches!(outcome, Err(TablesError::NoRoom { map: full, .. }) if full == map),
+            "{map:?} {outcome:?}"
+        );
+        if map == Map::SetClasses {
+            assert_eq!((tables.everything(), tables.usage()), before);
+        }
+        for number in 1..40 {
+            tables.remove_port(number);
+        }
+        tables.set_sets(network(), &Sets::default()).unwrap();
+        let former = tables.former().unwrap();
+        tables.release(former);
+        assert!(tables.everything().is_empty(), "{map:?}");
+        ports(&mut tables, 3).unwrap();
+        tables.set_sets(network(), &set_of(1..4)).unwrap();
+    }
+}
+
+/// A new class needs a row of every ruleset that names its sets.
+#[test]
+fn rows_of_new_classes_that_do_not_fit_change_nothing() {
+    let mut tables = Tables::with_capacity(1, Capacity { set_rows: 4, ..Capacity::default() });
+    for number in 1..10 {
+        let rules = vec![from_set("blue"), block_port(u16::try_from(number).unwrap())];
+        tables.set_port(number, &ruled(number, rules), 0).unwrap();
+    }
+    let both = |members: [u32; 2]| {
+        let of = |number: u32| vec![Cidr::new(Ipv4Addr::from(number).into(), 32).unwrap()];
+        Sets::new([("blue".to_owned(), of(members[0])), ("red".to_owned(), of(members[1]))])
+    };
+    tables.set_sets(network(), &both([1, 2])).unwrap();
+    let before = (tables.everything(), tables.usage());
+    let outcome = tables.set_sets(network(), &both([1, 1]));
+    assert!(matches!(outcome, Err(TablesError::NoRoom { map: Map::SetRows, .. })), "{outcome:?}");
+    assert_eq!((tables.everything(), tables.usage()), before);
+    assert_eq!(tables.set_sets(network(), &both([1, 2])).unwrap(), []);
 }

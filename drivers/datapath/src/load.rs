@@ -109,7 +109,7 @@ impl Loaded {
         let failed = |source| DatapathError::Map { operation: "open", map: map.name(), source };
         let processors = if map == Map::Drops { nr_cpus().map_err(|(_, error)| failed(error))? } else { 1 };
         let raw = RawMap::of(&data, processors).map_err(failed)?;
-        if matches!(map, Map::Slots | Map::Ports | Map::Directory | Map::Chunks) {
+        if matches!(map, Map::Slots | Map::Ports | Map::SetSpaces | Map::Directory | Map::Chunks) {
             self.arrays.insert(map, MappedArray::new(&raw).map_err(failed)?);
         }
         self.maps.insert(map, raw);

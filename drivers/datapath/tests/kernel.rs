@@ -380,8 +380,18 @@ fn the_tables_count_on_the_room_that_the_maps_have() {
         set(&datapath, &[port(1)]);
         let pins = settings(folder).pins.join(format!("v{}", hns_datapath::VERSION));
         let elements = |map: Map| MapInfo::from_pin(pins.join(map.name())).unwrap().max_entries();
-        let Capacity { directory, chunks, ports } = Capacity::default();
-        for (map, logarithm) in [(Map::Directory, directory), (Map::Chunks, chunks), (Map::Ports, ports)] {
+        let capacity = Capacity::default();
+        for (map, logarithm) in [
+            (Map::Directory, capacity.directory),
+            (Map::Chunks, capacity.chunks),
+            (Map::Ports, capacity.ports),
+            (Map::Rulesets, capacity.rulesets),
+            (Map::Rules, capacity.rules),
+            (Map::AddressClasses, capacity.classes),
+            (Map::PortClasses, capacity.classes),
+            (Map::SetClasses, capacity.set_classes),
+            (Map::SetRows, capacity.set_rows),
+        ] {
             assert_eq!(elements(map), 1 << logarithm, "{}", map.name());
         }
     });

@@ -1,4 +1,7 @@
-//! The arrays behind all rulesets: `chunks`, where equal chunks are stored once, and `directory`, where equal rows are.
+//! The room that all rulesets share: `chunks`, where equal chunks are stored once, `directory`, where equal rows are, and how many
+//! entries the hashes and tries have.
+
+use std::collections::BTreeMap;
 
 use hns_abi::{CHUNK_BITS, CHUNK_WORDS, CHUNKS_PER_ROW, Map};
 
@@ -8,12 +11,18 @@ use super::runs::Runs;
 
 pub(super) type Bits = [u64; CHUNK_WORDS];
 
-/// How many elements the arrays have, as powers of two.
+/// How many elements the maps have, as powers of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     pub directory: u32,
     pub chunks: u32,
     pub ports: u32,
+    pub rulesets: u32,
+    pub rules: u32,
+    /// Of addresses, and of ports.
+    pub classes: u32,
+    pub set_classes: u32,
+    pub set_rows: u32,
 }
 
 impl Default for Capacity {
@@ -23,7 +32,27 @@ impl Default for Capacity {
             directory: hns_abi::DIRECTORY_MAX.ilog2(),
             chunks: hns_abi::CHUNKS_MAX.ilog2(),
             ports: hns_abi::PORTS_MAX.ilog2(),
+            rulesets: hns_abi::RULESETS_MAX.ilog2(),
+            rules: hns_abi::RULE_ENTRIES_MAX.ilog2(),
+            classes: hns_abi::CLASSES_MAX.ilog2(),
+            set_classes: hns_abi::SET_CLASSES_MAX.ilog2(),
+            set_rows: hns_abi::SET_ROWS_MAX.ilog2(),
         }
+    }
+}
+
+impl Capacity {
+    /// The entries that a hash or trie takes.
+    fn of(self, map: Map) -> usize {
+        let logarithm = match map {
+            Map::Rulesets => self.rulesets,
+            Map::Rules => self.rules,
+            Map::AddressClasses | Map::PortClasses => self.classes,
+            Map::SetClasses => self.set_classes,
+            Map::SetRows => self.set_rows,
+            _ => return usize::MAX,
+        };
+        1 << logarithm
     }
 }
 
@@ -33,7 +62,9 @@ pub(super) struct Chunks {
     /// By the place in `directory`.
     rows: QuickMap<u32, Row>,
     rows_by_content: QuickMap<Box<[u32]>, u32>,
-    capacity: usize,
+    capacity: Capacity,
+    /// Of the hashes and tries.
+    entries: BTreeMap<Map, usize>,
     bits: Vec<Bits>,
     users: Vec<u32>,
     by_content: QuickMap<Bits, u32>,
@@ -53,7 +84,8 @@ impl Chunks {
             directory: Runs::new(capacity.directory, CHUNKS_PER_ROW.ilog2()),
             rows: QuickMap::default(),
             rows_by_content: QuickMap::default(),
-            capacity: 1 << capacity.chunks,
+            capacity,
+            entries: BTreeMap::new(),
             bits: vec![zero],
             users: vec![1],
             by_content: std::iter::once((zero, 0)).collect(),
@@ -144,16 +176,32 @@ impl Chunks {
     pub fn overdrawn(&self) -> Option<Map> {
         if self.directory.is_overdrawn() {
             Some(Map::Directory)
-        } else if self.bits.len() - self.free.len() > self.capacity || self.is_beyond() {
+        } else if self.bits.len() - self.free.len() > self.room() || self.is_beyond() {
             Some(Map::Chunks)
         } else {
-            None
+            let full = |(map, entries): &(&Map, &usize)| **entries > self.capacity.of(**map);
+            self.entries.iter().find(full).map(|(map, _)| *map)
         }
+    }
+
+    /// So many entries more, which may be too many until [`overdrawn`](Self::overdrawn) was asked.
+    pub fn enter(&mut self, map: Map, entries: usize) {
+        *self.entries.entry(map).or_default() += entries;
+    }
+
+    pub fn leave(&mut self, map: Map, entries: usize) {
+        if let Some(count) = self.entries.get_mut(&map) {
+            *count -= entries;
+        }
+    }
+
+    const fn room(&self) -> usize {
+        1 << self.capacity.chunks
     }
 
     /// Whether a chunk beyond the array's end is in use, though one before it is free.
     fn is_beyond(&self) -> bool {
-        self.users.iter().skip(self.capacity).any(|users| *users > 0)
+        self.users.iter().skip(self.room()).any(|users| *users > 0)
     }
 
     pub fn in_use(&self) -> usize {

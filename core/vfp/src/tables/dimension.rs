@@ -85,6 +85,7 @@ impl Dimension {
             space.put(*prefix, *row, rows.journal);
         }
         rows.end();
+        chunks.enter(space.map(), prefixes.len());
         Self { space, miss, prefixes }
     }
 
@@ -94,6 +95,7 @@ impl Dimension {
     }
 
     pub fn dissolve(self, chunks: &mut Chunks, journal: &mut Journal) {
+        chunks.leave(self.space.map(), self.prefixes.len());
         for (prefix, row) in self.prefixes {
             self.space.delete(prefix, journal);
             chunks.give_back_row(row);
@@ -161,6 +163,10 @@ enum Key {
 }
 
 impl Space {
+    const fn map(self) -> Map {
+        if self.ports { Map::PortClasses } else { Map::AddressClasses }
+    }
+
     fn key(self, prefix: Prefix) -> Key {
         let prefixlen = 32 + u32::from(prefix.length);
         let bytes = prefix.bits.to_be_bytes();

@@ -24,6 +24,7 @@ pub struct Maps {
     pub slots: Vec<u32>,
     /// By slot.
     pub ports: BTreeMap<u32, Port>,
+    pub set_spaces: Vec<u32>,
     pub directory: Vec<u32>,
     pub chunks: Vec<[u64; CHUNK_WORDS]>,
     /// How many keys of the tries have each length.
@@ -76,6 +77,7 @@ impl Maps {
             Write::Array { map: Map::Ports, index, bytes } => {
                 self.ports.extend(Port::read_from_bytes(bytes).ok().map(|port| (*index, port)));
             }
+            Write::Array { map: Map::SetSpaces, index, bytes } => fill(&mut self.set_spaces, *index, bytes),
             Write::Array { map: Map::Directory, index, bytes } => fill(&mut self.directory, *index, bytes),
             Write::Array { index, bytes, .. } => fill(&mut self.chunks, *index, bytes),
         }
@@ -133,10 +135,11 @@ impl Maps {
             _ => (0, 0),
         };
         let mut rows = header.miss;
+        let set_space = self.set_spaces.get(header.sets as usize).copied().unwrap_or(0);
         let addresses = [(DIM_LOCAL, facts.local), (DIM_REMOTE, facts.remote)];
         for (place, (dimension, address)) in addresses.into_iter().enumerate() {
             let space = ruleset << 1 | u32::from(place == 1);
-            let class = self.class(header.sets, address.into());
+            let class = self.class(set_space, address.into());
             let key = |class| SetRowKey { space, class };
             if let Some(row) = class.and_then(|class| self.get(Map::SetRows, &key(class))) {
                 rows[DIM_LOCAL_SETS + place] = row;

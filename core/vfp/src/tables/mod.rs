@@ -8,6 +8,7 @@
 //!   thing (an address, a protocol and port) into prefixes that lead to *rows* of bits.
 //! * `sets`: the address sets of networks, from an address to the combination of sets it is in; `set_rows`: from there to a row.
 //! * `port`: the record of a port; `slots`: where it stands.
+//! * `chunks`: the room that rulesets share; `places`: elements of arrays.
 //! * [`machine`]: reads the same entries as the programs in `bpf/` do.
 //!
 //! Never here: I/O, clocks, randomness. Numbers of ports, networks and rulesets are never given twice.
@@ -20,6 +21,7 @@ mod journal;
 pub mod machine;
 mod numbers;
 mod owners;
+mod places;
 mod port;
 mod position;
 mod prefix;

@@ -30,8 +30,8 @@ pub(super) struct Ruleset {
 
 #[derive(Debug)]
 struct Sets {
-    /// Where the classes of the network's addresses are.
-    space: u32,
+    /// The network's place in `set_spaces`.
+    place: u32,
     /// Local and remote.
     rows: [SetRows; 2],
 }
@@ -117,20 +117,10 @@ impl Ruleset {
         }
         let sets = sets.map(|sets| Sets::build(number, slots, &items, sets, chunks, journal));
         let ruleset = Self { number, slots, items, dimensions, sets };
-        ruleset.put_header(journal);
+        chunks.enter(Map::Rulesets, 1);
+        chunks.enter(Map::Rules, ruleset.items.len());
+        journal.put(Map::Rulesets, &number, &ruleset.header());
         ruleset
-    }
-
-    fn put_header(&self, journal: &mut Journal) {
-        journal.put(Map::Rulesets, &self.number, &self.header());
-    }
-
-    /// Looks for classes there from now on.
-    pub fn move_to(&mut self, space: u32, journal: &mut Journal) {
-        if let Some(sets) = &mut self.sets {
-            sets.space = space;
-        }
-        self.put_header(journal);
     }
 
     /// What it asks of the sets of local and remote addresses.
@@ -164,6 +154,8 @@ impl Ruleset {
     }
 
     pub fn dissolve(self, chunks: &mut Chunks, journal: &mut Journal) {
+        chunks.leave(Map::Rulesets, 1);
+        chunks.leave(Map::Rules, self.items.len());
         journal.delete(Map::Rulesets, &self.number);
         for dimension in self.dimensions {
             dimension.dissolve(chunks, journal);
@@ -184,7 +176,7 @@ impl Ruleset {
                 Some(plain) => plain.miss(),
                 None => self.sets.as_ref().map_or(0, |sets| sets.rows[dimension - DIM_LOCAL_SETS].miss()),
             }),
-            sets: self.sets.as_ref().map_or(0, |sets| sets.space),
+            sets: self.sets.as_ref().map_or(0, |sets| sets.place),
         }
     }
 
@@ -217,6 +209,6 @@ impl Sets {
             }
             rows
         });
-        Self { space: sets.space, rows }
+        Self { place: sets.place, rows }
     }
 }

@@ -13,6 +13,7 @@ use super::Entries;
 use super::chunks::{Capacity, Chunks};
 use super::hash::QuickMap;
 use super::journal::Journal;
+use super::places::Places;
 use super::prefix::Prefix;
 use super::ruleset::{self, Item, Ruleset};
 use super::sets::{self, NetworkSets};
@@ -28,7 +29,11 @@ pub(super) struct Rulesets {
     pub chunks: Chunks,
     /// By network.
     pub sets: BTreeMap<Guid, NetworkSets>,
+    /// In `set_spaces`, of networks.
+    pub places: Places,
+    /// The last one that was given; so of [`classes`](Self::classes).
     pub spaces: u32,
+    pub classes: u32,
 }
 
 #[derive(Debug)]
@@ -60,7 +65,9 @@ impl Rulesets {
             losses: 0,
             chunks: Chunks::new(capacity),
             sets: BTreeMap::new(),
+            places: Places::new(hns_abi::SET_SPACES_MAX),
             spaces: 0,
+            classes: 0,
         }
     }
 
@@ -105,7 +112,7 @@ impl Rulesets {
     ) -> Result<u32, Map> {
         let number = self.last + 1;
         if let Some(network) = network {
-            self.sets_of(network).rulesets.insert(number);
+            self.sets_of(network, journal)?.rulesets.insert(number);
         }
         let sets = network.and_then(|network| self.sets.get_mut(&network));
         let ruleset = Ruleset::build(number, items, sets, &mut self.chunks, journal);
@@ -150,6 +157,7 @@ impl Rulesets {
                 Retired::Ruleset(number) => self.dissolve(number, journal),
                 Retired::Class(network, class) => self.dissolve_class(network, class, journal),
                 Retired::Space(space, prefixes) => {
+                    self.chunks.leave(Map::SetClasses, prefixes.len());
                     for (prefix, _) in prefixes {
                         journal.delete(Map::SetClasses, &sets::key(space, prefix));
                     }

@@ -87,6 +87,7 @@ impl SetRows {
         }
         let row = chunks.edited(&self.base, &by_slot(positions), journal);
         let row = chunks.take_row(row, journal);
+        chunks.enter(Map::SetRows, 1);
         journal.put(Map::SetRows, &self.key(number), &row);
         self.rows.insert(number, row);
     }
@@ -94,6 +95,7 @@ impl SetRows {
     /// A class that no address leads to any more.
     pub fn drop_class(&mut self, number: u32, chunks: &mut Chunks, journal: &mut Journal) {
         if let Some(row) = self.rows.remove(&number) {
+            chunks.leave(Map::SetRows, 1);
             journal.delete(Map::SetRows, &self.key(number));
             chunks.give_back_row(row);
         }

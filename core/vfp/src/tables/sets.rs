@@ -8,11 +8,11 @@
 //!
 //! What each ruleset makes of a class is its own (`set_rows`). An address that changes its class is one write, which a packet meets or
 //! does not. A change of several addresses could be met half made, by a packet from one to another of them: its entries are
-//! written anew to another *space*, which each ruleset then looks into by one write of its header.
+//! written anew to another *space*, which the network's rulesets look into from one write to `set_spaces` on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use hns_abi::{Addr, Map, SET_CLASSES_MAX, SetClassKey};
+use hns_abi::{Addr, Map, SetClassKey};
 use hns_net::Guid;
 
 use crate::model::Sets;
@@ -26,8 +26,10 @@ use super::set_rows::SetRows;
 /// The sets of one network.
 #[derive(Debug)]
 pub(super) struct NetworkSets {
+    /// In `set_spaces`, as long as the network has sets or rules that name some.
+    pub place: u32,
     /// Of [`SetClassKey`].
-    pub space: u32,
+    space: u32,
     pub numbers: SetNumbers,
     /// As they were set.
     content: Sets,
@@ -38,7 +40,6 @@ pub(super) struct NetworkSets {
     lengths: BTreeMap<u8, usize>,
     classes: BTreeMap<u32, Class>,
     by_content: HashMap<BTreeSet<u32>, u32>,
-    last_class: u32,
     /// That name sets of this network.
     pub rulesets: BTreeSet<u32>,
 }
@@ -88,8 +89,9 @@ struct Move {
 }
 
 impl NetworkSets {
-    pub fn new(space: u32) -> Self {
+    pub fn new(place: u32, space: u32) -> Self {
         Self {
+            place,
             space,
             numbers: SetNumbers::default(),
             content: Sets::default(),
@@ -98,7 +100,6 @@ impl NetworkSets {
             lengths: BTreeMap::new(),
             classes: BTreeMap::new(),
             by_content: HashMap::new(),
-            last_class: 0,
             rulesets: BTreeSet::new(),
         }
     }
@@ -108,7 +109,7 @@ impl NetworkSets {
     }
 
     pub fn is_unused(&self) -> bool {
-        self.content.is_empty() && self.rulesets.is_empty()
+        self.members.is_empty() && self.rulesets.is_empty()
     }
 
     pub fn entries(&self, all: &mut Entries) {
@@ -118,7 +119,7 @@ impl NetworkSets {
     }
 
     /// Takes these sets for those of the network: what becomes of its blocks.
-    fn turn_into(&mut self, wanted: &Sets) -> Vec<Move> {
+    fn turn_into(&mut self, wanted: &Sets, last_class: &mut u32) -> Vec<Move> {
         let edits = self.edits(wanted);
         self.content = wanted.clone();
         for (prefix, set, is_in) in &edits {
@@ -128,7 +129,7 @@ impl NetworkSets {
         let mut root: Option<Prefix> = None;
         for (prefix, ..) in edits {
             if root.is_none_or(|root| !root.contains(prefix)) {
-                self.classify(prefix, &mut moves);
+                self.classify(prefix, &mut moves, last_class);
                 root = Some(prefix);
             }
         }
@@ -166,7 +167,7 @@ impl NetworkSets {
     }
 
     /// Gives this block and those inside it the classes that their marks lead to; those without a mark go.
-    fn classify(&mut self, root: Prefix, moves: &mut Vec<Move>) {
+    fn classify(&mut self, root: Prefix, moves: &mut Vec<Move>, last_class: &mut u32) {
         let mut around = vec![(root, self.sets_around(root))];
         let inside: Vec<Prefix> = self.entries.range(root..=root.last()).map(|(prefix, _)| *prefix).collect();
         for prefix in inside {
@@ -182,7 +183,7 @@ impl NetworkSets {
             }
             let outer = around.last().map(|(_, sets)| sets);
             let sets: BTreeSet<u32> = outer.into_iter().flatten().chain(&entry.own).copied().collect();
-            let after = self.class_of(&sets);
+            let after = self.class_of(&sets, last_class);
             around.push((prefix, sets));
             if after != before {
                 moves.push(Move { prefix, before, after });
@@ -198,14 +199,30 @@ impl NetworkSets {
         outer.flat_map(|entry| &entry.own).copied().collect()
     }
 
-    fn class_of(&mut self, sets: &BTreeSet<u32>) -> u32 {
+    /// Numbers are never given twice: a class of sets that are gone may still be in the maps.
+    fn class_of(&mut self, sets: &BTreeSet<u32>, last: &mut u32) -> u32 {
         if let Some(class) = self.by_content.get(sets) {
             return *class;
         }
-        self.last_class += 1;
-        self.by_content.insert(sets.clone(), self.last_class);
-        self.classes.insert(self.last_class, Class { sets: sets.clone(), users: 0, retired: false });
-        self.last_class
+        *last += 1;
+        self.by_content.insert(sets.clone(), *last);
+        self.classes.insert(*last, Class { sets: sets.clone(), users: 0, retired: false });
+        *last
+    }
+
+    /// Whether packets may see one of these moves and not yet another.
+    fn may_be_half_made(&self, moves: &[Move]) -> bool {
+        let of_family = |v4| moves.iter().filter(|moved| moved.prefix.is_v4() == v4).count();
+        !self.rulesets.is_empty() && (of_family(true) > 1 || of_family(false) > 1)
+    }
+
+    /// How many entries the moves add before they take any away.
+    fn more_entries(&self, moves: &[Move]) -> usize {
+        if self.may_be_half_made(moves) {
+            self.entries.len()
+        } else {
+            moves.iter().filter(|moved| moved.before == 0).count()
+        }
     }
 
     fn lead(&mut self, prefix: Prefix, before: u32, after: u32) {
@@ -293,12 +310,14 @@ pub(super) const fn key(space: u32, prefix: Prefix) -> SetClassKey {
 
 impl Rulesets {
     /// The sets of a network, to be named by a ruleset.
-    pub fn sets_of(&mut self, network: Guid) -> &mut NetworkSets {
-        let spaces = &mut self.spaces;
-        self.sets.entry(network).or_insert_with(|| {
-            *spaces += 1;
-            NetworkSets::new(*spaces)
-        })
+    pub fn sets_of(&mut self, network: Guid, journal: &mut Journal) -> Result<&mut NetworkSets, Map> {
+        if !self.sets.contains_key(&network) {
+            let place = self.places.take().ok_or(Map::SetSpaces)?;
+            self.spaces += 1;
+            journal.array(Map::SetSpaces, place, &self.spaces);
+            self.sets.insert(network, NetworkSets::new(place, self.spaces));
+        }
+        self.sets.get_mut(&network).ok_or(Map::SetSpaces)
     }
 
     /// Makes these the sets of a network; says which rulesets name one that has changed.
@@ -308,11 +327,18 @@ impl Rulesets {
         wanted: &Sets,
         journal: &mut Journal,
     ) -> Result<BTreeSet<u32>, Map> {
-        let sets = self.sets_of(network);
-        let before = sets.content.clone();
-        let newest = sets.last_class;
-        let moves = sets.turn_into(wanted);
+        let before = self.sets.get(&network).map_or_else(Sets::default, |sets| sets.content.clone());
+        if before.changed(wanted).is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let newest = self.classes;
+        self.sets_of(network, journal)?;
+        let Some(sets) = self.sets.get_mut(&network) else { return Ok(BTreeSet::new()) };
+        let moves = sets.turn_into(wanted, &mut self.classes);
+        let more = sets.more_entries(&moves);
+        self.chunks.enter(Map::SetClasses, more);
         if let Err(map) = self.make_rows(network, newest, journal) {
+            self.chunks.leave(Map::SetClasses, more);
             self.take_back(network, &before, newest);
             return Err(map);
         }
@@ -332,10 +358,7 @@ impl Rulesets {
                     rows.add_class(*number, class, &mut self.chunks, journal);
                 }
             }
-        }
-        let entries: usize = self.sets.values().map(|sets| sets.entries.len()).sum();
-        if entries > SET_CLASSES_MAX as usize {
-            return Err(Map::SetClasses);
+            self.chunks.overdrawn().map_or(Ok(()), Err)?;
         }
         self.chunks.overdrawn().map_or(Ok(()), Err)
     }
@@ -343,7 +366,7 @@ impl Rulesets {
     /// Nothing of it has reached the maps.
     fn take_back(&mut self, network: Guid, before: &Sets, newest: u32) {
         let Some(sets) = self.sets.get_mut(&network) else { return };
-        sets.turn_into(before);
+        sets.turn_into(before, &mut self.classes);
         let fresh: Vec<u32> = sets.classes.range(newest + 1..).map(|(number, _)| *number).collect();
         for class in fresh {
             self.dissolve_class(network, class, &mut Journal::default());
@@ -354,28 +377,25 @@ impl Rulesets {
     /// Lets packets see the moves.
     fn publish(&mut self, network: Guid, moves: &[Move], journal: &mut Journal) {
         let Some(sets) = self.sets.get_mut(&network) else { return };
-        let of_family = |v4| moves.iter().filter(|moved| moved.prefix.is_v4() == v4).count();
-        if sets.rulesets.is_empty() || (of_family(true) <= 1 && of_family(false) <= 1) {
+        if sets.may_be_half_made(moves) {
+            self.spaces += 1;
+            let left = std::mem::replace(&mut sets.space, self.spaces);
+            for (prefix, entry) in &sets.entries {
+                journal.put(Map::SetClasses, &key(sets.space, *prefix), &entry.class);
+            }
+            journal.array(Map::SetSpaces, sets.place, &sets.space);
+            let written = sets.written_before(moves);
+            self.losses += 1;
+            self.retired.push_back((self.losses, Retired::Space(left, written)));
+        } else {
             for Move { prefix, after, .. } in moves {
                 match after {
                     0 => journal.delete(Map::SetClasses, &key(sets.space, *prefix)),
                     class => journal.put(Map::SetClasses, &key(sets.space, *prefix), class),
                 }
             }
-        } else {
-            self.spaces += 1;
-            let left = std::mem::replace(&mut sets.space, self.spaces);
-            for (prefix, entry) in &sets.entries {
-                journal.put(Map::SetClasses, &key(sets.space, *prefix), &entry.class);
-            }
-            for ruleset in &sets.rulesets {
-                if let Some(shared) = self.all.get_mut(ruleset) {
-                    shared.ruleset.move_to(sets.space, journal);
-                }
-            }
-            let written = sets.written_before(moves);
-            self.losses += 1;
-            self.retired.push_back((self.losses, Retired::Space(left, written)));
+            let deleted = moves.iter().filter(|moved| moved.after == 0).count();
+            self.chunks.leave(Map::SetClasses, deleted);
         }
         self.retire_classes(network, moves);
     }
@@ -420,7 +440,10 @@ impl Rulesets {
     }
 
     pub fn drop_unused_sets(&mut self, network: Guid) {
-        if self.sets.get(&network).is_some_and(NetworkSets::is_unused) {
+        let unused = self.sets.get(&network).filter(|sets| sets.is_unused()).map(|sets| sets.place);
+        if let Some(place) = unused {
+            // No ruleset leads there any more.
+            self.places.give_back(place);
             self.sets.remove(&network);
         }
     }

@@ -3,13 +3,11 @@
 
 use std::collections::VecDeque;
 
+use super::places::Places;
+
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// Elements of the map; the first one stays empty.
-    capacity: u32,
-    /// All up to this one were taken once.
-    highest: u32,
-    free: Vec<u32>,
+    places: Places,
     /// Led to no more, with the number of the loss.
     retired: VecDeque<(u64, u32)>,
     losses: u64,
@@ -17,20 +15,16 @@ pub(super) struct Slots {
 
 impl Slots {
     pub const fn new(capacity: u32) -> Self {
-        Self { capacity, highest: 0, free: Vec::new(), retired: VecDeque::new(), losses: 0 }
+        Self { places: Places::new(capacity), retired: VecDeque::new(), losses: 0 }
     }
 
     /// How many can be taken.
     pub fn room(&self) -> usize {
-        let fresh = self.capacity.saturating_sub(self.highest + 1);
-        self.free.len() + usize::try_from(fresh).unwrap_or(usize::MAX)
+        self.places.room()
     }
 
     pub fn take(&mut self) -> Option<u32> {
-        self.free.pop().or_else(|| {
-            let fresh = self.highest + 1;
-            (fresh < self.capacity).then(|| self.highest = fresh).map(|()| fresh)
-        })
+        self.places.take()
     }
 
     pub fn retire(&mut self, slot: u32) {
@@ -46,7 +40,7 @@ impl Slots {
     /// Frees what was lost up to this loss.
     pub fn release(&mut self, former: u64) {
         while let Some((_, slot)) = self.retired.pop_front_if(|(loss, _)| *loss <= former) {
-            self.free.push(slot);
+            self.places.give_back(slot);
         }
     }
 }
