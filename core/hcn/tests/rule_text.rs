@@ -18,11 +18,13 @@ fn list(members: impl Strategy<Value = String>) -> impl Strategy<Value = Option<
 }
 
 fn prefix() -> impl Strategy<Value = String> {
+    // An IPv4 address in IPv6 form is refused.
+    let ipv6 = || any::<std::net::Ipv6Addr>().prop_filter("mapped", |addr| addr.to_ipv4_mapped().is_none());
     prop_oneof![
         any::<std::net::Ipv4Addr>().prop_map(|address| address.to_string()),
-        any::<std::net::Ipv6Addr>().prop_map(|address| address.to_string()),
+        ipv6().prop_map(|address| address.to_string()),
         (any::<std::net::Ipv4Addr>(), 0..=32).prop_map(|(address, length)| format!("{address}/{length}")),
-        (any::<std::net::Ipv6Addr>(), 0..=128).prop_map(|(address, length)| format!("{address}/{length}")),
+        (ipv6(), 0..=128).prop_map(|(address, length)| format!("{address}/{length}")),
     ]
 }
 

@@ -69,7 +69,15 @@ fn split(found: &Found<'_>) -> Result<Vec<(String, String)>, DocumentError> {
 /// `10.4.0.7`, `10.4.0.0/16` or their IPv6 forms; host bits count for nothing (hcn-api 5.4).
 pub(super) fn prefix(text: &str) -> Result<Cidr, String> {
     let address = text.parse::<IpAddr>().map(Cidr::host);
-    address.or_else(|_| Cidr::from_str(text)).map_err(|_| format!("\"{text}\" is not an address or a prefix"))
+    let prefix = address.or_else(|_| Cidr::from_str(text));
+    let prefix = prefix.map_err(|_| format!("\"{text}\" is not an address or a prefix"))?;
+    match prefix.network() {
+        // No packet has such an address, so a rule about it would never hold.
+        IpAddr::V6(mapped) if prefix.length() >= 96 && mapped.to_ipv4_mapped().is_some() => {
+            Err(format!("\"{text}\" is an IPv4 address in IPv6 form; write it as IPv4"))
+        }
+        _ => Ok(prefix),
+    }
 }
 
 /// Addresses and prefixes, without sets.

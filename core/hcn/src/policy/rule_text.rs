@@ -481,6 +481,10 @@ mod tests {
             ("in block from bad from worse", r#""from worse" stands beside "from bad""#),
             ("in block from any", r#""from any": "any" is no address"#),
             (
+                "in block from ::ffff:10.0.0.0/104",
+                r#""from ::ffff:10.0.0.0/104": "::ffff:10.0.0.0/104" is an IPv4 address in IPv6 form; write it as IPv4; such as: in block from"#,
+            ),
+            (
                 "in block from 10.0.0.300",
                 r#""from 10.0.0.300": "10.0.0.300" is not an address or a prefix; such as: in block from"#,
             ),
