@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 use hns_testbed::{FAR_V4, FAR_V6, eventually, needs, tcp};
 use hns_tests::story_support::policies::acl;
-use hns_tests::story_support::{Proto, Row, Server, check};
+use hns_tests::story_support::{Container, Proto, Row, Server, check};
 use serde_json::json;
 
 use stage::{ON_THE_LAN, Party, Stage, container, dropped, network, rules};
@@ -125,6 +125,43 @@ fn rules_hold_whoever_comes() {
     assert!(dropped(&stage.here, &db, "spoofed-ip") + dropped(&stage.here, &db, "spoofed-arp") > 0);
 }
 
+/// It talks to the LAN and to the host, and to no other container here.
+#[test]
+fn a_container_that_talks_to_no_other_talks_to_the_lan() {
+    needs!(root, "nft", "ping");
+    let stage = Stage::new();
+    let web = container(&stage.here, "web", 101);
+    let netns = stage.here.host().add_netns("quiet");
+    stage.here.hnsctl(&["namespace", "create", "quiet", "--path", "/run/netns/quiet"]);
+    let words = ["endpoint", "create", "--network", "corp", "--name", "quiet", "--namespace", "quiet"];
+    let place = ["--ip", "198.18.0.102", "--ip", "fd00:198:18::102", "--disable-icc"];
+    let quiet = Container::new("quiet", netns, stage.here.hnsctl_json(&[&words[..], &place].concat()));
+    let far = container(&stage.there, "far", 103);
+    all_reach_all(&[
+        Party::container("quiet", &quiet),
+        Party::host("here", stage.here.host()),
+        Party::host("client", &stage.client),
+        Party::container("far", &far),
+    ]);
+    for (from, to) in [(&web, &quiet), (&quiet, &web)] {
+        for ip in to.addresses() {
+            assert!(!from.netns.ping(ip), "{} reaches {}", from.name, to.name);
+            // Not even when it knows the station.
+            let mac = to.mac().map(|octet| format!("{octet:02x}")).join(":");
+            let ip = ip.to_string();
+            let words = ["neigh", "replace", &ip, "lladdr", &mac, "dev", "eth0"];
+            assert!(from.netns.command("ip").args(words).status().expect("ip runs").success());
+            assert!(
+                !from.netns.ping(ip.parse::<IpAddr>().expect("it was one")),
+                "{} reaches {}",
+                from.name,
+                to.name
+            );
+        }
+    }
+    assert!(web.netns.ping(far.v4()) && web.netns.ping(far.v6()));
+}
+
 #[test]
 fn networks_share_a_switch_and_the_last_one_takes_it_along() {
     needs!(root, "nft");
@@ -202,7 +239,16 @@ fn what_cannot_be_is_refused_by_name() {
     let map = ["endpoint", "create", "--network", "corp", "--publish", "8080:80"];
     let said = stage.here.try_hnsctl(&map).expect_failure();
     assert!(said.contains("Transparent"), "{said}");
+    let web = container(&stage.here, "web", 101);
+    let trace = ["trace", "--from", "web", "--to", "198.18.0.3"];
+    let said = stage.here.try_hnsctl(&trace).expect_failure();
+    assert!(said.contains("not traced yet") && said.contains("adapter eth0"), "{said}");
+    stage.here.hnsctl(&["endpoint", "detach", "web"]);
+    stage.here.hnsctl(&["namespace", "create", "own", "--host-default"]);
+    let said = stage.here.try_hnsctl(&["endpoint", "attach", "web", "own"]).expect_failure();
+    assert!(said.contains("the host itself is on adapter eth0 already"), "{said}");
+    assert!(!web.netns.ping(stage.client.v4()));
     // Nothing of all this is left.
-    stage.here.hnsctl(&["network", "rm", "corp"]);
+    stage.here.hnsctl(&["network", "rm", "--force", "corp"]);
     eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn")));
 }

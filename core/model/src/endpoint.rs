@@ -218,8 +218,8 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
             return Err(ModelError::endpoint("Flags", problem, ErrorCode::REQUEST_UNSUPPORTED));
         }
     }
-    if document.flags.has(EndpointFlags::DISABLE_ICC) && !network.has_host_port() {
-        let problem = "an endpoint that talks to no other needs a network with a host port to talk to";
+    if document.flags.has(EndpointFlags::DISABLE_ICC) && !network.leads_beyond_containers() {
+        let problem = "an endpoint that talks to no other needs a host on its network, or a LAN, to talk to";
         return Err(ModelError::endpoint("Flags", problem, ErrorCode::REQUEST_UNSUPPORTED));
     }
     check_policies(document, network)?;
