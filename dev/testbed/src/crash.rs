@@ -6,6 +6,7 @@
 //!
 //! What an operation whose answer never came has done is open: either is right, but documents and kernel must agree.
 
+mod adapter;
 mod chance;
 mod client;
 mod facts;
@@ -25,6 +26,8 @@ use client::Client;
 use memory::Memory;
 
 const CLIENTS: u64 = 4;
+/// Which networks share with the host.
+const ADAPTER: &str = "eth0";
 /// Namespaces that exist before and outlive everything.
 const GIVEN_NAMESPACES: usize = 10;
 /// The daemon is killed at most so many answers and, after them, so many microseconds after its start.

@@ -15,8 +15,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hns_net::{IfName, Mac, Uplink};
-use hns_planner::Station;
+use hns_net::{IfName, Mac, Mtu, Uplink};
+use hns_planner::{ObservedSwitch, Station};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::link::LinkFlags;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
@@ -67,12 +67,26 @@ pub(crate) fn look(netlink: &mut Netlink, uplink: &Uplink) -> Result<Adapter, Ho
         let why = "is wireless: its access point takes frames of the host's own station alone";
         return Err(unfit(why.to_owned()));
     }
-    Ok(Adapter { mtu: hns_net::Mtu::new(link.mtu.into()).unwrap_or(hns_net::Mtu::ETHERNET) })
+    Ok(Adapter { mtu: Mtu::new(link.mtu.into()).unwrap_or(Mtu::ETHERNET) })
 }
 
 fn is_wireless(name: &IfName) -> bool {
     let folder = Path::new("/sys/class/net").join(name.as_str());
     folder.join("phy80211").exists() || folder.join("wireless").exists()
+}
+
+/// How a switch shows of which nothing is left but what its adapter was told.
+pub(crate) fn switch_without_bridge() -> ObservedSwitch {
+    ObservedSwitch {
+        up: false,
+        mac: Mac::new([0; 6]),
+        mtu: Mtu::ETHERNET,
+        gateways: BTreeSet::new(),
+        segments: BTreeSet::new(),
+        loopback: false,
+        wired: false,
+        answers: false,
+    }
 }
 
 /// By which links the frames of an uplink come to the host itself: the adapter, or what the host has made of it for the VLAN.
@@ -140,6 +154,12 @@ impl Told {
             }
         }
         Ok(())
+    }
+
+    /// The switches for which adapters were told something.
+    pub(crate) fn switches(&self) -> Result<BTreeSet<IfName>, HostError> {
+        let notes = self.all()?.into_iter().flat_map(|(_, notes)| notes);
+        Ok(notes.filter_map(|note| note.strip_prefix(SWITCH)?.parse().ok()).collect())
     }
 
     /// The switches whose adapter takes in what they need. One whose adapter is gone lacks that alone, which the datapath tells.

@@ -86,6 +86,9 @@ impl RealHost {
         self.route.with(|netlink| {
             observe::everything(netlink, self.ipv6, &mut observed)?;
             observed.stations = self.told.stations(netlink)?;
+            for name in self.told.switches()? {
+                observed.switches.entry(name).or_insert_with(adapter::switch_without_bridge);
+            }
             self.see_whether_served(netlink, &mut observed)
         })?;
         Ok(observed)
@@ -291,8 +294,9 @@ impl RealHost {
         // Its group delete takes along what waits for the reaper.
         self.unplugged.store(0, Ordering::Relaxed);
         self.route.with(|netlink| {
-            bridge::remove(netlink, name)?;
-            self.told.leave(netlink, name)
+            // While its bridge is there, the next look finds that something is left to do.
+            self.told.leave(netlink, name)?;
+            bridge::remove(netlink, name)
         })
     }
 

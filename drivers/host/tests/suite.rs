@@ -163,6 +163,11 @@ fn a_wire_that_was_cut_shows() {
         assert_eq!(everything(host).stations, [].into());
         host.execute(&Step::AddStation(station.clone())).unwrap();
         assert_eq!(everything(host).stations, [station].into());
+        // Its bridge goes while nobody looks: what the adapter was told is still to be taken back.
+        world.delete_link(&port);
+        world.delete_link(&switch.name);
+        assert!(!everything(host).switches[&switch.name].up);
+        host.execute(&Step::MakeSwitch(switch.clone())).unwrap();
         // Its adapter goes, and with it all that it was told.
         world.delete_link(&adapter);
         assert_eq!(everything(host).stations, [].into());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::chance::Chance;
 use super::memory::Certainty;
-use super::{World, list, text};
+use super::{ADAPTER, World, list, text};
 use crate::{Answer, Api, ApiError};
 
 /// Published ports are taken from here; the system's own choices lie above.
@@ -83,10 +83,27 @@ impl Client {
         if self.world.memory.there("/v2/networks/").len() >= NETWORKS_MAX {
             return Ok(false);
         }
-        let kind = self.chance.of(&["NAT", "Internal", "Private"]).copied();
-        let families = json!({"EnableIPv6": self.chance.below(2) == 0});
+        let kind = self.chance.of(&["NAT", "Internal", "Private", "Transparent"]).copied();
         let name = format!("n{:x}", self.chance.next());
-        self.create("networks", &json!({"Name": name, "Type": kind, "AdditionalParams": families}))
+        let mut document = json!({"Name": name, "Type": kind});
+        if kind == Some("Transparent") {
+            self.put_on_the_lan(&mut document);
+        } else {
+            document["AdditionalParams"] = json!({"EnableIPv6": self.chance.below(2) == 0});
+        }
+        self.create("networks", &document)
+    }
+
+    /// On one of two external switches, which such networks share.
+    fn put_on_the_lan(&mut self, document: &mut Value) {
+        let mut policies =
+            vec![json!({"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": ADAPTER}})];
+        if self.chance.below(2) == 0 {
+            policies.push(json!({"Type": "VLAN", "Settings": {"IsolationId": 7}}));
+        }
+        let prefix = format!("10.200.{}.0/24", self.chance.below(200));
+        document["Policies"] = Value::Array(policies);
+        document["Ipams"] = json!([{"Subnets": [{"IpAddressPrefix": prefix}]}]);
     }
 
     fn create_namespace(&mut self) -> Result<bool, ApiError> {

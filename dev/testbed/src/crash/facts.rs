@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 use serde_json::Value;
 
-use super::{GIVEN_NAMESPACES, list, must, text};
+use super::{GIVEN_NAMESPACES, adapter, list, must, text};
 use crate::{Hnsd, Host, Netns, eventually};
 
 /// Each fact is a sentence.
@@ -26,6 +26,7 @@ pub(super) fn compare(hnsd: &Hnsd, context: &str) {
     // The reaper removes links a moment after the answer; until then they are there.
     eventually!(within 10 s, {
         let mut seen = links_and_addresses(hnsd.host(), &folder);
+        seen.extend(adapter::shown(hnsd.host()));
         seen.extend(elements(hnsd.host(), &documents.words()));
         let lacking: Vec<&String> = wanted.difference(&seen).collect();
         let left_over: Vec<&String> = seen.difference(&wanted).collect();
@@ -50,7 +51,17 @@ impl Documents<'_> {
         for network in list(self.networks) {
             facts.insert(has_link("the host", switch_of(network)));
             switches.insert(text(&network["ID"]), switch_of(network));
+            if is_on_the_lan(network) {
+                let uplink = switch_of(network).replacen("hns", "hnw", 1);
+                facts.insert(has_link("the host", &uplink));
+                facts.insert(format!("{uplink} is in {}", switch_of(network)));
+                facts.extend(adapter::shared_by(&uplink));
+            }
         }
+        let on_the_lan = |endpoint: &Value| {
+            let id = text(&endpoint["HostComputeNetwork"]);
+            list(self.networks).iter().any(|network| text(&network["ID"]) == id && is_on_the_lan(network))
+        };
         let paths = self.paths();
         for path in paths.values().filter(|path| Path::new(path).starts_with(self.folder)) {
             facts.insert(is_there(path));
@@ -64,6 +75,9 @@ impl Documents<'_> {
             facts.insert(has_link(path, interface));
             facts.extend(addresses_of(endpoint).map(|address| has_address(path, interface, &address)));
             facts.extend(publications_of(endpoint));
+            if on_the_lan(endpoint) {
+                facts.insert(adapter::lets_in(text(&endpoint["MacAddress"])));
+            }
         }
         facts
     }
@@ -95,6 +109,10 @@ impl Documents<'_> {
 
 fn switch_of(network: &Value) -> &str {
     text(&network["Health"]["Extra"]["Switch"])
+}
+
+fn is_on_the_lan(network: &Value) -> bool {
+    network["Type"] == "Transparent"
 }
 
 /// Of an attached endpoint: its port and its interface.
