@@ -196,3 +196,37 @@ fn programs_that_are_replaced_lose_nothing() {
     }
     traffic.all_came_back();
 }
+
+/// Its programs are taken off, it gets another address, it is made anew: what is a container's comes back by itself.
+#[test]
+fn an_adapter_that_changes_finds_its_containers_again() {
+    needs!(root, "nft", "ping");
+    let stage = Stage::new();
+    let web = container(&stage.here, "web", 101);
+    let reaches =
+        || [web.netns.ping(stage.client.v4()), stage.client.ping(web.v6()), stage.here.host().ping(web.v4())];
+    eventually!(reaches() == [true; 3]);
+    let here = stage.here.host();
+    let [v4, v6] = here.addresses();
+    let configured = format!(
+        "ip addr replace {v4}/24 dev eth0; ip addr replace {v6}/64 dev eth0 nodad; ip link set eth0 up
+         ip route replace default via 198.18.0.254; ip -6 route replace default via fd00:198:18::fe"
+    );
+    for deed in [
+        "rm /sys/fs/bpf/hns/v1/link-*",
+        "ip link set eth0 address 02:00:00:00:77:01",
+        "ip link set eth0 down; ip link set eth0 up",
+        "ip link set eth0 down; ip link set eth0 name lan0; ip link set lan0 name eth0",
+    ] {
+        here.sh(&format!("{deed}; {configured}"));
+        // Whoever knew the adapter's old address looks for it again after a while; it is told here.
+        let forget = "ip neigh flush all; ip -6 neigh flush all";
+        eventually!(within 20 s, {
+            for netns in [&web.netns, &here.netns(), &stage.client.netns()] {
+                netns.command("sh").args(["-c", forget]).status().expect("sh runs");
+            }
+            let now = reaches();
+            if now == [true; 3] { Ok(()) } else { Err(format!("{deed}: {now:?}")) }
+        });
+    }
+}

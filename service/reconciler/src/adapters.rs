@@ -29,6 +29,30 @@ impl Engine {
         Ok(())
     }
 
+    /// Repairs everything when an external switch is joined to its adapter no longer: another program has taken ours off, or the adapter
+    /// is another one by now, or has another address. Nothing tells of most of that.
+    pub(crate) fn keep_uplinks(&self) {
+        let wanted: BTreeMap<IfName, Uplink> = {
+            let world = self.world();
+            let on_adapters =
+                world.networks().filter_map(|network| Some((network.switch_id(), network.uplink()?)));
+            on_adapters.map(|(switch, uplink)| (switch_name(switch), uplink)).collect()
+        };
+        if wanted.is_empty() || self.repairs.left_something_undone() {
+            return;
+        }
+        match self.held_uplinks() {
+            // A network that is being made is joined in a moment; the repair waits for that, and finds nothing to do.
+            Ok(held) if wanted.iter().any(|(switch, uplink)| held.get(switch) != Some(uplink)) => {
+                self.repair_everything_and_log("a switch is off its adapter");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the adapters are not known");
+            }
+        }
+    }
+
     /// Whether several networks are on this switch, so that it stays when one of them goes.
     pub(crate) fn is_shared(&self, switch: &IfName) -> bool {
         let world = self.world();

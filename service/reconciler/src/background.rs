@@ -118,6 +118,7 @@ fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
         engine.collect_flows();
         engine.look_for_sandboxes();
         engine.keep_forwarding();
+        engine.keep_uplinks();
         state.tick(&*engine.store);
         if let Some(cause) = rounds.tick(&engine.repairs, engine.locks.passes()) {
             engine.repair_everything_and_log(cause);
