@@ -367,7 +367,13 @@ impl Datapath for RealDatapath {
         let place = uplinks::find(&lock(&self.attachment).netlink, port, uplink)?;
         let mut uplinks = lock(&self.uplinks);
         self.policy().set_uplink(self.loaded(), uplink.switch_id(), place)?;
-        uplinks.join(self.loaded(), &self.pins, port, uplink, place)
+        let joined = uplinks.join(self.loaded(), &self.pins, port, uplink, place);
+        if joined.is_err() {
+            // Half a way is none; whoever repairs it begins anew.
+            uplinks.abandon(&self.pins, port, place);
+            self.policy().remove_uplink(self.loaded(), uplink.switch_id())?;
+        }
+        joined
     }
 
     fn remove_uplink(&self, port: &IfName) -> Result<(), DatapathError> {

@@ -128,6 +128,12 @@ impl Uplinks {
         Ok(self.joined.remove(port).map(|(uplink, _)| uplink))
     }
 
+    /// Takes off what was put there before something failed. What cannot be taken off now is replaced by the next try.
+    pub(crate) fn abandon(&mut self, pins: &Pins, port: &IfName, place: Place) {
+        let _the_first_failure_is_told = self.release(pins, port, place);
+        self.joined.remove(port);
+    }
+
     fn release(&self, pins: &Pins, port: &IfName, place: Place) -> Result<(), DatapathError> {
         let mut others = self.joined.iter().filter(|(other, _)| *other != port);
         if !others.any(|(_, (_, other))| other.adapter == place.adapter) {

@@ -25,7 +25,7 @@ use external::{
     HOST, is_external, is_wired, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire, uplink,
 };
 use hns_abi::{Direction, MARK_RULED, MARK_WIRED};
-use hns_datapath::{Datapath, RealDatapath, test_run};
+use hns_datapath::{Datapath, DatapathError, RealDatapath, test_run};
 use hns_net::{Guid, IfName};
 use hns_testbed::needs;
 use hns_vfp::generate::{Random, Shot, board, changed_sets, port, story};
@@ -105,6 +105,8 @@ fn slow(meter: &mut Option<Rate>) {
 /// Both sides of the comparison, and what was seen.
 struct Bench {
     datapath: RealDatapath,
+    /// Whether this kernel can share an adapter.
+    shares: bool,
     seen: BTreeMap<String, usize>,
     cases: usize,
     /// Ports that take over connections older than their rules.
@@ -132,7 +134,13 @@ impl Bench {
         }
         let adapter = link(ADAPTER);
         run(&["ip", "link", "set", adapter.as_str(), "address", HOST, "up"]);
-        Self { datapath: start(folder), seen: BTreeMap::new(), cases: 0, adopting: BTreeSet::new() }
+        let datapath = start(folder);
+        let shares = match datapath.set_uplink(&link(UPLINK), &uplink()) {
+            // Before Linux 6.6.
+            Err(DatapathError::NoSharing { .. }) => false,
+            outcome => outcome.map(|()| true).unwrap(),
+        };
+        Self { datapath, shares, seen: BTreeMap::new(), cases: 0, adopting: BTreeSet::new() }
     }
 
     /// What differs on the board with this seed, by the shortest story found that shows it. It counts when it shows twice: on
@@ -140,7 +148,7 @@ impl Bench {
     fn compare(&mut self, seed: u64, shots: usize, repetitions: usize) -> Vec<Difference> {
         let random = &mut Random::new(seed);
         let mut board = slow_rates(board(random, &LINKS));
-        let external = is_external(seed);
+        let external = self.shares && is_external(seed);
         if external {
             put_on_the_wire(&mut board);
         }
