@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hns_abi::{Direction, Map};
@@ -12,7 +12,7 @@ use hns_vfp::model::{
     Acl, Action, Addresses, Guards, IcmpType, Match, Origin, Port, Rule, Sets, Tier, Verdict, both,
 };
 use hns_vfp::tables::machine::{Found, Maps};
-use hns_vfp::tables::{Capacity, Former, Tables, TablesError, Write};
+use hns_vfp::tables::{Former, Tables, Write};
 use proptest::prelude::*;
 
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -186,19 +186,19 @@ struct Bench {
     tables: Tables,
     maps: Maps,
     packets: Vec<Facts>,
-    /// What was given up is released after the change that follows, as a daemon that is busy does.
-    is_late: bool,
-    former: Option<Former>,
+    /// What was given up is released after so many changes more: a daemon is busy.
+    lag: usize,
+    former: VecDeque<Option<Former>>,
 }
 
 impl Bench {
     fn new(packets: Vec<Facts>) -> Self {
-        let (ports, sets) = (BTreeMap::new(), Sets::default());
-        Self { ports, sets, tables: Tables::new(1), maps: Maps::new(), packets, is_late: false, former: None }
+        Self::late(0, packets)
     }
 
-    fn late(packets: Vec<Facts>) -> Self {
-        Self { is_late: true, ..Self::new(packets) }
+    fn late(lag: usize, packets: Vec<Facts>) -> Self {
+        let (tables, maps, former) = (Tables::new(1), Maps::new(), VecDeque::new());
+        Self { ports: BTreeMap::new(), sets: Sets::default(), tables, maps, packets, lag, former }
     }
 
     fn set(&mut self, ifindex: u32, port: Port) {
@@ -263,13 +263,11 @@ impl Bench {
         }
         self.check();
         assert_eq!(self.maps.entries, self.tables.everything());
-        let former = self.tables.former();
-        if self.is_late {
-            let earlier = std::mem::replace(&mut self.former, former);
-            self.release(earlier);
-        } else {
+        self.former.push_back(self.tables.former());
+        if self.former.len() > self.lag {
+            let former = self.former.pop_front().flatten();
             self.release(former);
-            assert_eq!(self.tables.former(), None);
+            assert!(self.lag > 0 || self.tables.former().is_none());
         }
     }
 
@@ -383,8 +381,8 @@ proptest! {
     }
 
     #[test]
-    fn every_write_leaves_before_or_after((steps, packets) in story(), is_late in any::<bool>()) {
-        let mut bench = if is_late { Bench::late(packets) } else { Bench::new(packets) };
+    fn every_write_leaves_before_or_after((steps, packets) in story(), lag in 0..4_usize) {
+        let mut bench = Bench::late(lag, packets);
         for (ifindex, inward, step) in steps {
             apply(&mut bench, ifindex, if inward { Direction::In } else { Direction::Out }, step);
         }
@@ -551,12 +549,18 @@ fn what_is_released_late_is_not_what_came_since() {
         remote_port: 4000,
         icmp: (0, 0),
     };
-    let mut bench = Bench::late(vec![packet([0, 0, 0, 1]), packet([0, 0, 0, 9])]);
-    for _ in 0..3 {
+    let packets = vec![packet([0, 0, 0, 1]), packet([0, 0, 0, 9])];
+    for lag in 1..4 {
+        let mut bench = Bench::late(lag, packets.clone());
         bench.set_sets(set_of(1..3));
-        bench.set(1, ruled(1, vec![from_set("blue")]));
         bench.set_sets(Sets::default());
-        bench.remove(1);
+        bench.set_sets(set_of(1..3));
+        for _ in 0..3 {
+            bench.set(1, ruled(1, vec![from_set("blue")]));
+            bench.set_sets(Sets::default());
+            bench.set_sets(set_of(1..3));
+            bench.remove(1);
+        }
     }
 }
 
@@ -577,78 +581,4 @@ fn a_ruleset_is_written_once() {
         count(&bench.tables.set_port(1, &ruled(1, vec![from_set("blue"), block_port(80)]), 0).unwrap());
     }
     assert_eq!(written.into_values().collect::<Vec<_>>(), [1]);
-}
-
-/// Whatever map is too small, the tables are as before, and take what fits.
-#[test]
-fn what_does_not_fit_a_hash_or_trie_changes_nothing() {
-    let ports = |tables: &mut Tables, count: u32| -> Result<(), TablesError> {
-        (1..=count).try_for_each(|number| {
-            let rules = vec![from_set("blue"), block_port(u16::try_from(number).unwrap())];
-            tables.set_port(number, &ruled(number, rules), 0).map(drop)
-        })
-    };
-    let whole = Capacity::default();
-    let cases = [
-        (Map::Rulesets, Capacity { rulesets: 2, ..whole }),
-        (Map::Rules, Capacity { rules: 3, ..whole }),
-        (Map::PortClasses, Capacity { classes: 2, ..whole }),
-        (Map::SetRows, Capacity { set_rows: 2, ..whole }),
-        (Map::SetClasses, Capacity { set_classes: 5, ..whole }),
-    ];
-    for (map, capacity) in cases {
-        let mut tables = Tables::with_capacity(1, capacity);
-        ports(&mut tables, 3).unwrap();
-        tables.set_sets(network(), &set_of(1..4)).unwrap();
-        let before = (tables.everything(), tables.usage());
-        let outcome = match map {
-            Map::SetClasses => tables.set_sets(network(), &set_of(1..41)).map(drop),
-            _ => (4..40).try_for_each(|number| {
-                let rules = vec![from_set("blue"), block_port(number)];
-                let port = ruled(u32::from(number), rules);
-                let before = (tables.everything(), tables.usage());
-                let outcome = tables.set_port(u32::from(number), &port, 0).map(drop);
-                if outcome.is_err() {
-                    assert_eq!((tables.everything(), tables.usage()), before, "{map:?}");
-                }
-                outcome
-            }),
-        };
-        assert!(
-            matches!(outcome, Err(TablesError::NoRoom { map: full, .. }) if full == map),
-            "{map:?} {outcome:?}"
-        );
-        if map == Map::SetClasses {
-            assert_eq!((tables.everything(), tables.usage()), before);
-        }
-        for number in 1..40 {
-            tables.remove_port(number);
-        }
-        tables.set_sets(network(), &Sets::default()).unwrap();
-        let former = tables.former().unwrap();
-        tables.release(former);
-        assert!(tables.everything().is_empty(), "{map:?}");
-        ports(&mut tables, 3).unwrap();
-        tables.set_sets(network(), &set_of(1..4)).unwrap();
-    }
-}
-
-/// A new class needs a row of every ruleset that names its sets.
-#[test]
-fn rows_of_new_classes_that_do_not_fit_change_nothing() {
-    let mut tables = Tables::with_capacity(1, Capacity { set_rows: 4, ..Capacity::default() });
-    for number in 1..10 {
-        let rules = vec![from_set("blue"), block_port(u16::try_from(number).unwrap())];
-        tables.set_port(number, &ruled(number, rules), 0).unwrap();
-    }
-    let both = |members: [u32; 2]| {
-        let of = |number: u32| vec![Cidr::new(Ipv4Addr::from(number).into(), 32).unwrap()];
-        Sets::new([("blue".to_owned(), of(members[0])), ("red".to_owned(), of(members[1]))])
-    };
-    tables.set_sets(network(), &both([1, 2])).unwrap();
-    let before = (tables.everything(), tables.usage());
-    let outcome = tables.set_sets(network(), &both([1, 1]));
-    assert!(matches!(outcome, Err(TablesError::NoRoom { map: Map::SetRows, .. })), "{outcome:?}");
-    assert_eq!((tables.everything(), tables.usage()), before);
-    assert_eq!(tables.set_sets(network(), &both([1, 2])).unwrap(), []);
 }
