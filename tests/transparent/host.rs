@@ -166,7 +166,7 @@ fn programs_of_others_at_the_adapter_cut_nobody_off() {
 
 /// The numbers of the programs at the adapter and at the uplink.
 fn programs(hnsd: &Hnsd) -> Vec<String> {
-    let show = "for f in /sys/fs/bpf/hns/v1/link-*; do bpftool -j link show pinned $f; echo; done";
+    let show = "for f in /sys/fs/bpf/hns/v*/link-*; do bpftool -j link show pinned $f; echo; done";
     let shown = hnsd.host().sh(show);
     let links = shown.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     links.map(|link| link["prog_id"].to_string()).collect()
@@ -213,7 +213,7 @@ fn an_adapter_that_changes_finds_its_containers_again() {
          ip route replace default via 198.18.0.254; ip -6 route replace default via fd00:198:18::fe"
     );
     for deed in [
-        "rm /sys/fs/bpf/hns/v1/link-*",
+        "rm /sys/fs/bpf/hns/v*/link-*",
         "ip link set eth0 address 02:00:00:00:77:01",
         "ip link set eth0 down; ip link set eth0 up",
         "ip link set eth0 down; ip link set eth0 name lan0; ip link set lan0 name eth0",

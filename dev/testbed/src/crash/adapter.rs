@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use super::ADAPTER;
 use crate::Host;
 
-/// Where the daemon holds programs to links.
-const PINS: &str = "/sys/fs/bpf/hns/v1";
+/// Where the daemon holds programs to links, in a folder of its version.
+const PINS: &str = "/sys/fs/bpf/hns";
 
 pub(super) fn lets_in(mac: &str) -> String {
     format!("{ADAPTER} lets in {}", mac.replace('-', ":").to_lowercase())
@@ -34,7 +35,8 @@ pub(super) fn shown(host: &Host) -> Vec<String> {
         shown.push(format!("{ADAPTER} lets in all multicast"));
     }
     let numbers = numbers(host);
-    let pins = fs::read_dir(host.path(PINS)).into_iter().flatten().flatten();
+    let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+    let pins = entries(host.path(PINS)).flat_map(|version| entries(version.path()));
     shown.extend(pins.filter_map(|pin| {
         let name = pin.file_name().into_string().ok()?;
         let (number, program) = name.strip_prefix("link-")?.split_once('-')?;
