@@ -104,7 +104,8 @@ fn ordinary_programs_work() {
     needs!(root, "nft", "crun", "busybox");
     let stage = Stage::new();
     let said = stage.sh("b=busybox; $b ping -c 1 -W 2 10.7.0.1 >/dev/null && $b echo pinged
-        echo hello | $b nc -l -p 9 > /tmp/heard & $b sleep 0 # a job beside the shell
+        # The listener says nothing and stays until the other side has closed, whatever comes first.
+        $b mkfifo /tmp/mute; $b nc -l -p 9 0<>/tmp/mute > /tmp/heard & $b sleep 0 # a job beside the shell
         until echo there | $b nc 127.0.0.1 9 >/dev/null; do :; done; wait; $b cat /tmp/heard
         $b ls -l /proc/self/exe >/dev/null; $b dd if=/dev/zero of=/dev/null bs=1 count=1 2>/dev/null
         $b head -c 4 /dev/urandom >/dev/null; $b touch /tmp/x; $b chown 7:7 /tmp/x; $b su -s /bin/sh -c true nobody || true
