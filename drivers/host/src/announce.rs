@@ -54,11 +54,17 @@ impl Announcer {
     }
 }
 
-fn send(socket: &OwnedFd, link: u32, frame: &[u8]) -> io::Result<()> {
+/// A link as the address of a packet socket.
+pub(crate) fn at_link(link: u32) -> libc::sockaddr_ll {
     // SAFETY: `sockaddr_ll` is plain old data, for which zeroes are valid.
-    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    to.sll_family = u16::try_from(libc::AF_PACKET).expect("the number of the family is 17");
-    to.sll_ifindex = i32::try_from(link).unwrap_or_default();
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).expect("the number of the family is 17");
+    address.sll_ifindex = i32::try_from(link).unwrap_or_default();
+    address
+}
+
+pub(crate) fn send(socket: &impl AsRawFd, link: u32, frame: &[u8]) -> io::Result<()> {
+    let to = at_link(link);
     let length = libc::socklen_t::try_from(size_of_val(&to)).expect("an address is 20 bytes");
     // SAFETY: both pointers are to values that outlive the call, with their own lengths beside them.
     let sent = unsafe {
@@ -83,6 +89,10 @@ fn frame(mac: Mac, address: IpAddr) -> Vec<u8> {
 
 /// An ARP announcement (RFC 5227 section 2.3): a request in which the sender asks for itself.
 fn arp(mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
+    arp_request(mac, ip, ip)
+}
+
+pub(crate) fn arp_request(mac: Mac, from: Ipv4Addr, of: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::with_capacity(60);
     frame.extend([0xff; 6]);
     frame.extend(mac.octets());
@@ -90,9 +100,9 @@ fn arp(mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
     // Ethernet, IPv4, their lengths, request.
     frame.extend([0, 1, 0x08, 0, 6, 4, 0, 1]);
     frame.extend(mac.octets());
-    frame.extend(ip.octets());
+    frame.extend(from.octets());
     frame.extend([0; 6]);
-    frame.extend(ip.octets());
+    frame.extend(of.octets());
     // The least an Ethernet frame has.
     frame.resize(60, 0);
     frame
@@ -101,29 +111,37 @@ fn arp(mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
 /// An unsolicited neighbour advertisement to all nodes (RFC 4861 section 7.2.6), overriding what they know.
 fn neighbour_advertisement(mac: Mac, ip: Ipv6Addr) -> Vec<u8> {
     const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    const ADVERTISEMENT: u8 = 136;
     const OVERRIDE: u8 = 0x20;
-    const ICMPV6: u8 = 58;
-    let mut message = vec![136, 0, 0, 0, OVERRIDE, 0, 0, 0];
+    let mut message = vec![ADVERTISEMENT, 0, 0, 0, OVERRIDE, 0, 0, 0];
     message.extend(ip.octets());
     // Option: target link-layer address, one unit of eight bytes.
     message.extend([2, 1]);
     message.extend(mac.octets());
 
-    let length = u8::try_from(message.len()).expect("an advertisement is 32 bytes");
+    icmpv6(mac, ip, ALL_NODES, message)
+}
+
+/// A frame with a message of ICMPv6 to a group, whose checksum is made here.
+pub(crate) fn icmpv6(mac: Mac, from: Ipv6Addr, group: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
+    const ICMPV6: u8 = 58;
+    let length = u8::try_from(message.len()).expect("such messages are 32 bytes");
     let mut pseudo = Vec::new();
-    pseudo.extend(ip.octets());
-    pseudo.extend(ALL_NODES.octets());
+    pseudo.extend(from.octets());
+    pseudo.extend(group.octets());
     pseudo.extend([0, 0, 0, length, 0, 0, 0, ICMPV6]);
     pseudo.extend(&message);
     message[2..4].copy_from_slice(&checksum(&pseudo).to_be_bytes());
 
     let mut frame = Vec::new();
-    frame.extend([0x33, 0x33, 0, 0, 0, 1]);
+    // The station of a group (RFC 2464 section 7).
+    frame.extend([0x33, 0x33]);
+    frame.extend(&group.octets()[12..]);
     frame.extend(mac.octets());
     frame.extend([0x86, 0xdd]);
     frame.extend([0x60, 0, 0, 0, 0, length, ICMPV6, 255]);
-    frame.extend(ip.octets());
-    frame.extend(ALL_NODES.octets());
+    frame.extend(from.octets());
+    frame.extend(group.octets());
     frame.extend(message);
     frame
 }

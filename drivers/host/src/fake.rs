@@ -13,8 +13,8 @@ use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Ste
 
 use crate::event::Wake;
 use crate::{
-    Adapter, Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats, NamespaceIdentity,
-    PortHolder, Scope, Settings, TakenPort, Watch,
+    Adapter, Asker, Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats,
+    NamespaceIdentity, PortHolder, Question, Scope, Settings, TakenPort, Watch,
 };
 use kernel::{Kernel, Link, SpaceId};
 
@@ -40,7 +40,7 @@ impl FakeHost {
     }
 
     /// Lets the `n`-th call from now on (counted from 0) fail before it does anything, once. Calls are those
-    /// of [`Host`], except `watch`.
+    /// of [`Host`], except `watch` and `is_answered`.
     #[must_use]
     pub fn fail_on_call(self, n: usize) -> Self {
         self.fail_next(n);
@@ -132,6 +132,11 @@ impl FakeHost {
     /// Puts an adapter into the host.
     pub fn add_adapter(&self, name: &IfName) {
         self.kernel().adapters.insert(name.clone());
+    }
+
+    /// What lies between an adapter and its LAN lets the adapter's own station alone through.
+    pub fn filter_stations(&self, adapter: &IfName) {
+        self.kernel().filtered.insert(adapter.clone());
     }
 
     /// A process of the host listens on a port.
@@ -233,6 +238,16 @@ impl Host for FakeHost {
         } else {
             Err(HostError::NoSuchAdapter { name: uplink.adapter.clone() })
         }
+    }
+
+    /// Everybody who is asked for is there. No call that is counted: it comes behind the requests, whenever it likes.
+    fn is_answered(&self, question: &Question) -> Result<bool, HostError> {
+        let adapter = &question.uplink.adapter;
+        let kernel = self.kernel();
+        if !kernel.adapters.contains(adapter) {
+            return Err(HostError::NoSuchAdapter { name: adapter.clone() });
+        }
+        Ok(question.asker == Asker::Host || !kernel.filtered.contains(adapter))
     }
 
     fn forwarding(&self) -> Result<Forwarding, HostError> {

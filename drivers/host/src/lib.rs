@@ -45,6 +45,7 @@ mod netlink;
 mod nsid;
 mod observe;
 mod procfs;
+mod question;
 mod real;
 mod report;
 mod reserved_chain;
@@ -61,6 +62,7 @@ use hns_planner::{Announcement, Forwarding, Inside, Observed, Port, Step, Target
 pub use error::{HostError, KernelError};
 pub use event::{HostEvent, Next, Stopper, Watch};
 pub use fake::FakeHost;
+pub use question::{Asker, Question};
 pub use real::RealHost;
 pub use report::{
     Adapter, Finding, FlowFilter, HostPorts, Level, LinkStats, NamespaceIdentity, PortHolder, TakenPort,
@@ -124,6 +126,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// What an adapter is like that an external switch is to share, or why it cannot be shared.
     fn adapter(&self, uplink: &Uplink) -> Result<Adapter, HostError>;
+
+    /// Asks the LAN who has an address, and says whether an answer reached the asker. Waits for it, up to a second.
+    fn is_answered(&self, question: &Question) -> Result<bool, HostError>;
 
     /// Every address of the host, ours included.
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError>;

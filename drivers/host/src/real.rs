@@ -16,12 +16,13 @@ use crate::nat::batch;
 use crate::nat::table;
 use crate::netlink::{self, Netlink, Pool, Senders};
 use crate::nsid::Numbers;
+use crate::question::Asking;
 use crate::veth::Style;
 use crate::{
     Adapter, BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
-    PortHolder, Scope, Settings, TakenPort, Watch, address, announce, bridge, conntrack, diagnose, external,
-    group, input_drops, inside, listener, observe, reserved_chain, ruleset, stats, sysctl, veth, watch,
-    ways_out,
+    PortHolder, Question, Scope, Settings, TakenPort, Watch, address, announce, bridge, conntrack, diagnose,
+    external, group, input_drops, inside, listener, observe, reserved_chain, ruleset, stats, sysctl, veth,
+    watch, ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -415,6 +416,12 @@ impl Host for RealHost {
 
     fn adapter(&self, uplink: &Uplink) -> Result<Adapter, HostError> {
         self.route.with(|netlink| adapter::look(netlink, uplink))
+    }
+
+    fn is_answered(&self, question: &Question) -> Result<bool, HostError> {
+        let asking = self.route.with(|netlink| Asking::prepare(netlink, question))?;
+        // Others use the socket while we wait.
+        asking.map_or(Ok(false), |asking| asking.is_answered())
     }
 
     fn routes(&self, beside: Option<&Uplink>) -> Result<Vec<Cidr>, HostError> {

@@ -61,6 +61,8 @@ pub(super) struct Kernel {
     pub addresses: Vec<(IfName, IfAddr)>,
     /// Those that external switches may share.
     pub adapters: BTreeSet<IfName>,
+    /// Those whose LAN hears nobody else.
+    pub filtered: BTreeSet<IfName>,
     /// What they were told to let in.
     pub stations: BTreeSet<Station>,
     pub holders: Vec<(TakenPort, PortHolder)>,
@@ -84,6 +86,7 @@ impl Default for Kernel {
             routes: Vec::new(),
             addresses: Vec::new(),
             adapters: BTreeSet::new(),
+            filtered: BTreeSet::new(),
             stations: BTreeSet::new(),
             holders: Vec::new(),
             held_ports: BTreeMap::new(),

@@ -88,6 +88,36 @@ impl World {
         }
     }
 
+    /// A station behind an adapter: the LAN, with an address.
+    pub fn add_lan(&self, adapter: &IfName, address: &str) {
+        self.add_adapter(adapter);
+        if !self.is_real() {
+            return;
+        }
+        let lan = self.container("lan");
+        let far = format!("{adapter}-far");
+        run(&["ip", "link", "set", &far, "netns", lan.to_str().unwrap()]);
+        run(&["ip", "link", "set", adapter.as_str(), "up"]);
+        output_in(&lan, &["ip", "addr", "add", address, "dev", &far]);
+        output_in(&lan, &["ip", "link", "set", &far, "up"]);
+    }
+
+    /// Between the adapter and that LAN nothing passes but what is for the adapter's own station.
+    pub fn filter_stations(&self, adapter: &IfName) {
+        let Some(fake) = &self.fake else {
+            let shown = output(&["ip", "-br", "link", "show", "dev", adapter.as_str()]);
+            let mac = shown.split_whitespace().nth(2).unwrap();
+            let rules = format!(
+                "add table netdev security
+                 add chain netdev security c {{ type filter hook egress device {adapter}-far priority 0; }}
+                 add rule netdev security c ether daddr & 01:00:00:00:00:00 == 0 ether daddr != {mac} drop"
+            );
+            output_in(&self.path("lan"), &["nft", &rules]);
+            return;
+        };
+        fake.filter_stations(adapter);
+    }
+
     pub fn remove_container(&self, path: &Path) {
         match &self.fake {
             Some(fake) => fake.remove_foreign_namespace(path),
