@@ -5,6 +5,8 @@
 mod docker;
 #[path = "transparent/everybody.rs"]
 mod everybody;
+#[path = "transparent/filtered.rs"]
+mod filtered;
 #[path = "transparent/guide.rs"]
 mod guide;
 #[path = "transparent/host.rs"]

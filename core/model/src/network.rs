@@ -37,6 +37,8 @@ pub struct Network {
     pub(crate) endpoints: BTreeSet<Guid>,
     /// How many ports each segment carries.
     pub(crate) segments: Vec<u16>,
+    /// Why its LAN does not serve its endpoints, if that is so.
+    pub(crate) trouble: Option<String>,
     pub(crate) order: u64,
 }
 
@@ -74,6 +76,12 @@ impl Network {
     #[must_use]
     pub fn order(&self) -> u64 {
         self.order
+    }
+
+    /// Why its LAN does not serve its endpoints, if that is so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     #[must_use]
@@ -214,7 +222,16 @@ fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) -> Network 
         // The switch's own address; nobody else holds one yet.
         let _ = macs.claim(gateway, id);
     }
-    Network { id, document, pools, macs, endpoints: BTreeSet::new(), segments: vec![0], order: 0 }
+    Network {
+        id,
+        document,
+        pools,
+        macs,
+        endpoints: BTreeSet::new(),
+        segments: vec![0],
+        trouble: None,
+        order: 0,
+    }
 }
 
 pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> {

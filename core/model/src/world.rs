@@ -82,6 +82,12 @@ impl World {
         Ok(std::mem::replace(&mut network.document.dns, dns))
     }
 
+    /// Says why a network's LAN does not serve its endpoints, or that it does again.
+    pub fn set_network_trouble(&mut self, id: Guid, trouble: Option<String>) -> Result<(), ModelError> {
+        self.network_mut(id)?.trouble = trouble;
+        Ok(())
+    }
+
     pub fn network(&self, id: Guid) -> Result<&Network, ModelError> {
         self.networks.get(&id).ok_or(ModelError::NetworkNotFound(id))
     }

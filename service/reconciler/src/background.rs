@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hns_host::FlowFilter;
+use hns_net::Guid;
 use hns_planner::Announcement;
 
 use crate::engine::Engine;
+use crate::lan;
 use crate::rounds::Rounds;
 use crate::state::StateWatch;
 
@@ -18,13 +20,20 @@ use crate::state::StateWatch;
 pub(crate) struct Background {
     chores: Sender<Chore>,
     news: Sender<Announcement>,
+    /// Networks whose LAN is to be asked.
+    lans: Sender<Guid>,
     /// Goes with the engine, which ends the thread that waits at its other end.
     _running: Sender<()>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Option<Waiting>>,
 }
 
 /// The receiving ends, until the threads start.
-struct Waiting(Option<(Receiver<Chore>, Receiver<Announcement>, Receiver<()>)>);
+struct Waiting {
+    chores: Receiver<Chore>,
+    news: Receiver<Announcement>,
+    lans: Receiver<Guid>,
+    stopped: Receiver<()>,
+}
 
 enum Chore {
     Reap,
@@ -54,23 +63,24 @@ impl Background {
     pub fn new() -> Self {
         let (chores, chores_out) = channel();
         let (news, news_out) = channel();
+        let (lans, lans_out) = channel();
         let (running, stopped) = channel();
-        let waiting = Mutex::new(Waiting(Some((chores_out, news_out, stopped))));
-        Self { chores, news, waiting, _running: running }
+        let waiting = Waiting { chores: chores_out, news: news_out, lans: lans_out, stopped };
+        Self { chores, news, lans, waiting: Mutex::new(Some(waiting)), _running: running }
     }
 
     /// Starts the threads, which end with the engine.
     pub fn start(&self, engine: &Arc<Engine>) -> std::io::Result<Vec<JoinHandle<()>>> {
-        let taken = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).0.take();
-        let Some((chores, news, stopped)) = taken else { return Ok(Vec::new()) };
-        let (reaper, courier, collector) =
-            (Arc::downgrade(engine), Arc::downgrade(engine), Arc::downgrade(engine));
+        let taken = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Waiting { chores, news, lans, stopped }) = taken else { return Ok(Vec::new()) };
+        let [reaper, courier, asker, collector] = [(); 4].map(|()| Arc::downgrade(engine));
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(work)
         };
         Ok(vec![
             spawn("hns-reaper", Box::new(move || reap(&reaper, &chores)))?,
             spawn("hns-courier", Box::new(move || announce(&courier, &news)))?,
+            spawn("hns-lan", Box::new(move || lan::watch(&asker, &lans)))?,
             spawn("hns-collector", Box::new(move || collect(&collector, &stopped)))?,
         ])
     }
@@ -98,6 +108,11 @@ impl Background {
 
     pub fn announce(&self, announcement: Announcement) {
         let _ = self.news.send(announcement);
+    }
+
+    /// An endpoint has come to this network, which is on a LAN.
+    pub fn ask_lan(&self, network: Guid) {
+        let _ = self.lans.send(network);
     }
 
     pub fn stop(&self) {

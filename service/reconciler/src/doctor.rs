@@ -42,6 +42,13 @@ impl Engine {
             detail: format!("endpoint {id}: {trouble}"),
             hint: Some("delete it, or attach it again".to_owned()),
         }));
+        let unserved = world.networks().filter_map(|network| Some((network.name(), network.trouble()?)));
+        findings.extend(unserved.map(|(name, trouble)| Finding {
+            check: "lan",
+            level: Level::Problem,
+            detail: format!("network \"{name}\": {trouble}"),
+            hint: Some(crate::lan::WAYS_OUT.to_owned()),
+        }));
         Ok(findings)
     }
 

@@ -88,12 +88,12 @@ impl Engine {
     }
 
     fn plug_reserved(&self, id: Guid) -> Result<hcn::Endpoint, EngineError> {
-        let (desired, announcement, network) = {
+        let (desired, announcement, network, on_lan) = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
             let network = world.network(endpoint.network())?;
             let desired = compile_endpoint(endpoint, &world);
-            (desired, announcement(endpoint, network), network.id())
+            (desired, announcement(endpoint, network), network.id(), network.uplink().is_some())
         };
         let done = self.execute(plan(&desired, &blank_slate()).steps)?;
         let document = self.record_endpoint(id)?;
@@ -101,6 +101,9 @@ impl Engine {
         self.background.flush_flows(flows::before(&desired.rules));
         if let Some(announcement) = announcement {
             self.background.announce(announcement);
+        }
+        if on_lan {
+            self.background.ask_lan(network);
         }
         self.notify(NotificationType::NetworkEndpointAttached, id, Some(network));
         Ok(document)

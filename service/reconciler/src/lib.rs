@@ -39,6 +39,7 @@ mod explain;
 mod flows;
 mod inside;
 mod inventory;
+mod lan;
 mod leases;
 mod locks;
 mod lost_state;

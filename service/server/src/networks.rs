@@ -24,7 +24,7 @@ pub(crate) fn view(network: &model::Network) -> Value {
     let mut document = network.document().to_v2();
     document["State"] = json!(1);
     document["Health"] = json!({
-        "Data": null,
+        "Data": network.trouble().map(|trouble| json!({ "LastError": trouble })),
         "Extra": {
             "Switch": hns_planner::switch_name(network.switch_id()).as_str(),
             "CurrentEndpointCount": network.endpoints().count(),

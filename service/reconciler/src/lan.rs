@@ -1,0 +1,147 @@
+//! Whether the LAN behind an adapter serves the containers that are on it.
+//!
+//! Most clouds, and switches with port security, let a host's adapter use one MAC address: containers with their own send and hear
+//! nothing back, and nobody says so. So their router is asked in the name of a container; when it does not answer, and answers the
+//! host, something between them lets the host alone through.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use hns_host::{Asker, HostError, Question};
+use hns_model::{Network, World};
+use hns_net::{Family, Guid, IfAddr, Mac, Uplink};
+
+use crate::engine::Engine;
+
+/// A LAN that did not serve is asked again so soon; others, after a while.
+const AGAIN: Duration = Duration::from_secs(5);
+const ROUNDS_PER_LOOK: u32 = 12;
+
+/// One question gets lost: a router that has just come up learns its own neighbours first.
+const TRIES: usize = 3;
+
+/// What an operator can do about a LAN that hears the adapter alone.
+pub(crate) const WAYS_OUT: &str = "let further MAC addresses through there (Hyper-V: MAC address spoofing; VMware: forged \
+     transmits and promiscuous mode; a switch: its port security), or use a network of type NAT, which needs none";
+
+/// Asks for every network that endpoints come to, and again from time to time, for as long as there is an engine.
+pub(crate) fn watch(engine: &Weak<Engine>, joined: &Receiver<Guid>) {
+    let mut round = 0;
+    loop {
+        let first = joined.recv_timeout(AGAIN);
+        let Some(engine) = engine.upgrade() else { return };
+        let due: BTreeSet<Guid> = match first {
+            Ok(network) => std::iter::once(network).chain(joined.try_iter()).collect(),
+            Err(RecvTimeoutError::Timeout) => {
+                round = (round + 1) % ROUNDS_PER_LOOK;
+                engine
+                    .world()
+                    .networks()
+                    .filter(|network| round == 0 || network.trouble().is_some())
+                    .map(Network::id)
+                    .collect()
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        due.into_iter().for_each(|network| engine.ask_lan_of(network));
+    }
+}
+
+/// Who asks for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Probe {
+    uplink: Uplink,
+    endpoint: Guid,
+    station: Mac,
+    address: IpAddr,
+    router: IpAddr,
+}
+
+impl Probe {
+    /// By the endpoint that came last. Nothing where nobody is there to ask, or to be asked.
+    fn of(world: &World, network: Guid) -> Option<Self> {
+        let network = world.network(network).ok()?;
+        let uplink = network.uplink()?;
+        let attached = network.endpoints().filter_map(|id| world.endpoint(id).ok());
+        let endpoint = attached
+            .filter(|endpoint| endpoint.is_settled() && endpoint.attachment().is_some())
+            .max_by_key(|endpoint| endpoint.order())?;
+        let station = endpoint.mac()?;
+        let (address, router) = endpoint.addresses().map(IfAddr::address).find_map(|address| {
+            let same_family = |router: &IpAddr| Family::of(*router) == Family::of(address);
+            Some((address, network.gateways().map(|(_, router)| router).find(same_family)?))
+        })?;
+        Some(Self { uplink, endpoint: endpoint.id(), station, address, router })
+    }
+
+    fn question(&self, asker: Asker) -> Question {
+        Question { uplink: self.uplink.clone(), asker, of: self.router }
+    }
+
+    fn trouble(&self) -> String {
+        let (router, uplink) = (self.router, &self.uplink);
+        format!(
+            "{router} on {uplink} answers the host and not its containers, so something on the way lets the MAC address of the \
+             adapter alone through; {WAYS_OUT}"
+        )
+    }
+}
+
+impl Engine {
+    /// Asks the LAN of a network, and says in its health what came of it.
+    fn ask_lan_of(&self, network: Guid) {
+        let Some(probe) = Probe::of(&self.world(), network) else {
+            // Without containers nobody suffers.
+            let _gone_is_well = self.world().set_network_trouble(network, None);
+            return;
+        };
+        let served = match self.is_served(&probe) {
+            Ok(served) => served,
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a LAN was not asked");
+                return;
+            }
+        };
+        let mut world = self.world();
+        // A container that has gone meanwhile heard nothing for another reason.
+        if Probe::of(&world, network).as_ref() != Some(&probe) {
+            return;
+        }
+        let trouble = match served {
+            Some(true) => None,
+            Some(false) => Some(probe.trouble()),
+            None => return,
+        };
+        let Ok(before) = world.network(network).map(|network| network.trouble().map(str::to_owned)) else {
+            return;
+        };
+        if before != trouble {
+            match &trouble {
+                Some(trouble) => tracing::warn!(%network, "{trouble}"),
+                None => tracing::info!(%network, "its LAN answers containers again"),
+            }
+        }
+        let _still_there = world.set_network_trouble(network, trouble);
+    }
+
+    /// Whether the router answers a container; nothing is known when it does not answer the host either.
+    fn is_served(&self, probe: &Probe) -> Result<Option<bool>, HostError> {
+        let as_container = probe.question(Asker::Station(probe.station, probe.address));
+        if self.is_answered(&as_container)? {
+            return Ok(Some(true));
+        }
+        Ok(self.is_answered(&probe.question(Asker::Host))?.then_some(false))
+    }
+
+    fn is_answered(&self, question: &Question) -> Result<bool, HostError> {
+        for _ in 0..TRIES {
+            if self.host.is_answered(question)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
