@@ -25,7 +25,7 @@ fn no_filter(stage: &Stage) {
     stage.lab.router().sh("nft delete table bridge security");
 }
 
-fn trouble(hnsd: &Hnsd, network: &str) -> Option<String> {
+pub fn trouble(hnsd: &Hnsd, network: &str) -> Option<String> {
     let document = hnsd.hnsctl_json(&["network", "inspect", network]);
     document["Health"]["Data"]["LastError"].as_str().map(str::to_owned)
 }

@@ -61,21 +61,31 @@ impl Lab {
             v6: Ipv6Addr::new(0xfd00, 0x198, 0x18, 0, 0, 0, 0, u16::from(number)),
         };
         let host = Host::boot(&self.scratch, name, Some(addresses));
+        self.plug_in(&host);
+        host
+    }
+
+    /// Lays the cable of a host on the LAN, which has none, or has lost it.
+    ///
+    /// # Panics
+    /// When the kernel refuses, or the host was never on the LAN.
+    #[track_caller]
+    pub fn plug_in(&self, host: &Host) {
+        let (v4, v6) = (host.v4(), host.v6());
+        let [.., number] = v4.octets();
         self.router.sh_outside(&format!(
             "ip link add p{number} type veth peer name eth0 netns {}; ip link set p{number} master br0 up",
             host.pid()
         ));
         host.sh(&format!(
-            "ip addr add {}/24 dev eth0
-             ip addr add {}/64 dev eth0 nodad
+            "ip addr add {v4}/24 dev eth0
+             ip addr add {v6}/64 dev eth0 nodad
              ip link set eth0 up
              ip route add default via 198.18.0.254
-             ip -6 route add default via fd00:198:18::fe",
-            addresses.v4, addresses.v6
+             ip -6 route add default via fd00:198:18::fe"
         ));
         // A port that has just come up forwards at once (no spanning tree), but its carrier comes by a work queue.
         crate::eventually!(within 5 s, host.sh("cat /sys/class/net/eth0/carrier").trim() == "1");
-        host
     }
 
     /// A new host without any cable.

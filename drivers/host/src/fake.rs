@@ -40,7 +40,7 @@ impl FakeHost {
     }
 
     /// Lets the `n`-th call from now on (counted from 0) fail before it does anything, once. Calls are those
-    /// of [`Host`], except `watch` and `is_answered`.
+    /// of [`Host`], except `watch`, and what is asked behind the requests as well, at any time: `adapter`, `is_answered`.
     #[must_use]
     pub fn fail_on_call(self, n: usize) -> Self {
         self.fail_next(n);
@@ -232,7 +232,7 @@ impl Host for FakeHost {
     }
 
     fn adapter(&self, uplink: &Uplink) -> Result<Adapter, HostError> {
-        let kernel = self.call()?;
+        let kernel = self.kernel();
         if kernel.adapters.contains(&uplink.adapter) {
             Ok(Adapter { mtu: Mtu::ETHERNET })
         } else {
@@ -240,7 +240,7 @@ impl Host for FakeHost {
         }
     }
 
-    /// Everybody who is asked for is there. No call that is counted: it comes behind the requests, whenever it likes.
+    /// Everybody who is asked for is there.
     fn is_answered(&self, question: &Question) -> Result<bool, HostError> {
         let adapter = &question.uplink.adapter;
         let kernel = self.kernel();

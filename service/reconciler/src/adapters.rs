@@ -1,6 +1,6 @@
 //! Networks on external switches and the adapters that they share with the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hns_hcn::{self as hcn, DocumentError, ErrorCode};
 use hns_model::{ModelError, Network};
@@ -30,26 +30,33 @@ impl Engine {
     }
 
     /// Repairs everything when an external switch is joined to its adapter no longer: another program has taken ours off, or the adapter
-    /// is another one by now, or has another address. Nothing tells of most of that.
-    pub(crate) fn keep_uplinks(&self) {
-        let wanted: BTreeMap<IfName, Uplink> = {
+    /// is another one by now, or has another address. Nothing tells of most of that. `absent` are the adapters that were not there the
+    /// last time: one that is back is not kept waiting for what has failed without it.
+    pub(crate) fn keep_uplinks(&self, absent: &mut BTreeSet<IfName>) {
+        let mut off: BTreeMap<IfName, Uplink> = {
             let world = self.world();
             let on_adapters =
                 world.networks().filter_map(|network| Some((network.switch_id(), network.uplink()?)));
             on_adapters.map(|(switch, uplink)| (switch_name(switch), uplink)).collect()
         };
-        if wanted.is_empty() || self.repairs.left_something_undone() {
+        if off.is_empty() {
             return;
         }
-        match self.held_uplinks() {
-            // A network that is being made is joined in a moment; the repair waits for that, and finds nothing to do.
-            Ok(held) if wanted.iter().any(|(switch, uplink)| held.get(switch) != Some(uplink)) => {
-                self.repair_everything_and_log("a switch is off its adapter");
-            }
-            Ok(_) => {}
+        let held = match self.held_uplinks() {
+            Ok(held) => held,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the adapters are not known");
+                return;
             }
+        };
+        off.retain(|switch, uplink| held.get(switch) != Some(uplink));
+        let is_there = |uplink: &&Uplink| self.host.adapter(uplink).is_ok();
+        let (there, gone): (Vec<_>, Vec<_>) = off.values().partition(is_there);
+        let is_back = there.iter().any(|uplink| absent.contains(&uplink.adapter));
+        *absent = gone.into_iter().map(|uplink| uplink.adapter.clone()).collect();
+        // A network that is being made is joined in a moment; the repair waits for that, and finds nothing to do.
+        if is_back || (!off.is_empty() && !self.repairs.left_something_undone()) {
+            self.repair_everything_and_log("a switch is off its adapter");
         }
     }
 

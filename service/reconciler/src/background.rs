@@ -128,12 +128,13 @@ const COLLECT_EVERY: Duration = Duration::from_secs(1);
 fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
     let mut rounds = Rounds::default();
     let mut state = StateWatch::default();
+    let mut absent = BTreeSet::new();
     while stopped.recv_timeout(COLLECT_EVERY) == Err(RecvTimeoutError::Timeout) {
         let Some(engine) = engine.upgrade() else { return };
         engine.collect_flows();
         engine.look_for_sandboxes();
         engine.keep_forwarding();
-        engine.keep_uplinks();
+        engine.keep_uplinks(&mut absent);
         state.tick(&*engine.store);
         if let Some(cause) = rounds.tick(&engine.repairs, engine.locks.passes()) {
             engine.repair_everything_and_log(cause);

@@ -15,6 +15,7 @@ use hns_model::{Network, World};
 use hns_net::{Family, Guid, IfAddr, Mac, Uplink};
 
 use crate::engine::Engine;
+use crate::repair::chain;
 
 /// A LAN that did not serve is asked again so soon; others, after a while.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -37,16 +38,20 @@ pub(crate) fn watch(engine: &Weak<Engine>, joined: &Receiver<Guid>) {
             Ok(network) => std::iter::once(network).chain(joined.try_iter()).collect(),
             Err(RecvTimeoutError::Timeout) => {
                 round = (round + 1) % ROUNDS_PER_LOOK;
-                engine
-                    .world()
-                    .networks()
-                    .filter(|network| round == 0 || network.trouble().is_some())
-                    .map(Network::id)
-                    .collect()
+                let world = engine.world();
+                let due = |network: &&Network| round == 0 || network.trouble().is_some();
+                world.networks().filter(due).map(Network::id).collect()
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        due.into_iter().for_each(|network| engine.ask_lan_of(network));
+        for (network, uplink) in engine.networks_on_adapters() {
+            let trouble = engine.trouble_with_adapter(network, &uplink);
+            if trouble.is_some() {
+                engine.set_lan_trouble(network, trouble);
+            } else if due.contains(&network) {
+                engine.ask_lan_of(network);
+            }
+        }
     }
 }
 
@@ -91,40 +96,56 @@ impl Probe {
 }
 
 impl Engine {
+    fn networks_on_adapters(&self) -> Vec<(Guid, Uplink)> {
+        self.world().networks().filter_map(|network| Some((network.id(), network.uplink()?))).collect()
+    }
+
+    /// Why the adapter does not serve this network, if it can be seen at the adapter itself.
+    fn trouble_with_adapter(&self, network: Guid, uplink: &Uplink) -> Option<String> {
+        let adapter = match self.host.adapter(uplink) {
+            Ok(adapter) => adapter,
+            Err(error) => return Some(chain(&error)),
+        };
+        let asked = self.world().network(network).ok()?.mtu();
+        (asked > adapter.mtu).then(|| {
+            let (name, most) = (&uplink.adapter, adapter.mtu);
+            format!(
+                "adapter {name} carries {most} bytes, and containers send up to {asked}: what is larger is lost; \
+                 raise the MTU of {name}, or make the network with AdditionalParams.Mtu {most}"
+            )
+        })
+    }
+
+    /// Says it in the network's health, and once in the log.
+    fn set_lan_trouble(&self, network: Guid, trouble: Option<String>) {
+        let mut world = self.world();
+        let Ok(known) = world.network(network) else { return };
+        if known.trouble() == trouble.as_deref() {
+            return;
+        }
+        match &trouble {
+            Some(trouble) => tracing::warn!(network = known.name(), "{trouble}"),
+            None => tracing::info!(network = known.name(), "its LAN serves its containers again"),
+        }
+        let _still_there = world.set_network_trouble(network, trouble);
+    }
+
     /// Asks the LAN of a network, and says in its health what came of it.
     fn ask_lan_of(&self, network: Guid) {
         let Some(probe) = Probe::of(&self.world(), network) else {
             // Without containers nobody suffers.
-            let _gone_is_well = self.world().set_network_trouble(network, None);
-            return;
+            return self.set_lan_trouble(network, None);
         };
-        let served = match self.is_served(&probe) {
-            Ok(served) => served,
+        match self.is_served(&probe) {
+            // A container that has gone meanwhile heard nothing for another reason.
+            Ok(_) if Probe::of(&self.world(), network).as_ref() != Some(&probe) => {}
+            Ok(Some(true)) => self.set_lan_trouble(network, None),
+            Ok(Some(false)) => self.set_lan_trouble(network, Some(probe.trouble())),
+            Ok(None) => {}
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a LAN was not asked");
-                return;
-            }
-        };
-        let mut world = self.world();
-        // A container that has gone meanwhile heard nothing for another reason.
-        if Probe::of(&world, network).as_ref() != Some(&probe) {
-            return;
-        }
-        let trouble = match served {
-            Some(true) => None,
-            Some(false) => Some(probe.trouble()),
-            None => return,
-        };
-        let Ok(before) = world.network(network).map(|network| network.trouble().map(str::to_owned)) else {
-            return;
-        };
-        if before != trouble {
-            match &trouble {
-                Some(trouble) => tracing::warn!(%network, "{trouble}"),
-                None => tracing::info!(%network, "its LAN answers containers again"),
             }
         }
-        let _still_there = world.set_network_trouble(network, trouble);
     }
 
     /// Whether the router answers a container; nothing is known when it does not answer the host either.
