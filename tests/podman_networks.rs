@@ -159,8 +159,8 @@ fn what_cannot_be_honoured_is_refused_with_a_sentence() {
     stage.scene.network("lan", 80, &[]);
     for (options, problem) in [
         (
-            &["-o", "vlan=7", "hn"][..],
-            "network \"hn\": there is no option vlan; known are type, network, networkname, mtu",
+            &["-o", "bond=7", "hn"][..],
+            "network \"hn\": there is no option bond; known are type, network, networkname, interface",
         ),
         (&["-o", "type=bridge", "hn"], "option type=bridge: no network type; write nat, internal, private"),
         (&["-o", "type=transparent", "hn"], "a Transparent network needs an adapter"),

@@ -5,6 +5,8 @@
 mod adapter;
 #[path = "transparent/docker.rs"]
 mod docker;
+#[path = "transparent/doors.rs"]
+mod doors;
 #[path = "transparent/everybody.rs"]
 mod everybody;
 #[path = "transparent/filtered.rs"]

@@ -85,6 +85,8 @@ async fn bind(
         ("--internal", network.internal),
         ("option type", options.kind.is_some()),
         ("option networkname", options.name.is_some()),
+        ("option interface", options.interface.is_some()),
+        ("option vlan", options.vlan.is_some()),
         ("option mtu", options.mtu.is_some()),
         ("option dnsservers", !options.dns_servers.is_empty()),
         ("option dnssuffix", options.dns_suffix.is_some()),

@@ -70,6 +70,10 @@ pub fn network(network: &Network, options: &NetworkOptions, moment: Moment) -> R
         let subnets: Vec<Value> = network.subnets.iter().map(subnet).collect();
         document["Ipams"] = json!([{"Type": "Static", "Subnets": subnets}]);
     }
+    let place = place(options);
+    if !place.is_empty() {
+        document["Policies"] = place.into();
+    }
     if let Some(dns) = dns(options) {
         document["Dns"] = dns;
     }
@@ -78,6 +82,16 @@ pub fn network(network: &Network, options: &NetworkOptions, moment: Moment) -> R
         document["MacPool"] = json!({"Ranges": options.mac_pool.iter().map(range).collect::<Vec<_>>()});
     }
     Ok(document)
+}
+
+/// Where a network is that is not of this host alone.
+fn place(options: &NetworkOptions) -> Vec<Value> {
+    let adapter = options.interface.iter();
+    let adapter =
+        adapter.map(|name| json!({"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": name}}));
+    let vlan = options.vlan.iter();
+    let vlan = vlan.map(|vlan| json!({"Type": "VLAN", "Settings": {"IsolationId": vlan.number()}}));
+    adapter.chain(vlan).collect()
 }
 
 fn kind(network: &Network, options: &NetworkOptions) -> Result<NetworkType, PluginError> {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::{AddrParseError, IpAddr};
 
 use hns_hcn::{Bandwidth, NetworkType, Policy, RateTextError, RuleText, RuleTextError};
-use hns_net::{Mac, MacError, MacRange, Mtu, MtuError};
+use hns_net::{Mac, MacError, MacRange, Mtu, MtuError, VlanId, VlanIdError};
 
 use crate::error::PluginError;
 
@@ -20,6 +20,9 @@ pub struct NetworkOptions {
     pub existing: Option<String>,
     /// What HNS calls the network; absent: as podman.
     pub name: Option<String>,
+    /// The adapter on whose LAN the network is, and the VLAN there.
+    pub interface: Option<String>,
+    pub vlan: Option<VlanId>,
     pub mtu: Option<Mtu>,
     pub dns_servers: Vec<IpAddr>,
     pub dns_suffix: Option<String>,
@@ -72,6 +75,8 @@ pub enum ValueError {
     #[error(transparent)]
     Mtu(#[from] MtuError),
     #[error(transparent)]
+    Vlan(#[from] VlanIdError),
+    #[error(transparent)]
     Address(#[from] AddrParseError),
     #[error(transparent)]
     Mac(#[from] MacError),
@@ -113,7 +118,7 @@ struct Known<T> {
 const NETWORK: &[Known<NetworkOptions>] = &[
     Known {
         names: &["type"],
-        meaning: "nat (default), internal (with --internal), private, and the types to come",
+        meaning: "nat (default), internal (with --internal), private, transparent, and the types to come",
         take: |options, value| {
             let kind = KINDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
             options.kind = Some(kind.ok_or(ValueError::Kind)?.1);
@@ -129,6 +134,19 @@ const NETWORK: &[Known<NetworkOptions>] = &[
         names: &["networkname", "com.docker.network.windowsshim.networkname"],
         meaning: "what HNS calls the network, in place of podman's name",
         take: |options, value| text(value).map(|value| options.name = Some(value)),
+    },
+    Known {
+        names: &["interface", "parent", "com.docker.network.windowsshim.interface"],
+        meaning: "of transparent: the adapter on whose LAN its containers are",
+        take: |options, value| text(value).map(|value| options.interface = Some(value)),
+    },
+    Known {
+        names: &["vlan", "com.docker.network.windowsshim.vlanid", "vlanid"],
+        meaning: "of transparent: the VLAN on that adapter, 1 to 4094",
+        take: |options, value| {
+            options.vlan = Some(value.parse()?);
+            Ok(())
+        },
     },
     Known {
         names: &["mtu", "com.docker.network.driver.mtu"],
@@ -373,6 +391,8 @@ mod tests {
             ("type", "Private"),
             ("network", "nat"),
             ("networkname", "lan"),
+            ("interface", "eth0"),
+            ("vlan", "7"),
             ("mtu", "1400"),
             ("dnsservers", "1.1.1.1, 2606:4700::1111"),
             ("dnssuffix", "corp.example"),
@@ -404,6 +424,8 @@ mod tests {
         for (option, value, problem) in [
             ("type", "bridge", "nat, internal, private"),
             ("network", " ", "empty"),
+            ("interface", "", "empty"),
+            ("vlan", "4095", "4095 is no VLAN: 1 to 4094"),
             ("mtu", "99", "576 to 65535"),
             ("mtu", "big", "576 to 65535"),
             ("dnsservers", "dns.example", "invalid IP address"),
@@ -423,9 +445,9 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_refused_with_those_there_are() {
-        let said = network(&[("com.docker.network.windowsshim.vlanid", "7")]).unwrap_err();
+        let said = network(&[("com.docker.network.windowsshim.vsid", "7")]).unwrap_err();
         assert!(
-            said.contains("no option com.docker.network.windowsshim.vlanid; known are type, network,"),
+            said.contains("no option com.docker.network.windowsshim.vsid; known are type, network,"),
             "{said}"
         );
         let said = endpoint(&[("ip9", "x")]).unwrap_err();

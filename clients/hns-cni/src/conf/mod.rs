@@ -13,8 +13,8 @@ mod policy;
 use std::path::PathBuf;
 
 use hns_hcn::{Dns, NetworkType};
-use hns_net::{Guid, Mac, Mtu};
-use serde_json::{Map, Value};
+use hns_net::{Guid, Mac, Mtu, VlanId};
+use serde_json::{Map, Value, json};
 
 pub use addressing::{Requested, Routes, Subnet};
 
@@ -281,7 +281,7 @@ fn network(
     outline: &Outline,
     stands: Stands,
     described: bool,
-    policies: Vec<Value>,
+    mut policies: Vec<Value>,
 ) -> Result<NetworkConf, Failure> {
     let explicit = object.text("network")?;
     let reference = explicit.unwrap_or(&outline.name);
@@ -298,6 +298,14 @@ fn network(
     let adapter = object.text("master")?.or(object.text("adapterName")?).map(str::to_owned);
     let has_adapter =
         !matches!(kind, None | Some(NetworkType::Nat | NetworkType::Internal | NetworkType::Private));
+    // 0 is `bridge`'s word for none.
+    if let Some(number) = object.number("vlan")?.filter(|number| *number != 0) {
+        if !has_adapter {
+            return Err(object.invalid("vlan", "VLANs belong to networks with an adapter, as transparent"));
+        }
+        let vlan = VlanId::new(number).map_err(|error| object.invalid("vlan", error))?;
+        policies.push(json!({"Type": "VLAN", "Settings": {"IsolationId": vlan.number()}}));
+    }
     let masquerade = object.flag("ipMasq")?;
     if masquerade == Some(true) && matches!(kind, Some(NetworkType::Internal | NetworkType::Private)) {
         return Err(object.invalid("ipMasq", "a network without a way out has nothing to masquerade"));

@@ -65,6 +65,12 @@ fn our_own_keys_describe_the_network() {
             json!({"Name": "web", "Owner": "cni", "Type": "Transparent", "Policies":
                 [{"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth1"}}]}),
         ),
+        (
+            json!({"networkType": "transparent", "master": "eth1", "vlan": 7}),
+            json!({"Name": "web", "Owner": "cni", "Type": "Transparent", "Policies":
+                [{"Type": "VLAN", "Settings": {"IsolationId": 7}},
+                 {"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth1"}}]}),
+        ),
     ];
     for (more, document) in cases {
         assert_eq!(network(&more), document, "{more}");

@@ -96,7 +96,7 @@ fn create_refuses_what_it_cannot_honour() {
     for (key, value, problem) in [
         ("ipam_options", json!({"driver": "dhcp"}), "--ipam-driver dhcp: addresses come from HNS (none)"),
         ("network_interface", json!("br7"), "--interface-name br7: HNS names its switches by itself"),
-        ("options", json!({"vlan": "7"}), "there is no option vlan; known are type, network"),
+        ("options", json!({"bond": "7"}), "there is no option bond; known are type, network"),
         ("options", json!({"type": "bridge"}), "option type=bridge: no network type; write nat, internal"),
         ("id", json!("../../x"), "is not 64 hexadecimal digits"),
         (
