@@ -26,6 +26,7 @@ mod netavark;
 mod ours;
 mod peers;
 mod programming;
+mod race;
 mod report;
 mod samples;
 
@@ -46,7 +47,7 @@ enum What {
     /// The front doors against the engines' own drivers: Docker, CNI plugins, netavark
     Engines(engines::Arguments),
     /// Connections, latency and packets between two containers, against a bare veth pair and the kernel's bridge
-    Datapath(datapath::Arguments),
+    Datapath(race::Arguments),
     /// How long it takes until ports have other rules, and networks other sets
     Programming(programming::Arguments),
     /// Kill the daemon at random points of random operations, and look for what is lost or left over

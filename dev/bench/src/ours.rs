@@ -1,10 +1,11 @@
 //! The daemon through its socket: one persistent connection, HCN documents.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
-use anyhow::ensure;
-use hns_testbed::{Answer, Api};
+use anyhow::{Context, ensure};
+use hns_testbed::{Answer, Api, Host, Netns};
 use serde_json::{Value, json};
 
 use crate::contender::{Contender, Slot};
@@ -49,10 +50,8 @@ pub fn register(api: &mut Api, path: &str) -> anyhow::Result<String> {
 /// Makes a NAT network.
 pub fn network(api: &mut Api, name: &str, subnet: &str) -> anyhow::Result<String> {
     let subnets = json!([{"IpAddressPrefix": subnet}]);
-    id(api.post(
-        "/v2/networks",
-        &json!({"Name": name, "Type": "NAT", "Ipams": [{"Type": "Static", "Subnets": subnets}]}),
-    )?)
+    let ipams = json!([{"Type": "Static", "Subnets": subnets}]);
+    id(api.post("/v2/networks", &json!({"Name": name, "Type": "NAT", "Ipams": ipams}))?)
 }
 
 /// Makes an endpoint with one port mapping, attached.
@@ -63,6 +62,27 @@ pub fn create(api: &mut Api, network: &str, namespace: &str, port: u16) -> anyho
         "Policies": [{"Type": "PortMapping", "Settings": mapping}],
     });
     id(api.post(&format!("/v2/networks/{network}/endpoints"), &document)?)
+}
+
+/// Makes an endpoint in a new namespace of its own name, with more in its document, and gives its address.
+pub fn attach(
+    host: &Host,
+    api: &mut Api,
+    network: &str,
+    name: &str,
+    more: &Value,
+) -> anyhow::Result<(Netns, Ipv4Addr)> {
+    let netns = host.add_netns(name);
+    let namespace = register(api, &format!("/run/netns/{name}"))?;
+    let mut asked = json!({"Name": name, "HostComputeNamespace": namespace});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        asked[key] = value.clone();
+    }
+    let made = document(api.post(&format!("/v2/networks/{network}/endpoints"), &asked)?)
+        .with_context(|| format!("endpoint {name}"))?;
+    let address = made["IpConfigurations"][0]["IpAddress"].as_str().unwrap_or_default().parse();
+    let address = address.with_context(|| format!("the address of endpoint {name}: {made}"))?;
+    Ok((netns, address))
 }
 
 fn id(answer: Answer) -> anyhow::Result<String> {

@@ -2,34 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Context, ensure};
-use hns_testbed::{Api, Hnsd, Host, Lab, Netns};
+use hns_testbed::{Api, Hnsd, Host, Lab};
 use serde_json::{Value, json};
 
 use crate::ours;
-
-/// A client and a server with something between them.
-#[derive(Debug, Clone)]
-pub struct Line {
-    /// What joins the two lives in it, and ends with it.
-    pub _host: Host,
-    pub client: Netns,
-    pub server: Netns,
-    /// The server's.
-    pub address: Ipv4Addr,
-}
-
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
-
-/// Two namespaces joined by one veth pair: the limit of everything else.
-pub fn bare(lab: &Lab) -> Line {
-    let host = lab.island("bare");
-    let (client, server) = (host.add_netns("client"), host.add_netns("server"));
-    host.sh("ip link add eth0 netns client type veth peer name eth0 netns server
-         ip -n client addr add 10.1.0.2/24 dev eth0; ip -n client link set eth0 up
-         ip -n server addr add 10.1.0.3/24 dev eth0; ip -n server link set eth0 up");
-    Line { _host: host, client, server, address: SERVER }
-}
+use crate::race::Line;
 
 /// Two containers on a bridge whose frames pass no IP rules, as on a kernel without `br_netfilter`.
 pub fn bridge(lab: &Lab) -> Line {
@@ -41,7 +18,7 @@ pub fn bridge(lab: &Lab) -> Line {
              ip link add $1 master br0 type veth peer name eth0 netns $1
              ip link set $1 up; ip -n $1 addr add $2/24 dev eth0; ip -n $1 link set eth0 up; }
          plug client 10.1.0.2; plug server 10.1.0.3");
-    Line { _host: host, client, server, address: SERVER }
+    Line { _host: host, client, server, address: Ipv4Addr::new(10, 1, 0, 3) }
 }
 
 /// Rules of an endpoint.
@@ -124,23 +101,11 @@ impl Ours {
     }
 
     fn line_between(&mut self, name: &str, client: &Value, server: &Value) -> anyhow::Result<Line> {
-        let (client, _) = self.endpoint(&format!("{name}-client"), client)?;
-        let (server, address) = self.endpoint(&format!("{name}-server"), server)?;
+        let mut attach = |name: &str, document: &Value| {
+            ours::attach(&self.host, &mut self.api, &self.network, name, document)
+        };
+        let (client, _) = attach(&format!("{name}-client"), client)?;
+        let (server, address) = attach(&format!("{name}-server"), server)?;
         Ok(Line { _host: self.host.clone(), client, server, address })
-    }
-
-    /// Makes an endpoint in a namespace of its own.
-    fn endpoint(&mut self, name: &str, more: &Value) -> anyhow::Result<(Netns, Ipv4Addr)> {
-        let netns = self.host.add_netns(name);
-        let namespace = ours::register(&mut self.api, &format!("/run/netns/{name}"))?;
-        let mut document = json!({"Name": name, "HostComputeNamespace": namespace});
-        for (key, value) in more.as_object().into_iter().flatten() {
-            document[key] = value.clone();
-        }
-        let answer = self.api.post(&format!("/v2/networks/{}/endpoints", self.network), &document)?;
-        ensure!((200..300).contains(&answer.status), "endpoint {name}: {} {}", answer.status, answer.text);
-        let address = answer.body["IpConfigurations"][0]["IpAddress"].as_str().unwrap_or_default().parse();
-        let address = address.with_context(|| format!("the address of endpoint {name}: {}", answer.text))?;
-        Ok((netns, address))
     }
 }

@@ -12,7 +12,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 
-use super::paths::Line;
+use super::Line;
 use crate::samples::Samples;
 
 /// How long, and on which processor.
