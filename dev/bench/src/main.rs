@@ -6,6 +6,7 @@
 //!                 then 8 clients at once create 2,000, with and without our programs at the ports
 //!   engines   ─ the front doors against the engines' own drivers: Docker, CNI, netavark; 0 and 200 endpoints present
 //!   datapath  ─ connections, requests and packets between two containers against a bare veth pair and a bridge
+//!   lan       ─ the same between a container on the LAN, its host and the LAN, against macvlan and a bridge that has the adapter
 //!   programming ─ how long the programs take to have other rules and sets
 //!   crash     ─ kill -9 at random points of random operations; what is left behind, what is lost
 //! ```
@@ -22,6 +23,7 @@ mod docker;
 mod endpoints;
 mod engines;
 mod kernel;
+mod lan;
 mod netavark;
 mod ours;
 mod peers;
@@ -48,6 +50,8 @@ enum What {
     Engines(engines::Arguments),
     /// Connections, latency and packets between two containers, against a bare veth pair and the kernel's bridge
     Datapath(race::Arguments),
+    /// The same between a container on the LAN, its host and the LAN, against macvlan and a bridge that has the adapter
+    Lan(race::Arguments),
     /// How long it takes until ports have other rules, and networks other sets
     Programming(programming::Arguments),
     /// Kill the daemon at random points of random operations, and look for what is lost or left over
@@ -68,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         What::Endpoints(arguments) => endpoints::run(&arguments),
         What::Engines(arguments) => engines::run(&arguments),
         What::Datapath(arguments) => datapath::run(&arguments),
+        What::Lan(arguments) => lan::run(&arguments),
         What::Programming(arguments) => programming::run(&arguments),
         What::Crash { rounds, seed } => crash(rounds, seed),
     }

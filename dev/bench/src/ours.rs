@@ -54,6 +54,18 @@ pub fn network(api: &mut Api, name: &str, subnet: &str) -> anyhow::Result<String
     id(api.post("/v2/networks", &json!({"Name": name, "Type": "NAT", "Ipams": ipams}))?)
 }
 
+/// Makes a network on the LAN of an adapter.
+pub fn network_on(api: &mut Api, name: &str, adapter: &str, subnet: &str) -> anyhow::Result<String> {
+    let subnets = json!([{"IpAddressPrefix": subnet}]);
+    id(api.post(
+        "/v2/networks",
+        &json!({
+            "Name": name, "Type": "Transparent", "Ipams": [{"Type": "Static", "Subnets": subnets}],
+            "Policies": [{"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": adapter}}],
+        }),
+    )?)
+}
+
 /// Makes an endpoint with one port mapping, attached.
 pub fn create(api: &mut Api, network: &str, namespace: &str, port: u16) -> anyhow::Result<String> {
     let mapping = json!({"Protocol": 6, "InternalPort": 80, "ExternalPort": port});
