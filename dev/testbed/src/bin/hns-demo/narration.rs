@@ -1,0 +1,72 @@
+//! What a demonstration does, shown as a user would do it.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use hns_testbed::{Hnsd, Host, Lab, eventually};
+
+pub fn step(title: &str) {
+    println!("\n\x1b[1m== {title}\x1b[0m");
+}
+
+/// Runs `hnsctl` and shows the command as a user would type it, and its answer.
+pub fn show(hnsd: &Hnsd, words: &[&str]) {
+    println!("$ hnsctl {}", words.join(" "));
+    print!("{}", hnsd.hnsctl(words));
+}
+
+pub fn run(host: &Host, words: &[&str]) {
+    println!("$ {}", words.join(" "));
+    print!("{}", host.run(words));
+}
+
+/// Fetches a page that must say whose it is.
+pub fn fetch(from: &Host, url: &str, whose: &str) {
+    println!("{}$ wget -qO- {url}", from.name());
+    let page = eventually!(within 5 s, {
+        let fetched = from.try_run(&["busybox", "wget", "-qO-", url]);
+        if fetched.success() { Ok(fetched.stdout) } else { Err(fetched.stderr) }
+    });
+    assert!(page.contains(whose), "not the page of {whose}: {page}");
+    print!("{page}");
+}
+
+/// Fetches a page from inside a container's network namespace.
+pub fn fetch_from_container(hnsd: &Hnsd, container: &str, url: &str, whose: &str) {
+    println!("{container}$ wget -qO- {url}");
+    let netns = hnsd.host().netns_at(namespace_path(hnsd, container));
+    let output = netns.command("busybox").args(["wget", "-qO-", url]).output();
+    let page = String::from_utf8_lossy(&output.expect("busybox is there").stdout).into_owned();
+    assert!(page.contains(whose), "not the page of {whose}: {page}");
+    print!("{page}");
+}
+
+/// Where the namespace of an endpoint's container is.
+fn namespace_path(hnsd: &Hnsd, container: &str) -> PathBuf {
+    let endpoint = hnsd.hnsctl_json(&["endpoint", "inspect", container]);
+    let id = endpoint["HostComputeNamespace"].as_str().expect("the endpoint is attached");
+    let namespace = hnsd.hnsctl_json(&["namespace", "inspect", id]);
+    PathBuf::from(namespace["AdditionalParams"]["Path"].as_str().expect("every namespace shows its path"))
+}
+
+/// A root folder for a container: one static program and a page.
+pub fn root_folder(lab: &Lab, name: &str) -> String {
+    let root = lab.folder().join(format!("{name}-root"));
+    let make = || {
+        for folder in ["bin", "dev", "etc", "proc", "sys", "tmp", "www"] {
+            std::fs::create_dir_all(root.join(folder))?;
+        }
+        std::fs::copy(busybox(), root.join("bin/busybox"))?;
+        for applet in ["httpd", "sh", "wget"] {
+            symlink("busybox", root.join("bin").join(applet))?;
+        }
+        std::fs::write(root.join("www/index.html"), format!("Hello, this is {name}.\n"))
+    };
+    make().unwrap_or_else(|error: std::io::Error| panic!("{}: {error}", root.display()));
+    root.display().to_string()
+}
+
+fn busybox() -> &'static Path {
+    let places = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new);
+    places.into_iter().find(|path| path.exists()).expect("./x installs busybox-static")
+}
