@@ -5,18 +5,29 @@ use std::path::{Path, PathBuf};
 
 use hns_testbed::{Hnsd, Host, Lab, eventually};
 
+/// What `timeout` says of a program that it has ended.
+const TIMED_OUT: i32 = 124;
+
 pub fn step(title: &str) {
     println!("\n\x1b[1m== {title}\x1b[0m");
 }
 
-/// Runs `hnsctl` and shows the command as a user would type it, and its answer.
-pub fn show(hnsd: &Hnsd, words: &[&str]) {
-    println!("$ hnsctl {}", words.join(" "));
-    print!("{}", hnsd.hnsctl(words));
+/// Runs `hnsctl` and shows the command as a user would type it, and its answer, which it gives.
+pub fn show(hnsd: &Hnsd, words: &[&str]) -> String {
+    println!("$ hnsctl {}", as_typed(words));
+    let answer = hnsd.hnsctl(words);
+    print!("{answer}");
+    answer
+}
+
+/// Quoted where a shell would take it apart.
+fn as_typed(words: &[&str]) -> String {
+    let quoted = |word: &&str| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 pub fn run(host: &Host, words: &[&str]) {
-    println!("$ {}", words.join(" "));
+    println!("{}$ {}", host.name(), as_typed(words));
     print!("{}", host.run(words));
 }
 
@@ -29,6 +40,14 @@ pub fn fetch(from: &Host, url: &str, whose: &str) {
     });
     assert!(page.contains(whose), "not the page of {whose}: {page}");
     print!("{page}");
+}
+
+/// Asks for a page that nobody lets it have: there is no answer, not even a refusal.
+pub fn fetch_in_vain(from: &Host, url: &str) {
+    println!("{}$ timeout 1 wget -qO- {url}", from.name());
+    let fetched = from.try_run(&["timeout", "1", "busybox", "wget", "-qO-", url]);
+    assert_eq!(fetched.status.code(), Some(TIMED_OUT), "{fetched}");
+    println!("(no answer)");
 }
 
 /// Fetches a page from inside a container's network namespace.
