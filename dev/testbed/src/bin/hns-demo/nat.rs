@@ -83,7 +83,7 @@ pub fn tell() -> ExitCode {
     fetch(&client, &format!("http://{}:8080/", host.v4()), "web");
 
     step("Cleaning up");
-    show(&hnsd, &["stop", "web", "shop"]);
+    show(&hnsd, &["stop", "-t", "1", "web", "shop"]);
     show(&hnsd, &["network", "rm", "blue"]);
     show(&hnsd, &["endpoint", "ls"]);
     let status = hnsd.terminate();
