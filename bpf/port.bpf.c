@@ -19,6 +19,7 @@
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/ports.h"
+#include "lib/watch.h"
 #include "lib/wire.h"
 
 static __always_inline void leave(struct __sk_buff *skb, const struct packet *packet, __u32 reason, __u32 target)
@@ -43,6 +44,15 @@ static __always_inline int drop(struct __sk_buff *skb, const struct packet *pack
 	report(skb, &loss);
 	leave(skb, packet, reason, 0);
 	return TC_ACT_SHOT;
+}
+
+/* At a port that is known. `watches`: those that say the packet. */
+static __always_inline int refuse(struct __sk_buff *skb, struct packet *packet, struct port *port, int direction, int reason,
+				  __u32 watches)
+{
+	if (watches)
+		show(skb, packet, port, watches, fate_of(direction, reason, ONWARD_NOWHERE, 0));
+	return drop(skb, packet, port->id, port->ifindex, direction, reason);
 }
 
 static __always_inline int read_packet(struct __sk_buff *skb, struct packet *packet)
@@ -140,33 +150,42 @@ static __always_inline int is_beyond(const struct packet *packet, const struct p
 }
 
 /* From an external switch to the host or to somebody on the wire. */
-static __always_inline int leave_by_adapter(struct __sk_buff *skb, struct packet *packet, const struct port *port)
+static __always_inline int leave_by_adapter(struct __sk_buff *skb, struct packet *packet, struct port *port, __u32 watches)
 {
 	__u32 network = port->network;
 	struct uplink *exit = bpf_map_lookup_elem(&exits, &network);
 
 	if (!exit)
-		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_UNWIRED);
+		return refuse(skb, packet, port, DIR_OUT, REASON_UNWIRED, watches);
+	if (watches)
+		show(skb, packet, port, watches,
+		     fate_of(DIR_OUT, 0, same_mac(packet->to, exit->mac) ? ONWARD_HOST : ONWARD_WIRE, 0));
 	leave(skb, packet, REASON_NONE, exit->adapter);
 	return send_to_adapter(skb, exit, packet->to);
 }
 
 /* The short way to a port of the same network, and into the bridge for everything else. `known`: the target's layer acl, too, has
  * let it pass. */
-static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port, struct port *target, int known)
+static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port, struct port *target, int known,
+				   __u32 watches)
 {
 	int reason;
 
 	/* Another container may be a router. The host is none, also where it has a seat on the network, and it takes what is sent to a
 	 * group of stations for itself. */
 	if (port->flags & PORT_CONFINED && (!target || target->flags & PORT_PLAIN_REDIRECT) && is_beyond(packet, port))
-		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_CONFINED);
+		return refuse(skb, packet, port, DIR_OUT, REASON_CONFINED, watches);
+	if (!target && port->flags & PORT_EXTERNAL && !(packet->to[0] & 1))
+		return leave_by_adapter(skb, packet, port, watches);
+	if (target && port->flags & PORT_QUIET)
+		return refuse(skb, packet, port, DIR_OUT, REASON_QUIET, watches);
+	if (watches)
+		show(skb, packet, port, watches,
+		     fate_of(DIR_OUT, 0, target ? ONWARD_PORT : ONWARD_SWITCH, target ? target->ifindex : 0));
 	if (!target)
-		return port->flags & PORT_EXTERNAL && !(packet->to[0] & 1) ? leave_by_adapter(skb, packet, port) : pass(skb, packet);
-	if (port->flags & PORT_QUIET)
-		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, REASON_QUIET);
+		return pass(skb, packet);
 	if (target->flags & PORT_QUIET)
-		return drop(skb, packet, target->id, target->ifindex, DIR_IN, REASON_QUIET);
+		return refuse(skb, packet, target, DIR_IN, REASON_QUIET, watches);
 	if (target->flags & PORT_PLAIN_REDIRECT) {
 		/* Its `port_in` asks its layers. */
 		leave(skb, packet, REASON_NONE, target->ifindex);
@@ -175,8 +194,10 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 	if (target->flags & (known ? PORT_METER_IN : PORT_READS_IN)) {
 		reason = target->flags & PORT_BLOCKED ? REASON_BLOCKED : half_in(skb, packet, target, known);
 		if (reason)
-			return drop(skb, packet, target->id, target->ifindex, DIR_IN, reason);
+			return refuse(skb, packet, target, DIR_IN, reason, watches);
 	}
+	if (watches)
+		show(skb, packet, target, watches, fate_of(DIR_IN, 0, ONWARD_CONTAINER, 0));
 	leave(skb, packet, REASON_NONE, target->ifindex);
 	return bpf_redirect_peer(target->ifindex, 0);
 }
@@ -186,33 +207,35 @@ int port_out(struct __sk_buff *skb)
 {
 	struct port *port, *target = 0;
 	struct packet packet = {};
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, watches;
 	int reason, known;
 
 	packet.position = POSITION_FALLBACK;
 	port = port_at(ifindex);
 	if (!port)
 		return drop(skb, &packet, 0, ifindex, DIR_OUT, REASON_UNKNOWN_PORT);
+	watches = watches_on(skb);
 	reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : read_packet(skb, &packet);
 	if (!reason)
 		reason = security_out(skb, &packet, port);
 	if (reason)
-		return drop(skb, &packet, port->id, ifindex, DIR_OUT, reason);
+		return refuse(skb, &packet, port, DIR_OUT, reason, watches);
 	if (!(packet.to[0] & 1))
 		target = neighbour(port, packet.to);
-	known = target && is_for_both(&packet, port, target) && pass_known(&packet, port, target);
+	/* Who watches is told of each port's rules by itself. */
+	known = !watches && target && is_for_both(&packet, port, target) && pass_known(&packet, port, target);
 	if (!known)
 		reason = half_out(skb, &packet, port);
 	if (reason)
-		return drop(skb, &packet, port->id, ifindex, DIR_OUT, reason);
-	return forward(skb, &packet, port, target, known);
+		return refuse(skb, &packet, port, DIR_OUT, reason, watches);
+	return forward(skb, &packet, port, target, known, watches);
 }
 
 SEC("classifier")
 int port_in(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, watches;
 	struct port *port;
 	int reason;
 
@@ -220,8 +243,9 @@ int port_in(struct __sk_buff *skb)
 	port = port_at(ifindex);
 	if (!port)
 		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
+	watches = watches_on(skb);
 	if (!(port->flags & PORT_BLOCKED) && is_unruled(skb, port))
-		return drop(skb, &packet, port->id, ifindex, DIR_IN, REASON_UNRULED);
+		return refuse(skb, &packet, port, DIR_IN, REASON_UNRULED, watches);
 	if (port->flags & PORT_READS_IN) {
 		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : read_packet(skb, &packet);
 		if (!reason && port->flags & PORT_QUIET && is_from_neighbour(skb, port))
@@ -229,8 +253,10 @@ int port_in(struct __sk_buff *skb)
 		if (!reason)
 			reason = half_in(skb, &packet, port, 0);
 		if (reason)
-			return drop(skb, &packet, port->id, ifindex, DIR_IN, reason);
+			return refuse(skb, &packet, port, DIR_IN, reason, watches);
 	}
+	if (watches)
+		show(skb, &packet, port, watches, fate_of(DIR_IN, 0, ONWARD_CONTAINER, 0));
 	/* Through the gate. */
 	skb->priority = PRIORITY_PASSED;
 	leave(skb, &packet, REASON_NONE, 0);

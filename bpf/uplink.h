@@ -69,6 +69,7 @@ static __always_inline int deliver(struct __sk_buff *skb, __u32 ifindex)
 {
 	struct packet packet = {};
 	struct port *port = port_at(ifindex);
+	__u32 watches;
 	int reason;
 
 	packet.position = POSITION_FALLBACK;
@@ -81,13 +82,16 @@ static __always_inline int deliver(struct __sk_buff *skb, __u32 ifindex)
 		leave(skb, &packet, REASON_NONE, ifindex);
 		return bpf_redirect(ifindex, 0);
 	}
+	watches = watches_on(skb);
 	if (port->flags & PORT_READS_IN) {
 		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : read_packet(skb, &packet);
 		if (!reason)
 			reason = half_in(skb, &packet, port, 0);
 		if (reason)
-			return drop(skb, &packet, port->id, ifindex, DIR_IN, reason);
+			return refuse(skb, &packet, port, DIR_IN, reason, watches);
 	}
+	if (watches)
+		show(skb, &packet, port, watches, fate_of(DIR_IN, 0, ONWARD_CONTAINER, 0));
 	/* The adapter took it for somebody else's. */
 	bpf_skb_change_type(skb, PACKET_FOR_US);
 	leave(skb, &packet, REASON_NONE, ifindex);

@@ -93,6 +93,8 @@ enum reason {
 #define METERS_MAX 131072
 #define DROPS_MAX 65536
 #define EVENTS_BYTES 1048576
+#define WATCHES_MAX 16 /* no more than `watching` has bits */
+#define SIGHTINGS_BYTES 1048576
 
 /* ---- ports ------------------------------------------------------------------------------------------------------- */
 
@@ -369,6 +371,64 @@ struct drop_event {
 	__u32 length; /* of the packet */
 	__u32 captured; /* bytes in header[] */
 	__u32 zero;
+	__u8 header[EVENT_HEADER];
+};
+
+/* ---- watched connections ------------------------------------------------------------------------------------------- */
+
+/* `watching`: array of one __u32, the places of `watches` that count, as bits; mapped by the daemon. 0: nobody watches.
+ * `watches`: array of struct watch; mapped by the daemon. One that counts does not change. A packet is of the connection that it says,
+ * or of its other direction. */
+struct watch {
+	struct addr source; /* ::: any */
+	struct addr destination;
+	__be16 source_port; /* 0: any */
+	__be16 destination_port;
+	__u8 protocol; /* 0: any */
+	__u8 zero[3];
+};
+
+/* What layer acl of a port was asked about a packet. */
+enum asked {
+	ASKED_NOTHING = 0,
+	ASKED_RULES = 1,
+	ASKED_KNOWN = 2, /* of a connection that the port knows */
+	ASKED_RELATED = 3, /* an ICMP error about such a one */
+	ASKED_FRAGMENT = 4, /* a later fragment */
+};
+
+/* Where a packet goes from a port. */
+enum onward {
+	ONWARD_NOWHERE = 0, /* it is dropped */
+	ONWARD_CONTAINER = 1, /* the port's own */
+	ONWARD_PORT = 2, /* another one of its network, by the short way */
+	ONWARD_SWITCH = 3, /* into the bridge */
+	ONWARD_HOST = 4, /* by the adapter of an external switch */
+	ONWARD_WIRE = 5,
+};
+
+/* `sightings`: ring buffer. At most SIGHTINGS_PER_SECOND a processor. */
+#define SIGHTINGS_PER_SECOND 4096
+
+struct sighting {
+	__u64 time; /* ns of CLOCK_MONOTONIC */
+	__u32 port; /* struct port.id */
+	__u32 ifindex;
+	__u32 watches; /* the places of `watches` that say it, as bits */
+	__u32 target; /* ONWARD_PORT: ifindex of that one */
+	__u16 reason; /* of a drop */
+	__u8 direction;
+	__u8 onward; /* enum onward */
+	__u8 asked; /* enum asked; the rest of the line counts with it alone */
+	__u8 by; /* enum direction: whose rules were, or had been, asked */
+	__u8 state; /* enum flow_state of a known connection */
+	__u8 zero;
+	__u32 ruleset;
+	__u32 position; /* ~0: the fallback */
+	__u32 observed; /* of a rule that is only watched and would have blocked; ~0: none */
+	__u32 missed; /* how many were not sent by this processor since the last one that was */
+	__u32 length; /* of the packet */
+	__u32 captured; /* bytes in header[] */
 	__u8 header[EVENT_HEADER];
 };
 

@@ -214,10 +214,12 @@ static __always_inline int judge_new(struct half *half, struct packet *packet, s
 			packet->ruleset = ruleset;
 			packet->position = position;
 			packet->observed = observed;
+			packet->asked = ASKED(ASKED_RULES, by, 0);
 			count_rule(packet, port);
 			return refused_by(by);
 		}
 	}
+	packet->asked = ASKED(ASKED_RULES, by, 0);
 	count_rule(packet, port);
 	return remembered(packet) ? open_flow(half, packet, port, by, found) : REASON_NONE;
 }
@@ -232,9 +234,11 @@ __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port
 
 	if (!packet || !port)
 		return REASON_MALFORMED;
-	if (packet->fragment == FRAGMENT_LATER)
-		return follow_fragment(packet, port, direction);
 	packet->observed = POSITION_FALLBACK;
+	if (packet->fragment == FRAGMENT_LATER) {
+		packet->asked = ASKED(ASKED_FRAGMENT, direction, 0);
+		return follow_fragment(packet, port, direction);
+	}
 	half.now = bpf_ktime_get_coarse_ns();
 	half.direction = direction;
 	/* An ICMP error about a known connection passes if that may, and does not advance it (RFC 5508 section 4). */
@@ -263,10 +267,11 @@ __noinline int connect(struct __sk_buff *skb, struct packet *packet, struct port
 		reason = judge_new(&half, packet, port, &found);
 	} else {
 		reason = judge_again(&half, packet, port, side, found.shelf);
-		if (!reason && !related) {
+		if (!reason && !related)
 			advance(side, packet, direction, half.now);
+		packet->asked = ASKED(reason ? ASKED_RULES : related ? ASKED_RELATED : ASKED_KNOWN, side->origin & 1, side->state);
+		if (!reason && !related)
 			settle(&half, found.flow, found.shelf, side);
-		}
 	}
 	if (packet->observed != POSITION_FALLBACK)
 		tell_observed(skb, packet, port, direction);

@@ -3,20 +3,9 @@
 #ifndef HNS_DROP_H
 #define HNS_DROP_H
 
+#include "events.h"
 #include "maps.h"
 #include "packet.h"
-
-struct pace {
-	__u64 second; /* when the current second began, ns */
-	__u64 sent;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct pace);
-} paces SEC(".maps");
 
 struct loss {
 	__u32 port;
@@ -27,27 +16,13 @@ struct loss {
 	__u32 position;
 };
 
-static __always_inline int may_send(__u64 now)
-{
-	__u32 zero = 0;
-	struct pace *pace = bpf_map_lookup_elem(&paces, &zero);
-
-	if (!pace)
-		return 0;
-	if (now - pace->second >= 1000000000ull) {
-		pace->second = now;
-		pace->sent = 0;
-	}
-	return pace->sent++ < EVENTS_PER_SECOND;
-}
-
 __noinline int report(struct __sk_buff *skb, struct loss *loss)
 {
 	struct drop_key key = {};
 	struct drop_event *event;
 	__u64 one = 1, now = bpf_ktime_get_ns();
+	struct pace *pace;
 	__u64 *count;
-	__u32 length;
 
 	if (!loss)
 		return 0;
@@ -60,7 +35,8 @@ __noinline int report(struct __sk_buff *skb, struct loss *loss)
 	else
 		bpf_map_update_elem(&drops, &key, &one, BPF_NOEXIST);
 
-	if (!may_send(now))
+	pace = pace_of(PACE_DROPS, now);
+	if (!pace || pace->sent++ >= EVENTS_PER_SECOND)
 		return 0;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
@@ -74,18 +50,7 @@ __noinline int report(struct __sk_buff *skb, struct loss *loss)
 	event->position = loss->position;
 	event->length = skb->len;
 	event->zero = 0;
-	__builtin_memset(event->header, 0, EVENT_HEADER);
-	length = skb->len;
-	if (length > EVENT_HEADER)
-		length = EVENT_HEADER;
-	/* Linux 6.1 sees that a length is not 0 only when something was added to it, and the compiler must not take that away. */
-	length -= 1;
-	asm volatile("" : "+r"(length));
-	if (length < EVENT_HEADER && !bpf_skb_load_bytes(skb, 0, event->header, length + 1))
-		length += 1;
-	else
-		length = 0;
-	event->captured = length;
+	event->captured = capture(skb, event->header);
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

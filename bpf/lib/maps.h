@@ -95,4 +95,12 @@ struct {
 	__uint(max_entries, EVENTS_BYTES);
 } events SEC(".maps");
 
+MAPPED_ARRAY(watching, __u32, 1);
+MAPPED_ARRAY(watches, struct watch, WATCHES_MAX);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SIGHTINGS_BYTES);
+} sightings SEC(".maps");
+
 #endif

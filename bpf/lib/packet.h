@@ -81,12 +81,15 @@ struct packet {
 	__u8 tcp; /* flags */
 	__u8 fragment; /* enum fragment_kind */
 	__u8 hops; /* hop limit of IPv6 */
-	__u8 zero;
 	/* decided */
+	__u8 asked; /* ASKED(..) of the last port that asked its layer acl */
 	__u32 ruleset;
 	__u32 position;
 	__u32 observed; /* position of a rule that is only watched and would have blocked */
 };
+
+/* What was asked, of the rules of which direction, and the state of a known connection. */
+#define ASKED(ASKED, BY, STATE) ((ASKED) | (BY) << 3 | (STATE) << 4)
 
 static __always_inline __u32 word(const struct addr *address, int index)
 {

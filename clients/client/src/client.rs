@@ -53,15 +53,21 @@ impl Client {
 
     /// Follows the daemon's notifications: those after revision `from`, or those that happen from now on.
     pub async fn events(&self, from: Option<u64>) -> Result<Events, ClientError> {
-        self.follow(from.map_or("/v2/events".to_owned(), |from| format!("/v2/events?from={from}"))).await
+        let path = from.map_or("/v2/events".to_owned(), |from| format!("/v2/events?from={from}"));
+        self.follow("GET", path, None).await
     }
 
     /// Asks for an answer that does not end.
-    pub(crate) async fn follow(&self, path: String) -> Result<Events, ClientError> {
-        let request = request("GET", &path, None)?;
+    pub(crate) async fn follow(
+        &self,
+        method: &'static str,
+        path: String,
+        document: Option<&Value>,
+    ) -> Result<Events, ClientError> {
+        let request = request(method, &path, document)?;
         let (response, connection) = self.connections.send(request).await?;
         let status = response.status();
-        let events = Events::new(path, response.into_body(), connection);
+        let events = Events::new(method, path, response.into_body(), connection);
         if status.is_success() {
             Ok(events)
         } else {

@@ -8,6 +8,7 @@ use crate::error::ClientError;
 /// Notifications of the daemon, one JSON document a line, as they come.
 #[derive(Debug)]
 pub struct Events {
+    method: &'static str,
     path: String,
     body: Incoming,
     /// What came after the last line's end.
@@ -16,8 +17,8 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(path: String, body: Incoming, connection: Connection) -> Self {
-        Self { path, body, pending: Vec::new(), _connection: connection }
+    pub(crate) fn new(method: &'static str, path: String, body: Incoming, connection: Connection) -> Self {
+        Self { method, path, body, pending: Vec::new(), _connection: connection }
     }
 
     /// Waits for the next notification; `None` when the daemon ends the stream. Safe to cancel and call again.
@@ -45,7 +46,7 @@ impl Events {
     async fn read(&mut self) -> Result<bool, ClientError> {
         let Some(frame) = self.body.frame().await else { return Ok(false) };
         let frame = frame.map_err(|source| ClientError::Interrupted {
-            method: "GET".to_owned(),
+            method: self.method.to_owned(),
             path: self.path.clone(),
             source,
         })?;
@@ -57,7 +58,7 @@ impl Events {
 
     fn parse(&self, line: &[u8]) -> Result<Value, ClientError> {
         serde_json::from_slice(line).map_err(|source| ClientError::NotJson {
-            method: "GET".to_owned(),
+            method: self.method.to_owned(),
             path: self.path.clone(),
             source,
         })

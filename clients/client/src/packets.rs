@@ -1,5 +1,5 @@
 //! What switch ports did to packets, and would do. The answers are those of `hns-hcn`: `DropCount`, `DroppedPacket`, `Flow`,
-//! `PortRules`, `Trace`.
+//! `PortRules`, `Trace`, `SeenPacket`.
 
 use serde_json::Value;
 
@@ -33,12 +33,18 @@ impl Client {
 
     /// Packets as they are dropped: a sample where there are many.
     pub async fn follow_drops(&self, endpoint_id: Option<&str>) -> Result<Events, ClientError> {
-        self.follow(with("/v2/drops", &[("follow", Some("true")), ("endpoint", endpoint_id)])).await
+        let path = with("/v2/drops", &[("follow", Some("true")), ("endpoint", endpoint_id)]);
+        self.follow("GET", path, None).await
     }
 
     /// What would become of a packet: the document of `TraceRequest`, answered by that of `Trace`.
     pub async fn trace(&self, request: &Value) -> Result<Value, ClientError> {
         self.post("/v2/trace", Some(request)).await
+    }
+
+    /// What becomes of packets from now on: the document of `LiveTraceRequest`, answered by one of `SeenPacket` after the other.
+    pub async fn follow_trace(&self, request: &Value) -> Result<Events, ClientError> {
+        self.follow("POST", "/v2/trace?follow=true".to_owned(), Some(request)).await
     }
 
     /// The connections that ports track.

@@ -133,7 +133,7 @@ fn told(dropped: &DroppedPacket, format: Format, zone: &TimeZone) -> String {
 }
 
 /// The time of day where the operator is.
-fn local_time(time: Timestamp, zone: &TimeZone) -> String {
+pub fn local_time(time: Timestamp, zone: &TimeZone) -> String {
     let moment = i64::try_from(time.unix_ms()).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     moment.map_or_else(
         || time.to_string(),

@@ -78,6 +78,8 @@ pub enum Failure {
     EventsEnded,
     #[error("the stream of dropped packets ended")]
     DropsEnded,
+    #[error("the stream of traced packets ended")]
+    TraceEnded,
     #[error("the daemon's answer cannot be read")]
     Answer {
         #[source]
@@ -113,7 +115,7 @@ impl Failure {
             Self::EventsEnded => {
                 "the daemon stopped or restarted; start again with --from and the last revision"
             }
-            Self::DropsEnded => "the daemon stopped or restarted",
+            Self::DropsEnded | Self::TraceEnded => "the daemon stopped or restarted",
             Self::Answer { .. } => "`hnsctl version` shows whether both are of one version",
             _ => return None,
         };

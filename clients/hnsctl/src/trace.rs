@@ -1,3 +1,5 @@
+mod live;
+
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -14,20 +16,27 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Rows};
 
 const AFTER_HELP: &str = "\
-Nothing is sent and nothing counted: the rules that ports obey now are asked, and the connections that they know. TCP is traced by \
+Without --live nothing is sent and nothing counted: the rules that ports obey now are asked, and the connections that they know. TCP is traced by \
 a SYN, which passes as part of a known connection with the same addresses and ports. An address that is no endpoint's can send to \
 an endpoint, and be sent to; what the host does beyond its ports is told as far as our own table says it.
 
 Ends with 0 when the packet would be delivered or leave for the host, and with 1 when it would be dropped or not even sent.
+
+With --live the packets of real connections between both ends are shown, in both directions, whoever began, at each port that they \
+pass: its layer and rule that decided, and where the packet went from there. Where many pass, some are left out, and their number is \
+told. What is not said is any: the other end, ports, the protocol.
 
 Examples:
   hnsctl trace --from web --to db:5432
   hnsctl trace --from web --to 192.0.2.1:53 --protocol udp
   hnsctl trace --from web --to db
   hnsctl trace --from 192.0.2.1 --to web:80
-  hnsctl trace --from web:40000 --to [fd00::3]:80 -o json";
+  hnsctl trace --from web:40000 --to [fd00::3]:80 -o json
+  hnsctl trace --live --from web --to db:5432
+  hnsctl trace --live --from web --protocol icmp --count 10
+  hnsctl trace --live --from 192.0.2.1 --to web:80 -o json | jq .Rule";
 
-/// Tell what would become of a packet, layer by layer, without sending it
+/// Tell what would become of a packet, layer by layer, or follow real ones
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct TraceArgs {
@@ -35,20 +44,26 @@ pub struct TraceArgs {
     #[arg(long, value_name = "ENDPOINT|ADDRESS[:PORT]")]
     from: End,
     /// Who it is for
-    #[arg(long, value_name = "ENDPOINT|ADDRESS[:PORT]")]
-    to: End,
+    #[arg(long, value_name = "ENDPOINT|ADDRESS[:PORT]", required_unless_present = "live")]
+    to: Option<End>,
     /// Another way to give the port that it is for
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// tcp, udp, sctp, icmp, icmpv6 or a number [default: tcp with a port, an echo request without]
+    /// tcp, udp, sctp, icmp, icmpv6 or a number [default: tcp with a port, an echo request without; any, if --live]
     #[arg(long, value_name = "PROTOCOL")]
     protocol: Option<IpProtocol>,
     /// The source address that the endpoint gives, instead of its own
-    #[arg(long = "as", value_name = "ADDRESS")]
+    #[arg(long = "as", value_name = "ADDRESS", conflicts_with = "live")]
     claimed: Option<IpAddr>,
     /// Of ICMP another type than an echo request's
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", conflicts_with = "live")]
     icmp_type: Option<u8>,
+    /// Show packets of real connections at the ports that they pass, one a line, until Ctrl-C
+    #[arg(long)]
+    live: bool,
+    /// End after so many lines
+    #[arg(long, value_name = "N", requires = "live", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
 }
 
 /// An end as it is written: a name, an id or an address, and a port.
@@ -82,7 +97,12 @@ impl FromStr for End {
 
 impl TraceArgs {
     pub async fn run(self, context: &Context) -> Result<ExitCode, Failure> {
-        let document = context.client.trace(&self.request(context).await?).await?;
+        let request = self.request(context).await?;
+        if self.live {
+            live::follow(context, &request, self.count).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let document = context.client.trace(&request).await?;
         let trace = answered(Trace::from_v2(&document))?;
         match context.format {
             Format::Json => output::show_json(&document)?,
@@ -93,24 +113,31 @@ impl TraceArgs {
     }
 
     async fn request(&self, context: &Context) -> Result<Value, Failure> {
-        if self.port.is_some() && self.to.port.is_some() {
+        let named = self.to.as_ref().and_then(|to| to.port);
+        if self.port.is_some() && named.is_some() {
             return Err(Failure::PortGivenTwice);
         }
         let mut from = end(context, &self.from.who).await?;
-        let mut to = end(context, &self.to.who).await?;
+        let mut to = match &self.to {
+            Some(to) => end(context, &to.who).await?,
+            None => json!({}),
+        };
         if let Some(claimed) = self.claimed {
             from["Address"] = json!(claimed.to_string());
         }
-        if let Some(port) = self.port.or(self.to.port) {
+        if let Some(port) = self.port.or(named) {
             to["Port"] = json!(port);
         }
-        Ok(json!({
+        let mut request = json!({
             "From": from,
             "To": to,
             "Protocol": self.protocol.map(|protocol| protocol.to_string()),
             "SourcePort": self.from.port,
-            "IcmpType": self.icmp_type,
-        }))
+        });
+        if let Some(kind) = self.icmp_type {
+            request["IcmpType"] = json!(kind);
+        }
+        Ok(request)
     }
 }
 

@@ -53,6 +53,11 @@ layouts! {
     "drop_event" DropEvent {
         time, port, ifindex, reason, direction, ruleset, position, length, captured, zero, header
     }
+    "watch" Watch { source, destination, source_port, destination_port, protocol, zero }
+    "sighting" Sighting {
+        time, port, ifindex, watches, target, reason, direction, onward, asked, by, state, zero, ruleset, position, observed,
+        missed, length, captured, header
+    }
 }
 
 macro_rules! constants {
@@ -78,5 +83,8 @@ constants! {
     PORTS_MAX LOW_IFINDEXES ADDRESSES_MAX UPLINKS_MAX EXITS_MAX RULESETS_MAX CLASSES_MAX SET_SPACES_MAX SET_CLASSES_MAX SET_ROWS_MAX HITS_MAX DIRECTORY_MAX CHUNKS_MAX RULE_ENTRIES_MAX EMBRYONIC_MAX ESTABLISHED_MAX STRAYS_MAX FLOWS_OF_A_PORT_MAX
     FRAGMENTS_MAX METERS_MAX DROPS_MAX EVENTS_BYTES
     EVENT_HEADER EVENTS_PER_SECOND
+    WATCHES_MAX SIGHTINGS_BYTES SIGHTINGS_PER_SECOND
+    ASKED_NOTHING ASKED_RULES ASKED_KNOWN ASKED_RELATED ASKED_FRAGMENT
+    ONWARD_NOWHERE ONWARD_CONTAINER ONWARD_PORT ONWARD_SWITCH ONWARD_HOST ONWARD_WIRE
     CB_REASON CB_TARGET CB_RULESET CB_POSITION CB_BEYOND BEYOND_WIRE BEYOND_HOST BEYOND_BOTH
 }

@@ -17,6 +17,7 @@ mod port;
 mod reason;
 mod rules;
 mod uplink;
+mod watch;
 
 pub use addr::Addr;
 pub use be::Be16;
@@ -28,6 +29,7 @@ pub use port::*;
 pub use reason::Reason;
 pub use rules::*;
 pub use uplink::*;
+pub use watch::*;
 
 /// Set in `skb->mark` of a packet that a port's program let out into the bridge.
 pub const MARK_PASSED: u32 = 0x2000_0000;

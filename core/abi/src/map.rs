@@ -26,6 +26,9 @@ pub enum Map {
     Meters,
     Drops,
     Events,
+    Watching,
+    Watches,
+    Sightings,
 }
 
 impl Map {
@@ -55,6 +58,9 @@ impl Map {
         Self::Meters,
         Self::Drops,
         Self::Events,
+        Self::Watching,
+        Self::Watches,
+        Self::Sightings,
     ];
 
     #[must_use]
@@ -85,6 +91,9 @@ impl Map {
             Self::Meters => "meters",
             Self::Drops => "drops",
             Self::Events => "events",
+            Self::Watching => "watching",
+            Self::Watches => "watches",
+            Self::Sightings => "sightings",
         }
     }
 }
@@ -118,3 +127,6 @@ pub const FRAGMENTS_MAX: u32 = 16_384;
 pub const METERS_MAX: u32 = 131_072;
 pub const DROPS_MAX: u32 = 65_536;
 pub const EVENTS_BYTES: u32 = 1_048_576;
+/// Connections that are watched at one time, all watchers together.
+pub const WATCHES_MAX: u32 = 16;
+pub const SIGHTINGS_BYTES: u32 = 1_048_576;

@@ -53,6 +53,7 @@ codes! {
     ELEMENT_NOT_FOUND = 0x8007_0490, "element not found (namespaces, load balancers, routes)";
     INVALID_PARAMETER = 0x8007_0057, "the parameter is incorrect";
     ACCESS_DENIED = 0x8007_0005, "access denied";
+    BUSY = 0x8007_00AA, "as many as can do the same at one time";
     NOT_IMPLEMENTED = 0x8000_4001, "not implemented";
     FAIL = 0x8000_4005, "the host refused; the text says what";
 }

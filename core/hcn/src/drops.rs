@@ -248,6 +248,7 @@ mod tests {
                 protocol: Some(IpProtocol(17)),
                 source_port: Some(4000),
                 destination_port: Some(9),
+                tcp_flags: None,
                 icmp: None,
             },
             missed: 0,
@@ -279,7 +280,11 @@ mod tests {
             packet: PacketWords { icmp: Some((8, 0)), ..PacketWords::default() },
             ..dropped()
         };
-        for packet in [dropped(), blocked, unread, to_all] {
+        let tcp = ["none", "syn", "syn,ack", "fin,syn,rst,psh,ack,urg,ece,cwr"].map(|flags| {
+            let tcp_flags = Some(flags.parse().expect(flags));
+            DroppedPacket { packet: PacketWords { tcp_flags, ..dropped().packet }, ..dropped() }
+        });
+        for packet in [dropped(), blocked, unread, to_all].into_iter().chain(tcp) {
             assert_eq!(DroppedPacket::from_v2(&packet.to_v2()), Ok(packet));
         }
     }

@@ -21,6 +21,7 @@ mod endpoint;
 mod fields;
 mod flow;
 mod host_route;
+mod live_trace;
 mod load_balancer;
 mod modify;
 mod namespace;
@@ -43,6 +44,7 @@ pub use endpoint::{Endpoint, EndpointFlags, EndpointParams, IpConfiguration};
 pub use fields::{DocumentError, check_name, escape_steering};
 pub use flow::{Flow, Sides};
 pub use host_route::HostRoute;
+pub use live_trace::{LiveTraceRequest, Onward, SeenPacket};
 pub use load_balancer::{
     Distribution, LoadBalancer, LoadBalancerFlags, LoadBalancerMapping, LoadBalancerParams, MappingFlags,
     WEIGHT_MAX,
@@ -65,7 +67,7 @@ pub use policy::{
 };
 pub use port_params::PortParams;
 pub use port_rules::{PortRules, RuleCount};
-pub use protocol::{EtherType, IpProtocol, ProtocolError};
+pub use protocol::{EtherType, IpProtocol, ProtocolError, TcpFlags};
 pub use query::Query;
 pub use route::Route;
 pub use timestamp::{Timestamp, TimestampError};

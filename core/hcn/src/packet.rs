@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
 use crate::fields::{DocumentError, Fields};
-use crate::protocol::{EtherType, IpProtocol};
+use crate::protocol::{EtherType, IpProtocol, TcpFlags};
 
 const CODE: ErrorCode = ErrorCode::INVALID_PARAMETER;
 
@@ -22,6 +22,7 @@ pub struct PacketWords {
     pub protocol: Option<IpProtocol>,
     pub source_port: Option<u16>,
     pub destination_port: Option<u16>,
+    pub tcp_flags: Option<TcpFlags>,
     /// Type and code of ICMP and ICMPv6.
     pub icmp: Option<(u8, u8)>,
 }
@@ -41,6 +42,7 @@ impl PacketWords {
             protocol: fields.parsed(&["Protocol"], CODE)?,
             source_port: fields.number_u16(&["SourcePort"])?,
             destination_port: fields.number_u16(&["DestinationPort"])?,
+            tcp_flags: fields.parsed(&["TcpFlags"], CODE)?,
             icmp,
         })
     }
@@ -57,6 +59,7 @@ impl PacketWords {
             ("Destination", self.destination.as_ref().map(|address| text(address))),
             ("DestinationPort", self.destination_port.map(|port| json!(port))),
             ("Protocol", self.protocol.as_ref().map(|protocol| text(protocol))),
+            ("TcpFlags", self.tcp_flags.as_ref().map(|flags| text(flags))),
             ("IcmpType", self.icmp.map(|(kind, _)| json!(kind))),
             ("IcmpCode", self.icmp.map(|(_, code)| json!(code))),
         ];

@@ -49,6 +49,14 @@ impl EtherType {
     pub const ARP: Self = Self(0x0806);
 }
 
+/// The flags of a TCP header (RFC 9293 section 3.1), written as `syn,ack`; `none` where none is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TcpFlags(pub u8);
+
+/// From the lowest bit on.
+const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+const NO_FLAGS: &str = "none";
+
 const ETHERTYPES: [(&str, u16); 6] = [
     ("ipv4", 0x0800),
     ("arp", 0x0806),
@@ -64,6 +72,32 @@ pub enum ProtocolError {
     Protocol { text: String },
     #[error("{text:?} is no ethertype: a name, or a number such as 0x88f7")]
     EtherType { text: String },
+    #[error("{text:?} is no list of TCP flags such as syn,ack")]
+    TcpFlags { text: String },
+}
+
+impl FromStr for TcpFlags {
+    type Err = ProtocolError;
+
+    fn from_str(text: &str) -> Result<Self, ProtocolError> {
+        if text.eq_ignore_ascii_case(NO_FLAGS) {
+            return Ok(Self(0));
+        }
+        let bit = |word: &str| TCP_FLAGS.iter().position(|flag| flag.eq_ignore_ascii_case(word));
+        let mut bits = text.split(',').map(|word| Some(1 << bit(word)?));
+        let all = bits.try_fold(0, |all: u8, bit: Option<u8>| Some(all | bit?));
+        all.map(Self).ok_or_else(|| ProtocolError::TcpFlags { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str(NO_FLAGS);
+        }
+        let flags = TCP_FLAGS.iter().enumerate().filter(|(bit, _)| self.0 & 1 << bit != 0);
+        f.write_str(&flags.map(|(_, flag)| *flag).collect::<Vec<_>>().join(","))
+    }
 }
 
 impl FromStr for IpProtocol {

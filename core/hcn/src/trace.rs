@@ -161,7 +161,7 @@ impl TraceRequest {
 }
 
 impl TraceEnd {
-    fn to_v2(self) -> Value {
+    pub(crate) fn to_v2(self) -> Value {
         let mut out = Map::new();
         if let Some(endpoint) = self.endpoint {
             out.insert("Endpoint".into(), json!(endpoint.to_string()));
@@ -174,26 +174,36 @@ impl TraceEnd {
 }
 
 /// One end, and its port where it has a place for one.
-fn end(
+pub(crate) fn end(
     fields: &mut Fields<'_>,
     name: &'static str,
     with_port: bool,
 ) -> Result<(TraceEnd, Option<u16>), DocumentError> {
     let missing = fields.error(name, "missing");
-    let mut inner = fields.object(&[name])?.ok_or(missing)?;
-    let end = TraceEnd {
-        endpoint: inner.parsed(&["Endpoint"], ErrorCode::GUID_CONVERSION_FAILURE)?,
-        address: inner.parsed(&["Address"], ErrorCode::INVALID_IP)?,
-    };
-    let port = if with_port { port_number(&mut inner, "Port")? } else { None };
-    inner.finish()?;
+    let (end, port) = anybody(fields, name, with_port)?.ok_or(missing)?;
     if end == TraceEnd::default() {
         return Err(fields.error(name, "expected an Endpoint, an Address, or both"));
     }
     Ok((end, port))
 }
 
-fn port_number(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<u16>, DocumentError> {
+/// An end that may be left open.
+pub(crate) fn anybody(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    with_port: bool,
+) -> Result<Option<(TraceEnd, Option<u16>)>, DocumentError> {
+    let Some(mut inner) = fields.object(&[name])? else { return Ok(None) };
+    let end = TraceEnd {
+        endpoint: inner.parsed(&["Endpoint"], ErrorCode::GUID_CONVERSION_FAILURE)?,
+        address: inner.parsed(&["Address"], ErrorCode::INVALID_IP)?,
+    };
+    let port = if with_port { port_number(&mut inner, "Port")? } else { None };
+    inner.finish()?;
+    Ok(Some((end, port)))
+}
+
+pub(crate) fn port_number(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<u16>, DocumentError> {
     match fields.number_u16(&[name])? {
         Some(0) => Err(fields.error(name, "expected a port from 1 to 65535, found 0")),
         port => Ok(port),
@@ -218,7 +228,7 @@ impl Trace {
         let no_verdict = fields.error("Verdict", "missing");
         let mut steps = Vec::new();
         for found in fields.list(&["Steps"])? {
-            steps.push(TraceStep::from_fields(Fields::of(found.value, found.path, CODE)?)?);
+            steps.push(TraceStep::from_fields(&mut Fields::of(found.value, found.path, CODE)?)?);
         }
         let notes = fields.list(&["Notes"])?;
         let receiver = fields.object(&["Receiver"])?;
@@ -255,11 +265,11 @@ impl Trace {
 }
 
 impl TraceStep {
-    fn from_fields(mut fields: Fields<'_>) -> Result<Self, DocumentError> {
+    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<Self, DocumentError> {
         let (no_owner, no_result) = (fields.error("Endpoint", "missing"), fields.error("Result", "missing"));
         Ok(Self {
-            owner: PortOwner::from_fields(&mut fields)?.ok_or(no_owner)?,
-            direction: direction_from(&mut fields)?,
+            owner: PortOwner::from_fields(fields)?.ok_or(no_owner)?,
+            direction: direction_from(fields)?,
             layer: fields.text(&["Layer"])?.unwrap_or_default(),
             result: fields.choice(&["Result"], RESULTS, CODE)?.ok_or(no_result)?,
             rules_of: fields.choice(&["RulesOf"], RuleDirection::TABLE, CODE)?,
@@ -271,7 +281,12 @@ impl TraceStep {
 
     fn to_v2(&self) -> Value {
         let mut out = Map::new();
-        PortOwner::write(Some(&self.owner), &mut out);
+        self.write(&mut out);
+        Value::Object(out)
+    }
+
+    pub(crate) fn write(&self, out: &mut Map<String, Value>) {
+        PortOwner::write(Some(&self.owner), out);
         out.insert("Direction".into(), json!(self.direction.name()));
         out.insert("Layer".into(), json!(self.layer));
         out.insert("Result".into(), json!(name_in(RESULTS, self.result)));
@@ -279,7 +294,6 @@ impl TraceStep {
         out.insert("Rule".into(), json!(self.rule.as_ref().map(RuleName::to_v2)));
         out.insert("State".into(), json!(self.state));
         out.insert("Reason".into(), json!(self.reason));
-        Value::Object(out)
     }
 }
 

@@ -8,6 +8,8 @@ pub mod security;
 
 use std::fmt;
 
+use hns_abi::Reason;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
     Security,
@@ -18,6 +20,30 @@ pub enum Layer {
 impl Layer {
     /// As a packet from the container meets them.
     pub const ALL: [Self; 3] = [Self::Security, Self::Acl, Self::Meter];
+
+    /// The layer that drops for this reason. What is dropped before any layer, for what the port is, is told as the first one's.
+    #[must_use]
+    pub const fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::AclOut | Reason::AclIn | Reason::Fragment | Reason::Observed => Self::Acl,
+            Reason::MeterOut | Reason::MeterIn => Self::Meter,
+            Reason::UnknownPort
+            | Reason::Blocked
+            | Reason::Malformed
+            | Reason::Ethertype
+            | Reason::SpoofedMac
+            | Reason::SpoofedIp
+            | Reason::SpoofedArp
+            | Reason::SpoofedNd
+            | Reason::RogueRa
+            | Reason::RogueDhcp
+            | Reason::Quiet
+            | Reason::Unruled
+            | Reason::Loopback
+            | Reason::Confined
+            | Reason::Unwired => Self::Security,
+        }
+    }
 
     #[must_use]
     pub const fn word(self) -> &'static str {

@@ -2,6 +2,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use hns_abi::WATCHES_MAX;
 use hns_net::IfName;
 use hns_vfp::tables::TablesError;
 
@@ -95,6 +96,10 @@ pub enum DatapathError {
     Tables(#[from] TablesError),
     #[error("cannot run the program {program} on a packet of a test")]
     TestRun { program: &'static str, source: io::Error },
+    #[error(
+        "there is no place to watch {wanted} more pairs of addresses: {taken} of {WATCHES_MAX} are taken"
+    )]
+    TooManyWatches { wanted: usize, taken: usize },
     #[error("cannot start the thread {name}")]
     Thread { name: &'static str, source: io::Error },
     #[error("the fake datapath fails on call {call}, as it was told to")]

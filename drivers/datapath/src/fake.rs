@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hns_net::{Guid, IfName, Uplink};
 use hns_vfp::model::{Port, Sets, Switchboard};
 
-use crate::stream::Hub;
+use crate::stream::{Address, EVERY_TOPIC, Hub, Stream};
+use crate::watches::Watches;
 use crate::{
-    Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    Snapshot, Wanted, snapshot,
+    Collected, Datapath, DatapathError, DropCount, DropEvent, Flow, FlowFilter, RuleCount, Sighting,
+    Snapshot, Wanted, Watch, snapshot,
 };
 
 /// A datapath in memory. Clones are the same one.
@@ -21,10 +22,12 @@ use crate::{
 /// assert!(datapath.held().is_ok());
 /// assert!(datapath.held().is_err());
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct FakeDatapath {
     state: Arc<Mutex<State>>,
-    hub: Arc<Hub>,
+    drops: Arc<Hub<DropEvent>>,
+    sightings: Arc<Hub<Sighting>>,
+    watches: Arc<Watches>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +67,9 @@ impl State {
         }
     }
 }
+
+/// Of events that happen while their followers look; here no time passes.
+const NOW: Address = Address { time: 0, topics: EVERY_TOPIC };
 
 /// What the tests of others do to the datapath behind our back, and how they look at it.
 impl FakeDatapath {
@@ -145,7 +151,13 @@ impl FakeDatapath {
 
     /// A packet is dropped.
     pub fn tell(&self, event: &DropEvent) {
-        self.hub.tell(event);
+        self.drops.tell(NOW, event);
+    }
+
+    /// A packet passes a port, or is dropped there, and is shown to those who watch its connection.
+    pub fn see(&self, sighting: &Sighting) {
+        let topics = self.watches.of_packet(sighting.network, &sighting.packet);
+        self.sightings.tell(Address { topics, ..NOW }, sighting);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -234,9 +246,21 @@ impl Datapath for FakeDatapath {
         Ok(self.call()?.drops.clone())
     }
 
-    fn follow_drops(&self) -> Result<DropStream, DatapathError> {
+    fn follow_drops(&self) -> Result<Stream<DropEvent>, DatapathError> {
         let _counted = self.call()?;
-        Ok(self.hub.follow().0)
+        Ok(self.drops.follow(NOW).0)
+    }
+
+    fn watch(&self, watch: &Watch) -> Result<Stream<Sighting>, DatapathError> {
+        let _counted = self.call()?;
+        let places = self.watches.take(watch)?;
+        let (stream, _) = self.sightings.follow(Address { topics: places, ..NOW });
+        self.watches.begin(places, drop);
+        let watches = Arc::clone(&self.watches);
+        Ok(stream.ending_with(move || {
+            watches.end(places, drop);
+            watches.free(places);
+        }))
     }
 
     fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>, DatapathError> {

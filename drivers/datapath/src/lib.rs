@@ -11,7 +11,8 @@
 //!  link ─────────────► blocks.rs, gate.rs ──► netlink.rs                  a message or three a port, one a program
 //!  adapter, uplink ──► uplinks.rs ──► tcx.rs                              the programs of external switches
 //!
-//!  packets ──► events.rs + packet.rs ──► DropStream     drops (a sample)
+//!  packets ──► events.rs + packet.rs ──► Stream         drops (a sample), packets of watched connections
+//!              watches.rs                               which those are
 //!              collector.rs, tallies.rs                 connections that are over, and how many last
 //!              read.rs ──► Flow, DropCount, RuleCount   what is shown
 //!              snapshot.rs ──► vfp::Switch              what a packet would meet
@@ -57,6 +58,7 @@ mod tc;
 mod tcx;
 pub mod test_run;
 mod uplinks;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,10 +73,12 @@ pub use object::OBJECT;
 pub use pins::VERSION;
 pub use real::{RealDatapath, Settings};
 pub use report::{
-    Collected, DropCount, DropEvent, Flow, FlowFilter, FlowState, Packet, RuleCount, RuleName, Tuple,
+    Asked, Collected, DropCount, DropEvent, Flow, FlowFilter, FlowState, Onward, Packet, Question, RuleCount,
+    RuleName, Sighting, Tuple,
 };
 pub use snapshot::{Snapshot, Wanted};
-pub use stream::{DropStream, Next, Stopper};
+pub use stream::{Next, Stopper, Stream};
+pub use watches::{Watch, WatchedConnection};
 
 /// The switch ports' programs, as far as we steer them. All calls block.
 pub trait Datapath: Send + Sync + 'static {
@@ -121,7 +125,11 @@ pub trait Datapath: Send + Sync + 'static {
     fn drops(&self) -> Result<Vec<DropCount>, DatapathError>;
 
     /// Samples of what is dropped from now on.
-    fn follow_drops(&self) -> Result<DropStream, DatapathError>;
+    fn follow_drops(&self) -> Result<Stream<DropEvent>, DatapathError>;
+
+    /// What becomes, at each port, of the packets that `watch` names, until the stream is dropped: a sample where they are many. There
+    /// are [`WATCHES_MAX`](hns_abi::WATCHES_MAX) connections that can be watched at one time, all watchers together.
+    fn watch(&self, watch: &Watch) -> Result<Stream<Sighting>, DatapathError>;
 
     fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>, DatapathError>;
 

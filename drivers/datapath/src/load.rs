@@ -67,12 +67,18 @@ struct Program {
     number: u32,
 }
 
-/// Where drop events come from.
-pub(crate) type Events = RingBuf<MapData>;
+/// Where events come from.
+pub(crate) type Ring = RingBuf<MapData>;
+
+/// The rings of one object.
+pub(crate) struct Rings {
+    pub drops: Ring,
+    pub sightings: Ring,
+}
 
 impl Loaded {
     /// Loads `object` with maps of policy of its own. What lives on is taken from `pins`, and put there when it is new.
-    pub(crate) fn load(object: &[u8], pins: &Pins) -> Result<(Self, Events), DatapathError> {
+    pub(crate) fn load(object: &[u8], pins: &Pins) -> Result<(Self, Rings), DatapathError> {
         let mut loader = EbpfLoader::new();
         // Nothing in our programs depends on the kernel's own types, and reading them takes long.
         loader.btf(None);
@@ -91,25 +97,22 @@ impl Loaded {
             programs: [inward?, outward?],
             uplinks: hooks.into_iter().collect::<Result<_, _>>()?,
         };
-        let mut events = None;
-        for map in Map::ALL {
-            let data = take(&mut ebpf, *map)?;
-            if *map == Map::Events {
-                let ring = RingBuf::try_from(LoadedMap::RingBuf(data));
-                events = Some(ring.map_err(|error| absent(map.name(), error))?);
-            } else {
-                loaded.add(*map, data)?;
-            }
+        let mut ring = |map: Map| {
+            let ring = RingBuf::try_from(LoadedMap::RingBuf(take(&mut ebpf, map)?));
+            ring.map_err(|error| absent(map.name(), error))
+        };
+        let rings = Rings { drops: ring(Map::Events)?, sightings: ring(Map::Sightings)? };
+        for map in Map::ALL.iter().filter(|map| !matches!(map, Map::Events | Map::Sightings)) {
+            loaded.add(*map, take(&mut ebpf, *map)?)?;
         }
-        let events = events.ok_or_else(|| absent(Map::Events.name(), "it is not in the object"))?;
-        Ok((loaded, events))
+        Ok((loaded, rings))
     }
 
     fn add(&mut self, map: Map, data: MapData) -> Result<(), DatapathError> {
         let failed = |source| DatapathError::Map { operation: "open", map: map.name(), source };
         let processors = if map == Map::Drops { nr_cpus().map_err(|(_, error)| failed(error))? } else { 1 };
         let raw = RawMap::of(&data, processors).map_err(failed)?;
-        if matches!(map, Map::Slots | Map::Ports | Map::SetSpaces | Map::Directory | Map::Chunks) {
+        if is_mapped(map) {
             self.arrays.insert(map, MappedArray::new(&raw).map_err(failed)?);
         }
         self.maps.insert(map, raw);
@@ -120,7 +123,7 @@ impl Loaded {
     }
 
     /// # Panics
-    /// For [`Map::Events`], which is no map of keys and values.
+    /// For [`Map::Events`] and [`Map::Sightings`], which are no maps of keys and values.
     pub(crate) fn map(&self, map: Map) -> &RawMap {
         &self.maps[&map]
     }
@@ -151,6 +154,20 @@ impl Loaded {
     pub(crate) fn policy(&self) -> impl Iterator<Item = (Map, &MapData)> {
         self.policy.iter().map(|(map, data)| (*map, data))
     }
+}
+
+/// Whether we write it in our own memory.
+const fn is_mapped(map: Map) -> bool {
+    matches!(
+        map,
+        Map::Slots
+            | Map::Ports
+            | Map::SetSpaces
+            | Map::Directory
+            | Map::Chunks
+            | Map::Watching
+            | Map::Watches
+    )
 }
 
 fn take(ebpf: &mut Ebpf, map: Map) -> Result<MapData, DatapathError> {

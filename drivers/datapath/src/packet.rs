@@ -81,6 +81,9 @@ fn read_transport(body: &[u8], packet: &mut Packet) {
         Some(TCP | UDP | SCTP) => {
             packet.source_port = be16(body, 0);
             packet.destination_port = be16(body, 2);
+            if packet.protocol == Some(TCP) {
+                packet.tcp_flags = body.get(13).copied();
+            }
         }
         Some(ICMP | ICMP6) => packet.icmp = bytes(body, 0).map(|[kind, code]| (kind, code)),
         _ => {}
@@ -126,6 +129,9 @@ mod tests {
         assert_eq!(packet.destination, Some("10.0.0.2".parse().unwrap()));
         assert_eq!((packet.source_port, packet.destination_port), (Some(8080), Some(80)));
         assert_eq!(packet.source_mac, Some("02-00-00-00-00-02".parse().unwrap()));
+        assert_eq!(packet.tcp_flags, None, "cut short");
+        body.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x12]);
+        assert_eq!(read(&frame(ETHERTYPE_IPV4, &body)).tcp_flags, Some(0x12));
     }
 
     #[test]

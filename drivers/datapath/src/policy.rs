@@ -195,6 +195,11 @@ impl Policy {
         records.map(|record| (record.id, record.ruleset)).collect()
     }
 
+    /// The port whose link has this number.
+    pub fn port_at(&self, ifindex: u32) -> Option<&Port> {
+        self.programmed.get(&ifindex).map(Arc::as_ref)
+    }
+
     /// All ports with their records.
     pub fn programmed(&self) -> Vec<Programmed> {
         let record = |ifindex: &u32| self.tables.record(*ifindex).copied();

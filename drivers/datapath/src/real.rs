@@ -19,10 +19,12 @@ use crate::netlink::Netlink;
 use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::policy::Policy;
+use crate::stream::{Address, EVERY_TOPIC, Stream};
 use crate::uplinks::Uplinks;
+use crate::watches::Watches;
 use crate::{
-    Collected, Datapath, DatapathError, DropCount, DropEvent, DropStream, Flow, FlowFilter, RuleCount,
-    Snapshot, Wanted, blocks, clock, gate, grace, hits, link, packet, read, snapshot, tc, uplinks,
+    Collected, Datapath, DatapathError, DropCount, DropEvent, Flow, FlowFilter, RuleCount, Sighting,
+    Snapshot, Wanted, Watch, blocks, clock, gate, grace, hits, link, read, snapshot, tc, uplinks,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -47,13 +49,15 @@ pub struct RealDatapath {
     attachment: Mutex<Attachment>,
     uplinks: Mutex<Uplinks>,
     collector: Mutex<Collector>,
-    feeder: Feeder,
+    drops: Feeder<DropEvent>,
+    sightings: Feeder<Sighting>,
 }
 
-/// What the reader of events needs, too.
+/// What the readers of events need, too.
 struct Shared {
     loaded: Loaded,
     policy: Mutex<Policy>,
+    watches: Watches,
 }
 
 /// What hangs at the links.
@@ -79,23 +83,28 @@ impl RealDatapath {
     pub fn start(settings: &Settings) -> Result<Self, DatapathError> {
         let pins = Pins::open(&settings.pins)?;
         let earlier = earlier_ports(&pins)?;
-        let (loaded, events) = Loaded::load(OBJECT, &pins)?;
+        let (loaded, rings) = Loaded::load(OBJECT, &pins)?;
         let mut netlink = Netlink::open()?;
         let mut older = BTreeSet::new();
         for direction in DIRECTIONS {
             older.extend(blocks::program(&mut netlink, direction)?);
         }
         forget_strangers(&loaded, &earlier)?;
-        let shared = Arc::new(Shared { loaded, policy: Mutex::new(Policy::resume(&earlier)) });
+        let policy = Mutex::new(Policy::resume(&earlier));
+        let shared = Arc::new(Shared { loaded, policy, watches: Watches::default() });
         let explainer = Arc::clone(&shared);
-        let feeder = Feeder::new(events, Arc::new(move |event, reason| explainer.explain(event, reason)))?;
+        let drops = Feeder::new("hns-drops", rings.drops, Arc::new(move |bytes| explainer.dropped(bytes)))?;
+        let explainer = Arc::clone(&shared);
+        let explain = Arc::new(move |bytes: &_| explainer.sighted(bytes));
+        let sightings = Feeder::new("hns-sightings", rings.sightings, explain)?;
         Ok(Self {
             shared,
             pins,
             attachment: Mutex::new(Attachment { netlink, older, pinned: false }),
             uplinks: Mutex::default(),
             collector: Mutex::default(),
-            feeder,
+            drops,
+            sightings,
         })
     }
 
@@ -258,19 +267,44 @@ fn forget_strangers(loaded: &Loaded, ports: &BTreeMap<u32, hns_abi::Port>) -> Re
 }
 
 impl Shared {
-    fn explain(&self, event: &hns_abi::DropEvent, reason: Reason) -> DropEvent {
-        let policy = lock(&self.policy);
-        let captured = usize::try_from(event.captured).unwrap_or_default().min(event.header.len());
-        DropEvent {
-            at: clock::wall(event.time),
-            endpoint: policy.endpoints.get(&event.port).copied(),
-            ifindex: event.ifindex,
-            direction: read::direction_of(event.direction),
-            reason,
-            rule: read::rule(&policy.tables, event.ruleset, event.position),
-            length: event.length,
-            packet: packet::read(&event.header[..captured]),
+    fn dropped(&self, bytes: &[u8]) -> Option<(Address, DropEvent)> {
+        let event = hns_abi::DropEvent::read_from_bytes(bytes).ok()?;
+        let reason = Reason::from_number(event.reason)?;
+        let address = Address { time: event.time, topics: EVERY_TOPIC };
+        Some((address, read::dropped(&event, reason, &lock(&self.policy))))
+    }
+
+    fn sighted(&self, bytes: &[u8]) -> Option<(Address, Sighting)> {
+        let event = hns_abi::Sighting::read_from_bytes(bytes).ok()?;
+        let sighting = read::sighting(&event, &lock(&self.policy))?;
+        let topics = self.watches.of_network(event.watches, sighting.network);
+        Some((Address { time: event.time, topics }, sighting))
+    }
+
+    /// Writes the connections to the places that were taken for them, and lets these count.
+    fn begin(&self, watch: &Watch, places: u32) -> Result<(), DatapathError> {
+        let numbers = (0..hns_abi::WATCHES_MAX).filter(|number| places & 1 << number != 0);
+        for (number, connection) in numbers.zip(&watch.connections) {
+            self.fill(Map::Watches, number, connection.programmed().as_bytes())?;
         }
+        self.watches.begin(places, |counting| self.fill(Map::Watching, 0, counting.as_bytes()))
+    }
+
+    /// Takes a watch away. Its places are free once no program looks at them.
+    fn end(&self, places: u32) {
+        if let Err(error) =
+            self.watches.end(places, |counting| self.fill(Map::Watching, 0, counting.as_bytes()))
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a watch stays, and nobody looks at it");
+            return;
+        }
+        grace::wait();
+        self.watches.free(places);
+    }
+
+    fn fill(&self, map: Map, index: u32, bytes: &[u8]) -> Result<(), DatapathError> {
+        let array = self.loaded.array(map).ok_or(io::ErrorKind::Unsupported.into());
+        array.and_then(|array| array.write(index, bytes)).map_err(map_failed("fill", map))
     }
 }
 
@@ -416,8 +450,23 @@ impl Datapath for RealDatapath {
             .collect())
     }
 
-    fn follow_drops(&self) -> Result<DropStream, DatapathError> {
-        self.feeder.follow()
+    fn follow_drops(&self) -> Result<Stream<DropEvent>, DatapathError> {
+        self.drops.follow(EVERY_TOPIC)
+    }
+
+    fn watch(&self, watch: &Watch) -> Result<Stream<Sighting>, DatapathError> {
+        let places = self.shared.watches.take(watch)?;
+        let shared = Arc::clone(&self.shared);
+        let end = move || shared.end(places);
+        let stream = match self.sightings.follow(places) {
+            Ok(stream) => stream.ending_with(end),
+            Err(error) => {
+                end();
+                return Err(error);
+            }
+        };
+        self.shared.begin(watch, places)?;
+        Ok(stream)
     }
 
     fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>, DatapathError> {

@@ -137,6 +137,63 @@ pub struct DropEvent {
     pub packet: Packet,
 }
 
+/// A packet of a watched connection at one port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    pub at: SystemTime,
+    pub endpoint: Guid,
+    pub network: Guid,
+    pub direction: Direction,
+    /// Absent: the port has no rules, or they are not for such packets, or another layer dropped it first.
+    pub asked: Option<Asked>,
+    /// A rule that is only watched, and would have blocked it.
+    pub observed: Option<RuleName>,
+    pub onward: Onward,
+    /// Bytes of the frame.
+    pub length: u32,
+    pub packet: Packet,
+    /// How many were left out since the last one, at the least, because they came too fast.
+    pub missed: u32,
+}
+
+/// What layer acl of a port was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub question: Question,
+    /// Whose rules decided.
+    pub by: Direction,
+    /// Absent: no rule but the fallback, or the rules have changed since.
+    pub rule: Option<RuleName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// The rules themselves.
+    Rules,
+    /// Whether it is of a connection that the port knows: it is.
+    Known(FlowState),
+    /// The same of an ICMP error about one.
+    Related,
+    /// What became of the datagram's first fragment.
+    Fragment,
+}
+
+/// Where a packet goes from a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onward {
+    Dropped(Reason),
+    /// To the port's own container.
+    Container,
+    /// To another port of its network, by the short way. Absent: it is gone since.
+    Port(Option<Guid>),
+    /// Into the bridge.
+    Switch,
+    /// To the host, by the adapter of an external switch.
+    Host,
+    /// Out by that adapter.
+    Wire,
+}
+
 /// What a packet's first bytes tell, as far as they do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packet {
@@ -150,6 +207,7 @@ pub struct Packet {
     pub protocol: Option<u8>,
     pub source_port: Option<u16>,
     pub destination_port: Option<u16>,
+    pub tcp_flags: Option<u8>,
     /// Type and code of ICMP and ICMPv6.
     pub icmp: Option<(u8, u8)>,
 }

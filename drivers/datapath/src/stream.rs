@@ -1,59 +1,78 @@
-//! Drop events on their way to those who follow them.
+//! Events on their way from the programs to those who follow them.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::DropEvent;
-
 /// Events wait here for their reader; what comes beyond that many is only counted.
 const WAITING_MAX: usize = 1024;
 
-/// A stream of [`DropEvent`]s: a sample, for counters see [`drops`](crate::Datapath::drops).
-#[derive(Debug)]
-pub struct DropStream {
-    events: Receiver<DropEvent>,
+/// Events as they happen: where there are many, a sample.
+pub struct Stream<E> {
+    events: Receiver<E>,
     missed: Arc<AtomicU64>,
-    stopper: Stopper,
+    stopper: Stopper<E>,
+    end: Option<End>,
 }
 
-/// Ends a [`DropStream`] from another thread: its reader then sees the end.
-#[derive(Debug, Clone)]
-pub struct Stopper {
-    hub: Arc<Hub>,
+/// What is done when a stream is dropped.
+type End = Box<dyn FnOnce() + Send>;
+
+/// Ends a [`Stream`] from another thread: its reader then sees the end.
+pub struct Stopper<E> {
+    hub: Arc<Hub<E>>,
     number: u64,
 }
 
 /// The outcome of waiting for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
-    Event(Box<DropEvent>),
+pub enum Next<E> {
+    Event(Box<E>),
     Nothing,
     End,
 }
 
-impl Stopper {
+impl<E> Stopper<E> {
     pub fn stop(&self) {
         self.hub.leave(self.number);
     }
 }
 
-impl DropStream {
+impl<E> Clone for Stopper<E> {
+    fn clone(&self) -> Self {
+        Self { hub: Arc::clone(&self.hub), number: self.number }
+    }
+}
+
+impl<E> fmt::Debug for Stream<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("number", &self.stopper.number).finish_non_exhaustive()
+    }
+}
+
+impl<E> Stream<E> {
+    /// Does this, too, when the stream is dropped, behind its last event.
+    pub(crate) fn ending_with(mut self, end: impl FnOnce() + Send + 'static) -> Self {
+        self.end = Some(Box::new(end));
+        self
+    }
+
     #[must_use]
-    pub fn stopper(&self) -> Stopper {
+    pub fn stopper(&self) -> Stopper<E> {
         self.stopper.clone()
     }
 
     /// Waits for the next event; nothing once the stream was stopped.
     #[must_use]
-    pub fn next_event(&self) -> Option<DropEvent> {
+    pub fn next_event(&self) -> Option<E> {
         self.events.recv().ok()
     }
 
     /// The next event within `limit`.
     #[must_use]
-    pub fn next_within(&self, limit: Duration) -> Next {
+    pub fn next_within(&self, limit: Duration) -> Next<E> {
         match self.events.recv_timeout(limit) {
             Ok(event) => Next::Event(Box::new(event)),
             Err(RecvTimeoutError::Timeout) => Next::Nothing,
@@ -68,44 +87,70 @@ impl DropStream {
     }
 }
 
-impl Drop for DropStream {
+impl<E> Drop for Stream<E> {
     fn drop(&mut self) {
         self.stopper.stop();
+        if let Some(end) = self.end.take() {
+            end();
+        }
     }
 }
 
-/// Hands every event to all who follow.
-#[derive(Debug, Default)]
-pub(crate) struct Hub {
-    state: Mutex<State>,
+/// To whom an event goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Ns of `CLOCK_MONOTONIC`: to those who followed then.
+    pub time: u64,
+    /// To those who follow one of these.
+    pub topics: u32,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    followers: Vec<Follower>,
+/// Of events that are for all who follow.
+pub(crate) const EVERY_TOPIC: u32 = u32::MAX;
+
+/// Hands every event to those who follow it.
+pub(crate) struct Hub<E> {
+    state: Mutex<State<E>>,
+}
+
+struct State<E> {
+    followers: Vec<Follower<E>>,
     next: u64,
     /// Whether somebody feeds this hub.
     fed: bool,
 }
 
-#[derive(Debug)]
-struct Follower {
+struct Follower<E> {
     number: u64,
-    sender: SyncSender<DropEvent>,
+    from: Address,
+    sender: SyncSender<E>,
     missed: Arc<AtomicU64>,
 }
 
-impl Hub {
+impl<E> Follower<E> {
+    fn follows(&self, event: Address) -> bool {
+        event.time >= self.from.time && event.topics & self.from.topics != 0
+    }
+}
+
+impl<E> Default for Hub<E> {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { followers: Vec::new(), next: 0, fed: false }) }
+    }
+}
+
+impl<E> Hub<E> {
     /// A new stream, and whether its caller has to start feeding the hub.
-    pub(crate) fn follow(self: &Arc<Self>) -> (DropStream, bool) {
+    pub(crate) fn follow(self: &Arc<Self>, from: Address) -> (Stream<E>, bool) {
         let (sender, events) = sync_channel(WAITING_MAX);
         let missed = Arc::new(AtomicU64::new(0));
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state.followers.push(Follower { number, sender, missed: Arc::clone(&missed) });
+        state.followers.push(Follower { number, from, sender, missed: Arc::clone(&missed) });
         let feed = !std::mem::replace(&mut state.fed, true);
-        (DropStream { events, missed, stopper: Stopper { hub: Arc::clone(self), number } }, feed)
+        let stopper = Stopper { hub: Arc::clone(self), number };
+        (Stream { events, missed, stopper, end: None }, feed)
     }
 
     /// Whether its feeder may stop: nobody follows any more. Who follows next has to start it again.
@@ -122,20 +167,22 @@ impl Hub {
         state.fed = false;
     }
 
-    pub(crate) fn tell(&self, event: &DropEvent) {
-        for follower in &self.lock().followers {
+    fn leave(&self, number: u64) {
+        self.lock().followers.retain(|follower| follower.number != number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Clone> Hub<E> {
+    pub(crate) fn tell(&self, address: Address, event: &E) {
+        for follower in self.lock().followers.iter().filter(|follower| follower.follows(address)) {
             // A follower that left is taken off the list by its stream.
             if let Err(TrySendError::Full(_)) = follower.sender.try_send(event.clone()) {
                 follower.missed.fetch_add(1, Ordering::Relaxed);
             }
         }
-    }
-
-    fn leave(&self, number: u64) {
-        self.lock().followers.retain(|follower| follower.number != number);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

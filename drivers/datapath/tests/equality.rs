@@ -25,7 +25,7 @@ use external::{
     HOST, is_external, is_wired, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire, uplink,
 };
 use hns_abi::{Direction, MARK_RULED, MARK_WIRED};
-use hns_datapath::{Datapath, DatapathError, RealDatapath, test_run};
+use hns_datapath::{Datapath, DatapathError, RealDatapath, Watch, WatchedConnection, test_run};
 use hns_net::{Guid, IfName};
 use hns_testbed::needs;
 use hns_vfp::generate::{Random, Shot, board, changed_sets, port, story};
@@ -36,6 +36,8 @@ use nix::time::{ClockId, clock_gettime};
 use support::{chain, isolated, name, run, start};
 
 const CASES: usize = 120_000;
+/// The comparison while everything is watched has so many times fewer.
+const WATCHED_LESS: usize = 4;
 /// Boards on which the two differed once.
 const FOUND: [u64; 2] = [0x6c39_9629_719f_0469, 0x557f_2e64_36a2_4f26];
 /// Packets on one board: enough for connections to live through replies, errors and fragments.
@@ -414,11 +416,26 @@ fn given(variable: &str) -> Option<u64> {
 #[test]
 fn programs_agree_with_the_interpreter_on_random_packets() {
     needs!(root, "ip", "tc");
+    agree(1, &[]);
+}
+
+/// Who is watched goes another way through the programs: to the same end.
+#[test]
+fn programs_agree_with_the_interpreter_while_every_packet_is_watched() {
+    needs!(root, "ip", "tc");
+    agree(WATCHED_LESS, &[WatchedConnection::default()]);
+}
+
+/// Compares on so many times fewer packets than are asked for, while these connections are watched.
+#[expect(clippy::print_stdout, reason = "the seed repeats a run")]
+fn agree(less: usize, watched: &[WatchedConnection]) {
     let seed = given("HNS_EQUALITY_SEED").unwrap_or_else(|| RandomState::new().hash_one("seed"));
-    let cases = given("HNS_EQUALITY_CASES").map_or(CASES, |cases| usize::try_from(cases).unwrap());
+    let cases = given("HNS_EQUALITY_CASES").map_or(CASES, |cases| usize::try_from(cases).unwrap()) / less;
     println!("HNS_EQUALITY_SEED={seed:#x} HNS_EQUALITY_CASES={cases}");
     isolated(|folder| {
         let mut bench = Bench::new(folder);
+        let watch = Watch { networks: Vec::new(), connections: watched.to_vec() };
+        let _watching = bench.datapath.watch(&watch).unwrap();
         let mut boards = Random::new(seed);
         let mut differences = Vec::new();
         for found in FOUND {

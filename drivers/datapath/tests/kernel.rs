@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use aya::maps::MapInfo;
 use hns_abi::{Direction, Map, Reason};
-use hns_datapath::{BLOCK_IN, BLOCK_OUT, Datapath, DropCount, Next, RealDatapath, test_run};
+use hns_datapath::{
+    BLOCK_IN, BLOCK_OUT, Datapath, DropCount, Next, Onward, Packet, RealDatapath, Watch, WatchedConnection,
+    test_run,
+};
 use hns_net::{Cidr, PortRange};
 use hns_testbed::{eventually, needs, tcp, udp};
 use hns_vfp::generate::{Content, Datagram, Link};
@@ -367,6 +370,82 @@ fn nothing_goes_to_a_loopback_address() {
         for (from, to) in [("10.9.0.1", "128.0.0.1"), ("10.9.0.1", "126.0.0.1"), ("fd00::1", "::2")] {
             assert_eq!(reason(from, to), None, "{to}");
         }
+    });
+}
+
+/// Connections of all kinds, between ends of which some are the same.
+fn watched() -> Vec<WatchedConnection> {
+    let all = WatchedConnection::default();
+    let address = |text: &str| Some(text.parse().unwrap());
+    let pair = WatchedConnection { source: address("10.9.0.1"), destination: address("10.9.0.2"), ..all };
+    vec![
+        pair,
+        WatchedConnection { destination_port: Some(80), ..pair },
+        WatchedConnection { source_port: Some(80), protocol: Some(6), ..pair },
+        WatchedConnection { protocol: Some(17), ..all },
+        WatchedConnection { protocol: Some(58), ..all },
+        WatchedConnection { destination: address("10.9.0.3"), ..all },
+        WatchedConnection { source: address("fd00::1"), destination_port: Some(53), ..all },
+        WatchedConnection { source: address("fd00::1"), destination: address("fd00::2"), ..all },
+        WatchedConnection { source_port: Some(80), destination_port: Some(80), ..all },
+        all,
+    ]
+}
+
+#[test]
+fn the_programs_see_what_a_watch_names_and_nothing_else() {
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        let _containers = Containers::new(folder, 1);
+        let datapath = start(folder);
+        set(&datapath, &[port(1)]);
+        // No packets but the test's.
+        for down in
+            [&["ip", "-n", "c1", "link", "set", "eth0", "down"][..], &["ip", "link", "set", "hnv1", "down"]]
+        {
+            run(down);
+        }
+        let watch = |connection| Watch { networks: vec![guid(200)], connections: vec![connection] };
+        let elsewhere = Watch { networks: vec![guid(201)], ..watch(WatchedConnection::default()) };
+        let elsewhere = datapath.watch(&elsewhere).unwrap();
+        let streams: Vec<_> = watched()
+            .into_iter()
+            .map(|connection| (connection, datapath.watch(&watch(connection)).unwrap()))
+            .collect();
+        let ends = Link { destination: port(9).mac, source: port(1).mac };
+        let tcp = |source, destination| Content::Tcp { source, destination, flags: 2, bytes: 0 };
+        let udp = |source, destination| Content::Udp { source, destination, bytes: 4 };
+        let echo = |kind| Content::Icmp { kind, code: 0, rest: vec![0, 80, 0, 1] };
+        let contents =
+            [tcp(4000, 80), tcp(80, 4000), tcp(80, 80), udp(4000, 80), udp(53, 4000), echo(8), echo(128)];
+        let mut seen = 0;
+        for pair in [("10.9.0.1", "10.9.0.2"), ("10.9.0.2", "10.9.0.1"), ("10.9.0.1", "10.9.0.3")]
+            .into_iter()
+            .chain([("fd00::1", "fd00::2"), ("fd00::3", "fd00::1")])
+        {
+            for content in &contents {
+                let addresses = (pair.0.parse().unwrap(), pair.1.parse().unwrap());
+                let frame = Datagram::new(addresses.0, addresses.1, content.clone()).frame(ends);
+                let packet = Packet::of(&frame);
+                test_run::run(&datapath, Direction::Out, &frame, index_of("hnv1"), 0).unwrap();
+                for (number, (connection, stream)) in streams.iter().rev().enumerate() {
+                    // The last one sees everything, and is told last.
+                    let patience = Duration::from_secs(if number == 0 { 10 } else { 0 });
+                    let found = match stream.next_within(patience) {
+                        Next::Event(sighting) => Some(sighting),
+                        Next::Nothing => None,
+                        Next::End => panic!("the stream ended"),
+                    };
+                    assert_eq!(found.is_some(), connection.matches(&packet), "{connection:?}: {packet:?}");
+                    let Some(found) = found else { continue };
+                    assert_eq!((&found.packet, found.endpoint), (&packet, guid(1)));
+                    assert_eq!((found.onward, found.direction), (Onward::Switch, Direction::Out));
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 2 * 5 * contents.len(), "{seen}");
+        assert_eq!(elsewhere.next_within(Duration::ZERO), Next::Nothing);
     });
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use hns_datapath::{Collected, DatapathError, FlowFilter, Next};
+use hns_abi::WATCHES_MAX;
+use hns_datapath::{Collected, DatapathError, FlowFilter, Next, Watch, WatchedConnection};
 use hns_net::{Uplink, VlanId};
 use hns_vfp::Port;
 use support::{attached, guid, link, name, on_both, port};
@@ -237,5 +238,39 @@ fn a_stream_of_drops_ends_when_it_is_told() {
         drop(other);
         let again = world.datapath.follow_drops().unwrap();
         assert_eq!(again.next_within(Duration::from_millis(1)), Next::Nothing);
+    });
+}
+
+#[test]
+fn there_are_as_many_watches_as_there_are_places() {
+    on_both(|world| {
+        let all = usize::try_from(WATCHES_MAX).unwrap();
+        let watch = |connections| Watch {
+            networks: vec![guid(200)],
+            connections: vec![WatchedConnection::default(); connections],
+        };
+        let refused = |wanted, expected| match world.datapath.watch(&watch(wanted)) {
+            Err(DatapathError::TooManyWatches { wanted: told, taken }) => {
+                assert_eq!((told, taken), (wanted, expected));
+            }
+            outcome => panic!("{outcome:?}"),
+        };
+        refused(all + 1, 0);
+        let most = world.datapath.watch(&watch(all - 1)).unwrap();
+        refused(2, all - 1);
+        let last = world.datapath.watch(&watch(1)).unwrap();
+        refused(1, all);
+        let stopper = last.stopper();
+        stopper.stop();
+        assert_eq!(last.next_event(), None);
+        refused(1, all);
+        // The place is free with the stream.
+        drop(last);
+        let last = world.datapath.watch(&watch(1)).unwrap();
+        drop(most);
+        let most = world.datapath.watch(&watch(all - 1)).unwrap();
+        for stream in [&most, &last] {
+            assert_eq!(stream.next_within(Duration::from_millis(1)), Next::Nothing);
+        }
     });
 }

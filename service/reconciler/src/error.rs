@@ -66,6 +66,7 @@ impl EngineError {
                 source: HostError::NoSuchAdapter { .. } | HostError::AdapterUnfit { .. }, ..
             } => ErrorCode::ADAPTER_NOT_FOUND,
             Self::Host { source: HostError::TooManyPorts { .. }, .. } => ErrorCode::INVALID_POLICY,
+            Self::Datapath { source: DatapathError::TooManyWatches { .. }, .. } => ErrorCode::BUSY,
             Self::Host { .. }
             | Self::Datapath { .. }
             | Self::Store { .. }
@@ -95,6 +96,9 @@ impl EngineError {
             ),
             Self::Datapath { source: DatapathError::NoSharing { .. }, .. } => {
                 Some("a network of the type NAT works on this kernel")
+            }
+            Self::Datapath { source: DatapathError::TooManyWatches { .. }, .. } => {
+                Some("end another hnsctl trace --live, or name fewer addresses")
             }
             Self::Host { source: HostError::NoTable, .. } => {
                 Some("hnsctl doctor says why the host's rules do not come back")
@@ -135,7 +139,9 @@ impl EngineError {
                     | HostError::AdapterUnfit { .. }
                     | HostError::TooManyPorts { .. }
             ),
-            Self::Datapath { source, .. } => !matches!(source, DatapathError::NoSharing { .. }),
+            Self::Datapath { source, .. } => {
+                !matches!(source, DatapathError::NoSharing { .. } | DatapathError::TooManyWatches { .. })
+            }
             Self::Store { .. } | Self::Record { .. } | Self::Unrecorded { .. } | Self::NothingToForget => {
                 true
             }

@@ -1,6 +1,6 @@
 //! Answers to "what happened to this packet": what the datapath counted and remembers.
 
-use hns_datapath::{DropCount, DropStream, Flow, FlowFilter, RuleCount};
+use hns_datapath::{DropCount, DropEvent, Flow, FlowFilter, RuleCount, Stream};
 use hns_net::Guid;
 
 use crate::engine::Engine;
@@ -13,7 +13,7 @@ impl Engine {
     }
 
     /// Samples of what is dropped from now on.
-    pub fn follow_drops(&self) -> Result<DropStream, EngineError> {
+    pub fn follow_drops(&self) -> Result<Stream<DropEvent>, EngineError> {
         let operation = || "cannot follow what is dropped".to_owned();
         self.datapath.follow_drops().map_err(EngineError::datapath(operation))
     }

@@ -10,6 +10,7 @@
 
 mod ends;
 mod host;
+mod live;
 mod untraceable;
 
 use std::net::IpAddr;

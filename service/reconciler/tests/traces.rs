@@ -4,12 +4,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use hns_abi::Reason;
-use hns_datapath::{Datapath, FakeDatapath};
-use hns_hcn::{Endpoint, Namespace, Network, TraceRequest};
+use hns_abi::{Direction, Reason};
+use hns_datapath::{Datapath, FakeDatapath, Next, Onward, Packet, Sighting};
+use hns_hcn::{Endpoint, LiveTraceRequest, Namespace, Network, TraceRequest};
 use hns_host::{BridgeNetfilter, FakeHost};
-use hns_net::Guid;
+use hns_net::{Guid, IfAddr};
 use hns_reconciler::{
     Beyond, DefaultNetwork, Engine, EngineError, EngineSettings, Fate, TableDrop, Trace, Untraceable,
 };
@@ -141,4 +142,53 @@ fn a_routed_network_is_entered_by_its_open_ports_and_a_private_one_not_at_all() 
     let shut = (Fate::Refused(TableDrop::Private), vec![Beyond::NoWay]);
     assert_eq!(rig.trace(client, to(alone, 80)), shut);
     assert_eq!(rig.trace(json!({"Address": "127.0.0.1"}), to(alone, 80)), shut);
+}
+
+#[test]
+fn what_is_followed_is_between_the_ends_at_their_own_networks() {
+    let rig = Rig::new();
+    let network = rig.network("NAT", 7, &json!({}));
+    let [web, db] = [(); 2].map(|()| rig.endpoint(network, &json!({})));
+    let addresses = |endpoint: Guid| {
+        let world = rig.engine.world();
+        world.endpoint(endpoint).unwrap().addresses().map(IfAddr::address).collect::<Vec<_>>()
+    };
+    let (own, others) = (addresses(web), addresses(db));
+    let packet = |source, destination, port| Packet {
+        source: Some(source),
+        destination: Some(destination),
+        protocol: Some(6),
+        source_port: Some(40000),
+        destination_port: Some(port),
+        ..Packet::default()
+    };
+    let see = |network, packet: &Packet| {
+        rig.datapath.see(&Sighting {
+            at: SystemTime::UNIX_EPOCH,
+            endpoint: web,
+            network,
+            direction: Direction::Out,
+            asked: None,
+            observed: None,
+            onward: Onward::Port(Some(db)),
+            length: 74,
+            packet: packet.clone(),
+            missed: 0,
+        });
+    };
+    let to = |document: Value| {
+        let request = LiveTraceRequest::from_v2(&document).unwrap();
+        rig.engine.trace_live(&request).unwrap()
+    };
+    let port_80 = to(json!({"From": of(web), "To": {"Endpoint": db.to_string(), "Port": 80}}));
+    let by_address = to(json!({"From": {"Address": own[1].to_string()}}));
+    assert_eq!(own.len(), 2, "both families");
+    see(network, &packet(own[0], others[0], 80));
+    see(network, &packet(own[1], others[1], 81));
+    see(network, &packet(others[0], "192.0.2.1".parse().unwrap(), 80));
+    see(Guid::ZERO, &packet(own[1], others[1], 80));
+    for (stream, family) in [(port_80, 0), (by_address, 1)] {
+        assert_eq!(stream.next_event().map(|seen| seen.packet.source), Some(Some(own[family])));
+        assert_eq!(stream.next_within(Duration::from_millis(1)), Next::Nothing);
+    }
 }

@@ -96,7 +96,7 @@ fn groups_of(peer: Peer) -> Vec<Gid> {
     groups
 }
 
-/// A trace is asked by a document, and changes nothing.
+/// A trace is asked by a document, and changes nothing that packets meet, also where it follows them.
 fn needed(request: &Request) -> Right {
     let reads = request.method() == Method::GET || request.uri().path() == "/v2/trace";
     if reads { Right::Read } else { Right::Write }

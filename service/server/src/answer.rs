@@ -74,7 +74,7 @@ fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::ADDR_INVALID_OR_RESERVED => StatusCode::CONFLICT,
         ErrorCode::ACCESS_DENIED => StatusCode::FORBIDDEN,
         ErrorCode::NOT_IMPLEMENTED => StatusCode::NOT_IMPLEMENTED,
-        ErrorCode::MANAGER_STOPPED => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::MANAGER_STOPPED | ErrorCode::BUSY => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::FAIL => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }

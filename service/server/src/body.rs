@@ -46,6 +46,22 @@ pub(crate) fn enumeration(raw: Option<&str>) -> Result<Enumeration, Refusal> {
     Ok(enumeration)
 }
 
+/// `?follow=` of what can be followed, and takes nothing else in its query.
+pub(crate) fn follow(raw: &str) -> Result<bool, Refusal> {
+    let mut follow = false;
+    for (name, value) in pairs(raw) {
+        follow = match (name.as_str(), value.as_str()) {
+            ("follow", "true" | "1" | "") => true,
+            ("follow", "false" | "0") => false,
+            _ => {
+                let text = format!("parameter {name}={value}: expected follow=true or follow=false");
+                return Err(Refusal::new(ErrorCode::INVALID_PARAMETER, text));
+            }
+        };
+    }
+    Ok(follow)
+}
+
 /// The decoded pairs of a URL's query (WHATWG URL, `application/x-www-form-urlencoded`).
 pub(crate) fn pairs(raw: &str) -> impl Iterator<Item = (String, String)> {
     raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| {

@@ -2,6 +2,8 @@
 
 mod drops;
 mod flows;
+mod lines;
+mod live;
 mod rules;
 mod trace;
 mod words;

@@ -17,7 +17,7 @@ fn hnsctl() {
       stop        Stop containers and remove everything made for them; also cleans up after dead ones
       drops       Count the packets that ports dropped, by reason, or show them as they are dropped
       flows       List the connections that ports know, of one endpoint or of all
-      trace       Tell what would become of a packet, layer by layer, without sending it
+      trace       Tell what would become of a packet, layer by layer, or follow real ones
       events      Follow what happens: a line for each object that is made, changed or removed
       doctor      Look for what keeps networks from working: missing kernel features, foreign rules,
                   leaks

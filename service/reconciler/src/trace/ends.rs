@@ -33,11 +33,7 @@ impl Ends {
         for (field, endpoint) in [("From.Endpoint", &from), ("To.Endpoint", &to)] {
             refuse_on_the_lan(field, endpoint.as_ref(), world)?;
         }
-        if let (Some(endpoint), Some(address)) = (&to, request.to.address)
-            && !endpoint.addresses().any(|own| own.address() == address)
-        {
-            return Err(Untraceable::NotItsAddress { endpoint: endpoint.id(), address }.into());
-        }
+        refuse_foreign_address(request.to, world)?;
         let of_family = |like: &IpAddr| {
             sources.iter().find(|source| source.is_ipv4() == like.is_ipv4()).map(|source| (*source, *like))
         };
@@ -54,6 +50,15 @@ impl Ends {
         };
         Ok(Self { from, to, source, destination })
     }
+}
+
+/// An endpoint is sent to by its own addresses.
+pub(super) fn refuse_foreign_address(to: TraceEnd, world: &World) -> Result<(), EngineError> {
+    let (Some(endpoint), Some(address)) = (to.endpoint, to.address) else { return Ok(()) };
+    if world.endpoint(endpoint)?.addresses().any(|own| own.address() == address) {
+        return Ok(());
+    }
+    Err(Untraceable::NotItsAddress { endpoint, address }.into())
 }
 
 /// What goes between a LAN and its containers passes programs at the adapter, which no trial knows.
@@ -103,7 +108,7 @@ fn end(
     Ok((Some(endpoint.clone()), addresses))
 }
 
-fn listed(addresses: &[IpAddr]) -> String {
+pub(super) fn listed(addresses: &[IpAddr]) -> String {
     addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -16,6 +16,8 @@ pub enum Untraceable {
     Families { from: String, to: String },
     #[error("From: neither it nor To, {address}, is an endpoint, at whose port packets are judged")]
     NoEndpoint { address: IpAddr },
+    #[error("From: neither it nor To is an endpoint, at whose port packets are seen")]
+    NoEndpointAtAll,
     #[error("From.Address: {address} is that of endpoint {endpoint}")]
     IsAnEndpoint { address: IpAddr, endpoint: Guid },
     #[error("Protocol: {protocol} is not one of {destination}'s family")]
@@ -33,6 +35,7 @@ impl Untraceable {
             Self::NotItsAddress { .. } | Self::Families { .. } => ErrorCode::INVALID_IP,
             Self::OnTheLan { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::NoEndpoint { .. }
+            | Self::NoEndpointAtAll
             | Self::IsAnEndpoint { .. }
             | Self::Protocol { .. }
             | Self::Discovery { .. } => ErrorCode::INVALID_PARAMETER,
@@ -47,7 +50,7 @@ impl Untraceable {
                 "hnsctl endpoint inspect shows those it has; leave the address out to have one chosen"
             }
             Self::Families { .. } => "name an address of the family that both have",
-            Self::NoEndpoint { .. } => "hnsctl endpoint ls shows which there are",
+            Self::NoEndpoint { .. } | Self::NoEndpointAtAll => "hnsctl endpoint ls shows which there are",
             Self::IsAnEndpoint { .. } => "name the endpoint in From.Endpoint",
             Self::Protocol { .. } => "icmp stands for that of either family",
             Self::OnTheLan { .. } => "hnsctl drops and hnsctl flows show what its port does",

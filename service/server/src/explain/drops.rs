@@ -1,22 +1,18 @@
+use std::sync::Arc;
+
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use hns_datapath::{DropEvent, DropStream};
+use hns_datapath::DropEvent;
 use hns_hcn::{DropCount, DroppedPacket, ErrorCode};
 use hns_net::Guid;
 use hns_reconciler::Engine;
-use http_body_util::StreamBody;
-use hyper::body::Frame;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
-use super::words;
+use super::{lines, words};
 use crate::answer::Refusal;
 use crate::api::Api;
 use crate::body;
-use crate::events::{LINES_WAITING_MAX, Line, Lines};
 
 /// The counters; with `?follow=true` samples of what is dropped from now on, one a line. `?endpoint=GUID`: of this one.
 pub(super) async fn drops(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
@@ -72,37 +68,15 @@ impl Asked {
 }
 
 fn follow(api: &Api, only: Option<Guid>) -> Result<Response, Refusal> {
-    let stream = api.engine.follow_drops()?;
-    let (lines, waiting) = mpsc::channel(LINES_WAITING_MAX);
-    let stopper = stream.stopper();
-    let (stopping, reader) = (api.stopping.clone(), lines.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            () = reader.closed() => {}
-            () = stopping.cancelled() => {}
-        }
-        stopper.stop();
-    });
-    let engine = std::sync::Arc::clone(&api.engine);
     let asked = Asked { follow: true, endpoint: only };
-    // The stream blocks, and lives as long as its reader.
-    tokio::task::spawn_blocking(move || forward(&stream, &lines, &engine, &asked));
-    let body = Body::new(StreamBody::new(Lines(waiting)));
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
-}
-
-fn forward(stream: &DropStream, lines: &mpsc::Sender<Line>, engine: &Engine, asked: &Asked) {
-    while let Some(event) = stream.next_event() {
-        if asked.is_about(event.endpoint)
-            && lines.blocking_send(line(&event, stream.missed(), engine)).is_err()
-        {
-            return;
-        }
-    }
+    let engine = Arc::clone(&api.engine);
+    Ok(lines::follow(api, api.engine.follow_drops()?, move |event: &DropEvent, missed| {
+        asked.is_about(event.endpoint).then(|| line(event, missed(), &engine))
+    }))
 }
 
 /// `missed`: how many events the reader was too slow for since the last line.
-fn line(event: &DropEvent, missed: u64, engine: &Engine) -> Line {
+fn line(event: &DropEvent, missed: u64, engine: &Engine) -> Value {
     let dropped = DroppedPacket {
         time: words::time(event.at),
         owner: event.endpoint.and_then(|endpoint| words::owner(&engine.world(), endpoint)),
@@ -113,5 +87,5 @@ fn line(event: &DropEvent, missed: u64, engine: &Engine) -> Line {
         packet: words::packet(&event.packet),
         missed,
     };
-    Ok(Frame::data(Bytes::from(format!("{}\n", dropped.to_v2()))))
+    dropped.to_v2()
 }

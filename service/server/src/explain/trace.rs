@@ -1,29 +1,33 @@
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
 use hns_hcn::{PortOwner, Trace, TraceRequest, TraceResult, TraceStep, TraceVerdict};
 use hns_model::World;
 use hns_net::Guid;
 use hns_reconciler::Fate;
 use hns_vfp::interpreter::Event;
-use serde_json::Value;
 
-use super::words;
+use super::{live, words};
 use crate::answer::Refusal;
 use crate::api::Api;
 use crate::body;
 
-/// What would become of a packet that nobody has sent.
+/// What would become of a packet that nobody has sent; with `?follow=true` what becomes of those that are sent from now on.
 pub(super) async fn trace(
     State(api): State<Api>,
+    RawQuery(raw): RawQuery,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Response, Refusal> {
+    if body::follow(raw.as_deref().unwrap_or_default())? {
+        return live::follow(&api, &body::json(body)?).await;
+    }
     let request = TraceRequest::from_v2(&body::json(body)?).map_err(Refusal::document("trace"));
     let request = request.map_err(|refusal| refusal.with_hint("hnsctl trace --help shows examples"))?;
     let trace = api.perform(move |engine| engine.trace(&request)).await?;
     let world = api.engine.world();
-    Ok(Json(view(&trace, &world).to_v2()))
+    Ok(Json(view(&trace, &world).to_v2()).into_response())
 }
 
 fn view(trace: &hns_reconciler::Trace, world: &World) -> Trace {
@@ -68,7 +72,7 @@ fn step_view(traced: &hns_reconciler::TraceStep, world: &World) -> TraceStep {
 }
 
 /// Whose port it is; of one that was removed a moment ago its id alone.
-fn owner(world: &World, endpoint: Guid) -> PortOwner {
+pub(super) fn owner(world: &World, endpoint: Guid) -> PortOwner {
     words::owner(world, endpoint).unwrap_or_else(|| PortOwner {
         endpoint,
         name: String::new(),

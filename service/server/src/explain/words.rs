@@ -6,7 +6,7 @@ use hns_abi::Direction;
 use hns_datapath::{FlowState, Packet, Tuple};
 use hns_hcn::{
     EtherType, IpProtocol, PacketWords, PortOwner, RuleAction, RuleDirection, RuleName, RuleOrigin, Sides,
-    Timestamp,
+    TcpFlags, Timestamp,
 };
 use hns_model::World;
 use hns_net::Guid;
@@ -64,6 +64,7 @@ pub(super) fn packet(packet: &Packet) -> PacketWords {
         protocol: packet.protocol.map(IpProtocol),
         source_port: packet.source_port,
         destination_port: packet.destination_port,
+        tcp_flags: packet.tcp_flags.map(TcpFlags),
         icmp: packet.icmp,
     }
 }

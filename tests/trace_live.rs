@@ -1,0 +1,277 @@
+//! `hnsctl trace --live` shows what becomes of real packets at each port, and only of those that were asked for.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hns_testbed::{Process, eventually, needs, program, tcp};
+use hns_tests::story_support::policies::{Stage, acl, asks, of};
+use hns_tests::story_support::{Container, Scene};
+use serde_json::{Value, json};
+
+/// `hnsctl trace --live` at work, with its lines as documents.
+struct Live<'a> {
+    scene: &'a Scene,
+    process: Process,
+}
+
+impl<'a> Live<'a> {
+    #[track_caller]
+    fn spawn(scene: &'a Scene, words: &[&str]) -> Self {
+        let (hnsctl, socket) = (program("hnsctl"), scene.hnsd.socket());
+        let (hnsctl, socket) = (hnsctl.display().to_string(), socket.display().to_string());
+        let all = [&[&hnsctl, "--socket", &socket, "trace", "--live"], words].concat();
+        Self { scene, process: scene.host.spawn(&all) }
+    }
+
+    /// The same as documents. It sees what is sent once this returns.
+    #[track_caller]
+    fn start(scene: &'a Scene, words: &[&str]) -> Self {
+        let before = watching(scene);
+        let live = Self::spawn(scene, &[words, &["-o", "json"]].concat());
+        eventually!(if watching(scene) > before { Ok(()) } else { Err(live.process.output()) });
+        live
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let output = self.process.output();
+        output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits for a line with these fields, by the pointers of RFC 6901.
+    #[track_caller]
+    fn sees(&self, fields: &[(&str, Value)]) -> Value {
+        eventually!({
+            let is_it = |line: &Value| fields.iter().all(|(at, value)| line.pointer(at) == Some(value));
+            self.lines()
+                .into_iter()
+                .find(is_it)
+                .ok_or_else(|| format!("{fields:?}: {}", self.process.output()))
+        })
+    }
+
+    /// Ends it as Ctrl-C does.
+    #[track_caller]
+    fn interrupt(mut self) -> Vec<Value> {
+        self.scene.host.sh(&format!("kill -INT {}", self.process.pid_in_host()));
+        let status = eventually!(self.process.ended());
+        assert!(status.success(), "{status}: {}", self.process.output());
+        self.lines()
+    }
+}
+
+/// How many connections are watched, as the programs count them.
+#[track_caller]
+fn watching(scene: &Scene) -> u32 {
+    let maps =
+        scene.host.sh("for pin in /sys/fs/bpf/hns/v*/watching; do bpftool -j map dump pinned $pin; done");
+    let maps: Value = serde_json::from_str(&maps).unwrap_or_else(|error| panic!("{error}: {maps}"));
+    let bytes = maps[0]["value"].as_array().unwrap_or_else(|| panic!("{maps:#}"));
+    bytes.iter().map(|byte| hex(byte).count_ones()).sum()
+}
+
+fn hex(byte: &Value) -> u32 {
+    let digits = byte.as_str().unwrap_or_default().trim_start_matches("0x");
+    u32::from_str_radix(digits, 16).unwrap_or_else(|error| panic!("{error}: {byte}"))
+}
+
+/// The fields of every line about this container in this direction.
+fn at<'a>(container: &Container, direction: &str, more: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
+    let place = [("/Endpoint", json!(*container.id)), ("/Direction", json!(direction))];
+    place.into_iter().chain(more.iter().cloned()).collect()
+}
+
+#[test]
+fn a_connection_is_followed_from_port_to_port_with_the_rules_that_decide() {
+    needs!(root, "nft", "bpftool");
+    let stage = Stage::on("nat");
+    let (web, friend, foe) = (&stage.web, &stage.friend, &stage.foe);
+    stage.modify(
+        "Update",
+        &json!([
+            acl("Block", "In", 77, &json!({"Id": "no-foe", "RemoteAddresses": of(foe)})),
+            acl("Allow", "In", 200, &json!({"Id": "web", "Protocols": "6", "LocalPorts": "80"})),
+            acl("Allow", "Out", 300, &json!({"Id": "out"})),
+        ]),
+    );
+    let allowed = Live::start(&stage.scene, &["--from", "friend", "--to", "web:80"]);
+    let refused = Live::start(&stage.scene, &["--from", "foe", "--to", "web", "--protocol", "tcp"]);
+    assert_eq!(watching(&stage.scene), 4, "each in both families");
+    for to in web.addresses() {
+        asks(&friend.netns, to, 80).expect("a rule lets it in");
+        asks(&foe.netns, to, 80).expect_err("a rule blocks it");
+        let [to, from, others] = [to, friend.like(to), foe.like(to)].map(|address| address.to_string());
+        let way = |from: &str, to: &str| {
+            [
+                ("/Packet/Source", json!(from)),
+                ("/Packet/Destination", json!(to)),
+                ("/Packet/Protocol", json!("tcp")),
+            ]
+        };
+        // The first packet: out at one port, which has no rules, and in at the other one, by a rule.
+        let (first, back) = (way(&from, &to), way(&to, &from));
+        let syn = [("/Packet/TcpFlags", json!("syn"))];
+        let sent = [
+            ("/Result", json!("Passed")),
+            ("/Onward", json!("Port")),
+            ("/Receiver/Endpoint", json!(*web.id)),
+        ];
+        let line = allowed.sees(&at(friend, "Out", &[&first[..], &sent, &syn].concat()));
+        assert_eq!(
+            (&line["Rule"], &line["Reason"], &line["EndpointName"]),
+            (&Value::Null, &Value::Null, &json!("friend"))
+        );
+        let let_in = [
+            ("/Layer", json!("acl")),
+            ("/Result", json!("Allowed")),
+            ("/Rule/Id", json!("web")),
+            ("/Rule/Priority", json!(200)),
+            ("/Onward", json!("Container")),
+        ];
+        allowed.sees(&at(web, "In", &[&first[..], &let_in, &syn].concat()));
+        // The answer passes as part of what came in.
+        let known = [
+            ("/Result", json!("Known")),
+            ("/State", json!("replied")),
+            ("/RulesOf", json!("In")),
+            ("/Rule/Id", json!("web")),
+            ("/Packet/TcpFlags", json!("syn,ack")),
+            ("/Receiver/Endpoint", json!(*friend.id)),
+        ];
+        allowed.sees(&at(web, "Out", &[&back[..], &known].concat()));
+        allowed.sees(&at(friend, "In", &[&back[..], &[("/Onward", json!("Container"))]].concat()));
+        // What is blocked says by which rule, and goes nowhere.
+        let came = way(&others, &to);
+        let blocked = [
+            ("/Result", json!("Dropped")),
+            ("/Reason", json!("acl-in")),
+            ("/Rule/Id", json!("no-foe")),
+            ("/Rule/Priority", json!(77)),
+            ("/Onward", Value::Null),
+        ];
+        refused.sees(&at(web, "In", &[&came[..], &blocked, &syn].concat()));
+    }
+    // What another rule lets in is seen by him who asked for it alone.
+    asks(&friend.netns, web.v4().into(), 81).expect_err("no rule lets it in");
+    for (live, about) in [(allowed, friend), (refused, foe)] {
+        let own: Vec<String> = about.addresses().iter().map(IpAddr::to_string).collect();
+        let lines = live.interrupt();
+        let is_own = |line: &Value| {
+            let ends = [&line["Packet"]["Source"], &line["Packet"]["Destination"]];
+            let ports = [&line["Packet"]["SourcePort"], &line["Packet"]["DestinationPort"]];
+            ends.iter().any(|end| own.iter().any(|own| **end == *own)) && ports.contains(&&json!(80))
+        };
+        assert!(lines.iter().all(is_own), "{lines:#?}");
+    }
+    eventually!(if watching(&stage.scene) == 0 { Ok(()) } else { Err(watching(&stage.scene)) });
+}
+
+#[test]
+fn what_leaves_for_the_host_and_what_comes_through_it_is_followed_too() {
+    needs!(root, "nft", "bpftool", "ping");
+    let scene = Scene::new();
+    scene.network("blue", 7, &[]);
+    let web = scene.container("blue", "web", &["-p", "8080:80"]);
+    let servers: Vec<_> =
+        web.addresses().into_iter().map(|own| tcp::Echo::serve(&web.netns, (own, 80))).collect();
+    let all = Live::start(&scene, &["--from", "web"]);
+    for (own, (client, host)) in
+        web.addresses().into_iter().zip(scene.outside.addresses().into_iter().zip(scene.host_addresses()))
+    {
+        let one = Live::start(
+            &scene,
+            &["--from", &client.to_string(), "--to", &SocketAddr::new(own, 80).to_string()],
+        );
+        tcp::ask(&scene.outside.netns(), (host, 8080)).expect("it is published");
+        let came = [("/Packet/Source", json!(client.to_string())), ("/Packet/DestinationPort", json!(80))];
+        let went = [("/Packet/Destination", json!(client.to_string())), ("/Onward", json!("Switch"))];
+        for live in [&one, &all] {
+            live.sees(&at(&web, "In", &[&came[..], &[("/Onward", json!("Container"))]].concat()));
+            live.sees(&at(&web, "Out", &went));
+        }
+        one.interrupt();
+        scene.host.sh(&format!("ip netns exec web ping -c 1 -W 5 {host}"));
+        let echo = [("/Packet/Destination", json!(host.to_string())), ("/Onward", json!("Switch"))];
+        let line = all.sees(&at(&web, "Out", &echo));
+        assert!([json!(8), json!(128)].contains(&line["Packet"]["IcmpType"]), "{line:#}");
+    }
+    drop(servers);
+    all.interrupt();
+}
+
+#[test]
+fn a_watch_ends_with_its_client_and_with_the_daemon() {
+    needs!(root, "nft", "bpftool");
+    let mut stage = Stage::on("nat");
+    let counted = Live::spawn(&stage.scene, &["--from", "friend", "--to", "web:80", "--count", "3"]);
+    let killed = Live::start(&stage.scene, &["--from", "friend"]);
+    let mut counted = counted.process;
+    let status = eventually!({
+        asks(&stage.friend.netns, stage.web.v4().into(), 80).expect("it is let in");
+        counted.ended()
+    });
+    assert!(status.success(), "{}", counted.output());
+    let lines: Vec<String> = counted.output().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("  friend  Out  security  passed  tcp ") && line.ends_with("  to web"))
+    );
+    stage.scene.host.sh(&format!("kill -KILL {}", killed.process.pid_in_host()));
+    drop(killed);
+    eventually!(if watching(&stage.scene) == 0 { Ok(()) } else { Err(watching(&stage.scene)) });
+
+    let mut left = Live::start(&stage.scene, &["--from", "friend"]).process;
+    stage.scene.hnsd.restart();
+    let status = eventually!(left.ended());
+    assert!(
+        !status.success() && left.output().contains("the stream of traced packets ended"),
+        "{}",
+        left.output()
+    );
+    assert_eq!(watching(&stage.scene), 0);
+    asks(&stage.friend.netns, stage.web.v4().into(), 80).expect("traffic goes on");
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused() {
+    needs!(root, "nft", "bpftool");
+    let scene = Scene::new();
+    scene.network("blue", 7, &[]);
+    scene.container("blue", "web", &[]);
+    let cases: [(&[&str], &str); 4] = [
+        (&["--from", "nobody"], "there is no endpoint \"nobody\""),
+        (&["--from", "192.0.2.1", "--to", "192.0.2.2"], "From: neither it nor To is an endpoint"),
+        (&["--from", "10.7.0.2", "--to", "fd00:7::9"], "no two addresses of one family"),
+        (&["--from", "web", "--to", "10.7.0.9:80", "--protocol", "icmp"], "To.Port: icmp has no ports"),
+    ];
+    for (words, said) in cases {
+        let stderr = scene.hnsd.try_hnsctl(&[&["trace", "--live"], words].concat()).expect_failure();
+        assert!(stderr.contains(said) && stderr.contains("hint: "), "{words:?}: {stderr}");
+    }
+    for wrong in [
+        &["--live", "--from", "web", "--as", "10.7.0.9"][..],
+        &["--from", "web"],
+        &["--from", "web", "--to", "10.7.0.9", "--count", "1"],
+    ] {
+        let finished = scene.hnsd.try_hnsctl(&[&["trace"], wrong].concat());
+        assert_eq!(finished.status.code(), Some(2), "{finished}");
+    }
+    // Each takes a place for either family.
+    let lives: Vec<Live<'_>> = (0..8).map(|_| Live::start(&scene, &["--from", "web"])).collect();
+    let stderr = scene.hnsd.try_hnsctl(&["trace", "--live", "--from", "web"]).expect_failure();
+    assert!(stderr.contains("no place to watch 2 more pairs of addresses: 16 of 16 are taken"), "{stderr}");
+    assert!(stderr.contains("hint: end another hnsctl trace --live"), "{stderr}");
+    for live in lives {
+        live.interrupt();
+    }
+    // Their places are free a moment after they have gone.
+    let again = eventually!({
+        let mut live = Live::spawn(&scene, &["--from", "web"]);
+        let ended = eventually!(match live.process.ended() {
+            Some(_) => Some(true),
+            None => (watching(&scene) > 0).then_some(false),
+        });
+        if ended { Err(live.process.output()) } else { Ok(live) }
+    });
+    again.interrupt();
+}
