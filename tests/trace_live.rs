@@ -2,82 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hns_testbed::{Process, eventually, needs, program, tcp};
+use hns_testbed::{eventually, needs, tcp};
+use hns_tests::story_support::Scene;
+use hns_tests::story_support::live::{Live, at, watching};
 use hns_tests::story_support::policies::{Stage, acl, asks, of};
-use hns_tests::story_support::{Container, Scene};
 use serde_json::{Value, json};
-
-/// `hnsctl trace --live` at work, with its lines as documents.
-struct Live<'a> {
-    scene: &'a Scene,
-    process: Process,
-}
-
-impl<'a> Live<'a> {
-    #[track_caller]
-    fn spawn(scene: &'a Scene, words: &[&str]) -> Self {
-        let (hnsctl, socket) = (program("hnsctl"), scene.hnsd.socket());
-        let (hnsctl, socket) = (hnsctl.display().to_string(), socket.display().to_string());
-        let all = [&[&hnsctl, "--socket", &socket, "trace", "--live"], words].concat();
-        Self { scene, process: scene.host.spawn(&all) }
-    }
-
-    /// The same as documents. It sees what is sent once this returns.
-    #[track_caller]
-    fn start(scene: &'a Scene, words: &[&str]) -> Self {
-        let before = watching(scene);
-        let live = Self::spawn(scene, &[words, &["-o", "json"]].concat());
-        eventually!(if watching(scene) > before { Ok(()) } else { Err(live.process.output()) });
-        live
-    }
-
-    fn lines(&self) -> Vec<Value> {
-        let output = self.process.output();
-        output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    /// Waits for a line with these fields, by the pointers of RFC 6901.
-    #[track_caller]
-    fn sees(&self, fields: &[(&str, Value)]) -> Value {
-        eventually!({
-            let is_it = |line: &Value| fields.iter().all(|(at, value)| line.pointer(at) == Some(value));
-            self.lines()
-                .into_iter()
-                .find(is_it)
-                .ok_or_else(|| format!("{fields:?}: {}", self.process.output()))
-        })
-    }
-
-    /// Ends it as Ctrl-C does.
-    #[track_caller]
-    fn interrupt(mut self) -> Vec<Value> {
-        self.scene.host.sh(&format!("kill -INT {}", self.process.pid_in_host()));
-        let status = eventually!(self.process.ended());
-        assert!(status.success(), "{status}: {}", self.process.output());
-        self.lines()
-    }
-}
-
-/// How many connections are watched, as the programs count them.
-#[track_caller]
-fn watching(scene: &Scene) -> u32 {
-    let maps =
-        scene.host.sh("for pin in /sys/fs/bpf/hns/v*/watching; do bpftool -j map dump pinned $pin; done");
-    let maps: Value = serde_json::from_str(&maps).unwrap_or_else(|error| panic!("{error}: {maps}"));
-    let bytes = maps[0]["value"].as_array().unwrap_or_else(|| panic!("{maps:#}"));
-    bytes.iter().map(|byte| hex(byte).count_ones()).sum()
-}
-
-fn hex(byte: &Value) -> u32 {
-    let digits = byte.as_str().unwrap_or_default().trim_start_matches("0x");
-    u32::from_str_radix(digits, 16).unwrap_or_else(|error| panic!("{error}: {byte}"))
-}
-
-/// The fields of every line about this container in this direction.
-fn at<'a>(container: &Container, direction: &str, more: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
-    let place = [("/Endpoint", json!(*container.id)), ("/Direction", json!(direction))];
-    place.into_iter().chain(more.iter().cloned()).collect()
-}
 
 #[test]
 fn a_connection_is_followed_from_port_to_port_with_the_rules_that_decide() {
@@ -92,9 +21,9 @@ fn a_connection_is_followed_from_port_to_port_with_the_rules_that_decide() {
             acl("Allow", "Out", 300, &json!({"Id": "out"})),
         ]),
     );
-    let allowed = Live::start(&stage.scene, &["--from", "friend", "--to", "web:80"]);
-    let refused = Live::start(&stage.scene, &["--from", "foe", "--to", "web", "--protocol", "tcp"]);
-    assert_eq!(watching(&stage.scene), 4, "each in both families");
+    let allowed = Live::start(&stage.scene.hnsd, &["--from", "friend", "--to", "web:80"]);
+    let refused = Live::start(&stage.scene.hnsd, &["--from", "foe", "--to", "web", "--protocol", "tcp"]);
+    assert_eq!(watching(&stage.scene.hnsd), 4, "each in both families");
     for to in web.addresses() {
         asks(&friend.netns, to, 80).expect("a rule lets it in");
         asks(&foe.netns, to, 80).expect_err("a rule blocks it");
@@ -161,7 +90,7 @@ fn a_connection_is_followed_from_port_to_port_with_the_rules_that_decide() {
         };
         assert!(lines.iter().all(is_own), "{lines:#?}");
     }
-    eventually!(if watching(&stage.scene) == 0 { Ok(()) } else { Err(watching(&stage.scene)) });
+    eventually!(if watching(&stage.scene.hnsd) == 0 { Ok(()) } else { Err(watching(&stage.scene.hnsd)) });
 }
 
 #[test]
@@ -172,12 +101,12 @@ fn what_leaves_for_the_host_and_what_comes_through_it_is_followed_too() {
     let web = scene.container("blue", "web", &["-p", "8080:80"]);
     let servers: Vec<_> =
         web.addresses().into_iter().map(|own| tcp::Echo::serve(&web.netns, (own, 80))).collect();
-    let all = Live::start(&scene, &["--from", "web"]);
+    let all = Live::start(&scene.hnsd, &["--from", "web"]);
     for (own, (client, host)) in
         web.addresses().into_iter().zip(scene.outside.addresses().into_iter().zip(scene.host_addresses()))
     {
         let one = Live::start(
-            &scene,
+            &scene.hnsd,
             &["--from", &client.to_string(), "--to", &SocketAddr::new(own, 80).to_string()],
         );
         tcp::ask(&scene.outside.netns(), (host, 8080)).expect("it is published");
@@ -201,8 +130,8 @@ fn what_leaves_for_the_host_and_what_comes_through_it_is_followed_too() {
 fn a_watch_ends_with_its_client_and_with_the_daemon() {
     needs!(root, "nft", "bpftool");
     let mut stage = Stage::on("nat");
-    let counted = Live::spawn(&stage.scene, &["--from", "friend", "--to", "web:80", "--count", "3"]);
-    let killed = Live::start(&stage.scene, &["--from", "friend"]);
+    let counted = Live::spawn(&stage.scene.hnsd, &["--from", "friend", "--to", "web:80", "--count", "3"]);
+    let killed = Live::start(&stage.scene.hnsd, &["--from", "friend"]);
     let mut counted = counted.process;
     let status = eventually!({
         asks(&stage.friend.netns, stage.web.v4().into(), 80).expect("it is let in");
@@ -218,9 +147,9 @@ fn a_watch_ends_with_its_client_and_with_the_daemon() {
     );
     stage.scene.host.sh(&format!("kill -KILL {}", killed.process.pid_in_host()));
     drop(killed);
-    eventually!(if watching(&stage.scene) == 0 { Ok(()) } else { Err(watching(&stage.scene)) });
+    eventually!(if watching(&stage.scene.hnsd) == 0 { Ok(()) } else { Err(watching(&stage.scene.hnsd)) });
 
-    let mut left = Live::start(&stage.scene, &["--from", "friend"]).process;
+    let mut left = Live::start(&stage.scene.hnsd, &["--from", "friend"]).process;
     stage.scene.hnsd.restart();
     let status = eventually!(left.ended());
     assert!(
@@ -228,7 +157,7 @@ fn a_watch_ends_with_its_client_and_with_the_daemon() {
         "{}",
         left.output()
     );
-    assert_eq!(watching(&stage.scene), 0);
+    assert_eq!(watching(&stage.scene.hnsd), 0);
     asks(&stage.friend.netns, stage.web.v4().into(), 80).expect("traffic goes on");
 }
 
@@ -256,8 +185,13 @@ fn what_cannot_be_followed_is_refused() {
         let finished = scene.hnsd.try_hnsctl(&[&["trace"], wrong].concat());
         assert_eq!(finished.status.code(), Some(2), "{finished}");
     }
+    for query in ["follow=maybe", "live=true"] {
+        let answer = scene.hnsd.api().post(&format!("/v2/trace?{query}"), &json!({}));
+        let answer = answer.expect("the daemon answers");
+        answer.expect_error(0x8007_0057, "expected follow=true or follow=false");
+    }
     // Each takes a place for either family.
-    let lives: Vec<Live<'_>> = (0..8).map(|_| Live::start(&scene, &["--from", "web"])).collect();
+    let lives: Vec<Live<'_>> = (0..8).map(|_| Live::start(&scene.hnsd, &["--from", "web"])).collect();
     let stderr = scene.hnsd.try_hnsctl(&["trace", "--live", "--from", "web"]).expect_failure();
     assert!(stderr.contains("no place to watch 2 more pairs of addresses: 16 of 16 are taken"), "{stderr}");
     assert!(stderr.contains("hint: end another hnsctl trace --live"), "{stderr}");
@@ -266,10 +200,10 @@ fn what_cannot_be_followed_is_refused() {
     }
     // Their places are free a moment after they have gone.
     let again = eventually!({
-        let mut live = Live::spawn(&scene, &["--from", "web"]);
+        let mut live = Live::spawn(&scene.hnsd, &["--from", "web"]);
         let ended = eventually!(match live.process.ended() {
             Some(_) => Some(true),
-            None => (watching(&scene) > 0).then_some(false),
+            None => (watching(&scene.hnsd) > 0).then_some(false),
         });
         if ended { Err(live.process.output()) } else { Ok(live) }
     });

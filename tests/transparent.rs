@@ -23,6 +23,7 @@ mod vlan;
 use std::net::IpAddr;
 
 use hns_testbed::{FAR_V4, FAR_V6, eventually, needs, tcp};
+use hns_tests::story_support::live::{Live, at};
 use hns_tests::story_support::policies::acl;
 use hns_tests::story_support::{Container, Proto, Row, Server, check};
 use serde_json::json;
@@ -257,4 +258,21 @@ fn what_cannot_be_is_refused_by_name() {
     // Nothing of all this is left.
     stage.here.hnsctl(&["network", "rm", "--force", "corp"]);
     eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn")));
+}
+
+#[test]
+fn packets_are_followed_to_the_wire_and_to_the_host() {
+    needs!(root, "nft", "bpftool", "ping");
+    let stage = Stage::new();
+    let web = container(&stage.here, "web", 101);
+    let live = Live::start(&stage.here, &["--from", "web", "--protocol", "icmp"]);
+    let others = [("Wire", stage.client.addresses()), ("Host", stage.here.host().addresses())];
+    for (onward, other) in others.into_iter().flat_map(|(onward, all)| all.map(|other| (onward, other))) {
+        eventually!(web.netns.ping(other));
+        let went = [("/Packet/Destination", json!(other.to_string())), ("/Onward", json!(onward))];
+        live.sees(&at(&web, "Out", &went));
+        let came = [("/Packet/Source", json!(other.to_string())), ("/Onward", json!("Container"))];
+        live.sees(&at(&web, "In", &came));
+    }
+    live.interrupt();
 }

@@ -6,6 +6,7 @@ pub mod containerd;
 pub mod docker;
 mod flood;
 pub mod guide;
+pub mod live;
 mod podman;
 pub mod policies;
 mod rows;
