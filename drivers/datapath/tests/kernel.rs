@@ -21,6 +21,8 @@ use hns_testbed::{eventually, needs, tcp, udp};
 use hns_vfp::generate::{Content, Datagram, Link};
 use hns_vfp::model::{Action, Addresses, Match, Origin, Port, Rule, Verdict};
 use hns_vfp::tables::Capacity;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use support::{
     Containers, address, attached, chain, guid, index_of, isolated, link, port, run, settings, start,
 };
@@ -392,6 +394,12 @@ fn watched() -> Vec<WatchedConnection> {
     ]
 }
 
+/// No packets come by the first port but the test's.
+fn silence() {
+    run(&["ip", "-n", "c1", "link", "set", "eth0", "down"]);
+    run(&["ip", "link", "set", "hnv1", "down"]);
+}
+
 #[test]
 fn the_programs_see_what_a_watch_names_and_nothing_else() {
     needs!(root, "ip", "tc");
@@ -399,12 +407,7 @@ fn the_programs_see_what_a_watch_names_and_nothing_else() {
         let _containers = Containers::new(folder, 1);
         let datapath = start(folder);
         set(&datapath, &[port(1)]);
-        // No packets but the test's.
-        for down in
-            [&["ip", "-n", "c1", "link", "set", "eth0", "down"][..], &["ip", "link", "set", "hnv1", "down"]]
-        {
-            run(down);
-        }
+        silence();
         let watch = |connection| Watch { networks: vec![guid(200)], connections: vec![connection] };
         let elsewhere = Watch { networks: vec![guid(201)], ..watch(WatchedConnection::default()) };
         let elsewhere = datapath.watch(&elsewhere).unwrap();
@@ -446,6 +449,41 @@ fn the_programs_see_what_a_watch_names_and_nothing_else() {
         }
         assert!(seen > 2 * 5 * contents.len(), "{seen}");
         assert_eq!(elsewhere.next_within(Duration::ZERO), Next::Nothing);
+    });
+}
+
+#[test]
+fn what_is_left_out_of_a_flood_is_counted() {
+    const FLOOD: u32 = 20_000;
+    needs!(root, "ip", "tc");
+    isolated(|folder| {
+        // Each processor counts for itself, and tells with the next packet that it shows.
+        let mut one = CpuSet::new();
+        one.set(0).unwrap();
+        sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+        let _containers = Containers::new(folder, 1);
+        let datapath = start(folder);
+        set(&datapath, &[port(1)]);
+        silence();
+        let connections = vec![WatchedConnection::default()];
+        let stream = datapath.watch(&Watch { networks: vec![guid(200)], connections }).unwrap();
+        let ends = Link { destination: port(9).mac, source: port(1).mac };
+        let content = Content::Udp { source: 1000, destination: 80, bytes: 4 };
+        let frame =
+            Datagram::new("10.9.0.1".parse().unwrap(), "10.9.0.2".parse().unwrap(), content).frame(ends);
+        test_run::time(&datapath, Direction::Out, &frame, index_of("hnv1"), FLOOD).unwrap();
+        let (mut sent, mut shown, mut missed) = (u64::from(FLOOD), 0, 0);
+        eventually!({
+            test_run::run(&datapath, Direction::Out, &frame, index_of("hnv1"), 0).unwrap();
+            sent += 1;
+            while let Next::Event(sighting) = stream.next_within(Duration::from_millis(50)) {
+                shown += 1;
+                missed += u64::from(sighting.missed);
+            }
+            missed += stream.missed();
+            if shown + missed == sent { Ok(()) } else { Err((shown, missed, sent)) }
+        });
+        assert!(shown > 0 && missed > sent / 2, "{shown} of {sent}");
     });
 }
 
