@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "layers/acl.h"
+#include "layers/l2.h"
 #include "layers/meter.h"
 #include "layers/security.h"
 #include "lib/abi.h"
@@ -154,14 +155,19 @@ static __always_inline int leave_by_adapter(struct __sk_buff *skb, struct packet
 {
 	__u32 network = port->network;
 	struct uplink *exit = bpf_map_lookup_elem(&exits, &network);
+	int is_host, reason = REASON_NONE;
 
 	if (!exit)
 		return refuse(skb, packet, port, DIR_OUT, REASON_UNWIRED, watches);
+	is_host = same_mac(packet->to, exit->mac);
 	if (watches)
-		show(skb, packet, port, watches,
-		     fate_of(DIR_OUT, 0, same_mac(packet->to, exit->mac) ? ONWARD_HOST : ONWARD_WIRE, 0));
+		show(skb, packet, port, watches, fate_of(DIR_OUT, 0, is_host ? ONWARD_HOST : ONWARD_WIRE, 0));
+	if (!is_host && exit->flags & UPLINK_ONE_MAC)
+		reason = l2_out(skb, packet, exit);
+	if (reason)
+		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, reason);
 	leave(skb, packet, REASON_NONE, exit->adapter);
-	return send_to_adapter(skb, exit, packet->to);
+	return send_to_adapter(skb, exit, is_host);
 }
 
 /* The short way to a port of the same network, and into the bridge for everything else. `known`: the target's layer acl, too, has

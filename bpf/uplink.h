@@ -123,7 +123,10 @@ int adapter_in(struct __sk_buff *skb)
 			copy_to_switch(skb, uplink);
 		return TC_ACT_UNSPEC;
 	}
-	ifindex = port_of(uplink, to);
+	if (uplink->flags & UPLINK_ONE_MAC && same_mac(to, uplink->mac))
+		ifindex = l2_in(skb, uplink);
+	else
+		ifindex = port_of(uplink, to);
 	return ifindex ? deliver(skb, ifindex) : TC_ACT_UNSPEC;
 }
 
@@ -165,8 +168,10 @@ SEC("classifier")
 int uplink_out(struct __sk_buff *skb)
 {
 	struct uplink_key key = {};
+	struct packet packet = {};
 	struct uplink *uplink;
 	void *data = data_of(skb);
+	int is_host, reason = REASON_NONE;
 	__u8 to[6];
 
 	key.ifindex = skb->ifindex;
@@ -174,12 +179,23 @@ int uplink_out(struct __sk_buff *skb)
 	if (!uplink || data + ETH_HLEN > data_end_of(skb))
 		return TC_ACT_SHOT;
 	__builtin_memcpy(to, data, 6);
-	if (!(to[0] & 1))
-		return send_to_adapter(skb, uplink, to);
-	if (prepare_for_adapter(skb, uplink, BEYOND_BOTH))
-		return TC_ACT_SHOT;
-	bpf_clone_redirect(skb, uplink->adapter, BPF_F_INGRESS);
-	return bpf_redirect(uplink->adapter, 0);
+	is_host = same_mac(to, uplink->mac);
+	/* Read before a tag hides it. */
+	if (!is_host && uplink->flags & UPLINK_ONE_MAC)
+		reason = parse(skb, &packet);
+	if (reason)
+		return drop(skb, &packet, 0, skb->ifindex, DIR_OUT, reason);
+	if (to[0] & 1) {
+		if (prepare_for_adapter(skb, uplink, BEYOND_BOTH))
+			return TC_ACT_SHOT;
+		/* The host knows its containers by their own stations. */
+		bpf_clone_redirect(skb, uplink->adapter, BPF_F_INGRESS);
+	}
+	if (!is_host && uplink->flags & UPLINK_ONE_MAC)
+		reason = l2_out(skb, &packet, uplink);
+	if (reason)
+		return drop(skb, &packet, 0, skb->ifindex, DIR_OUT, reason);
+	return to[0] & 1 ? bpf_redirect(uplink->adapter, 0) : send_to_adapter(skb, uplink, is_host);
 }
 
 #endif

@@ -410,7 +410,7 @@ fn configurations_for_windows_are_taken() {
     bridge["plugins"][0]["networkType"] = Value::Null;
     bridge["name"] = json!("another");
     let refused = try_once(&bridge).expect_failure();
-    assert!(refused.contains("L2Bridge networks are not available"), "{refused}");
+    assert!(refused.contains("a network of the type L2Bridge needs an adapter"), "{refused}");
     stage.nothing_is_left();
 }
 

@@ -411,7 +411,7 @@ fn an_add_is_refused_with_the_reason() {
             list("1.0.0", "l2", &json!({"networkType": "l2bridge"})),
             json!({}),
             7,
-            "L2Bridge networks are not available",
+            "a network of the type L2Bridge needs an adapter",
         ),
         (list("1.0.0", "o", &json!({"type": "hns-cni", "networkType": "overlay"})), json!({}), 7, "Overlay"),
         (list("1.0.0", "x", &json!({"network": "nobodys"})), json!({}), 7, "nobodys"),

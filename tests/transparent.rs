@@ -15,6 +15,8 @@ mod filtered;
 mod guide;
 #[path = "transparent/host.rs"]
 mod host;
+#[path = "transparent/l2bridge.rs"]
+mod l2bridge;
 #[path = "transparent/stage.rs"]
 mod stage;
 #[path = "transparent/vlan.rs"]

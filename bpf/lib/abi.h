@@ -137,8 +137,8 @@ struct port {
 	struct addr own[PORT_OWN_ADDRESSES]; /* :: when absent */
 };
 
-/* `addresses`: hash; value __u32 ifindex of the port that owns the address. Every address of every port of a network, and of a
- * network without a way out those that the host has on it. */
+/* `addresses`: hash; value __u32 ifindex of the port that owns the address. Every address of every port of a network, on an external
+ * switch the link-local one that its MAC gives as well, and of a network without a way out those that the host has on it. */
 #define OWNER_HOST 0
 
 struct address_key {
@@ -161,6 +161,10 @@ struct uplink_key {
 	__u32 vlan;
 };
 
+enum uplink_flag {
+	UPLINK_ONE_MAC = 1 << 0, /* no MAC but the adapter's is on its wire */
+};
+
 /* Where an external switch meets its adapter. `exits`: the same by the number of the switch. */
 struct uplink {
 	__u32 adapter; /* ifindex */
@@ -168,7 +172,7 @@ struct uplink {
 	__u32 port; /* ifindex of the bridge's port that stands for the wire */
 	__u32 network; /* the daemon's number of the switch, as in struct port */
 	__u8 mac[6]; /* the adapter's, which is the host's on that LAN */
-	__u16 zero;
+	__u16 flags; /* enum uplink_flag */
 };
 
 /* ---- rules ------------------------------------------------------------------------------------------------------- */

@@ -26,10 +26,8 @@ static __always_inline int prepare_for_adapter(struct __sk_buff *skb, const stru
 }
 
 /* A frame for one station: the host, or somebody on the wire. */
-static __always_inline int send_to_adapter(struct __sk_buff *skb, const struct uplink *uplink, const __u8 *to)
+static __always_inline int send_to_adapter(struct __sk_buff *skb, const struct uplink *uplink, int is_host)
 {
-	int is_host = same_mac(to, uplink->mac);
-
 	if (prepare_for_adapter(skb, uplink, is_host ? BEYOND_HOST : BEYOND_WIRE))
 		return TC_ACT_SHOT;
 	return bpf_redirect(uplink->adapter, is_host ? BPF_F_INGRESS : 0);

@@ -22,17 +22,17 @@ const LAN: [&str; 9] = [
     "fd00:198:18::fe",
 ];
 
-fn a_container_on_the_lan(release: Release) {
+fn a_container_on_the_lan(release: Release, driver: &str, kind: &str) {
     let stage = DockerScene::new(release);
     let scene: &Scene = &stage.scene;
     let create = |options: &[&str]| {
-        let words = [&["network", "create", "-d", "transparent"], options, &LAN, &["CORP"]].concat();
+        let words = [&["network", "create", "-d", driver], options, &LAN, &["CORP"]].concat();
         stage.docker.try_run(&words)
     };
     assert!(create(&[]).expect_failure().contains("needs an adapter"));
     assert!(create(&["-o", "interface=eth9"]).expect_failure().contains("there is no adapter eth9"));
     let _id = create(&["-o", "com.docker.network.windowsshim.interface=eth0"]).expect_success();
-    assert_eq!(stage.hns_network("CORP")["Type"], json!("Transparent"));
+    assert_eq!(stage.hns_network("CORP")["Type"], json!(kind));
     let place = ["--network", "CORP", "--ip", "198.18.0.201", "--ip6", "fd00:198:18::201"];
     stage.web("web", &place);
     let addresses = stage.addresses("web", "CORP");
@@ -49,7 +49,7 @@ fn a_container_on_the_lan(release: Release) {
     let script = "ping -c1 -W5 198.18.0.2 && ping -c1 -W5 198.18.0.1 && ping -c1 -W5 198.51.100.1 && ping -6 -c1 -W5 fd00:198:51::1";
     stage.docker.run(&["exec", "web", "sh", "-ec", script]);
     let said = stage.refused_container(&["--network", "CORP", "-p", "8080:80"]);
-    assert!(said.contains("Transparent"), "{said}");
+    assert!(said.contains(kind), "{said}");
     // A container that is restarted has the same place on the LAN.
     stage.docker.run(&["restart", "-t", "0", "web"]);
     eventually!(fetch(&scene.outside.netns(), SocketAddr::new(addresses[0], 80)));
@@ -61,13 +61,19 @@ fn a_container_on_the_lan(release: Release) {
 #[test]
 fn a_container_of_docker_is_on_the_lan() {
     needs!(root, engines);
-    a_container_on_the_lan(Release::Newest);
+    a_container_on_the_lan(Release::Newest, "transparent", "Transparent");
 }
 
 #[test]
 fn a_container_of_the_oldest_docker_is_on_the_lan() {
     needs!(root, engines);
-    a_container_on_the_lan(Release::Oldest);
+    a_container_on_the_lan(Release::Oldest, "transparent", "Transparent");
+}
+
+#[test]
+fn a_container_of_docker_is_on_the_lan_under_the_hosts_mac_address() {
+    needs!(root, engines);
+    a_container_on_the_lan(Release::Newest, "l2bridge", "L2Bridge");
 }
 
 /// `CORP transparent local` in `docker network ls`.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use hns_testbed::{Netns, eventually, needs, tcp};
 use hns_tests::story_support::cni::CniRuntime;
 use hns_tests::story_support::{PodmanScene, Scene};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PLACE: [&str; 2] = ["198.18.0.201", "fd00:198:18::201"];
 
@@ -29,14 +29,27 @@ fn is_on_the_lan(scene: &Scene, container: &Netns) {
 #[test]
 fn a_container_of_cni_is_on_the_lan() {
     needs!(root, "nft", "ping");
+    on_the_lan_by_cni(&json!({"type": "hns-cni", "networkType": "transparent"}));
+}
+
+/// As win-bridge's configurations name it.
+#[test]
+fn a_container_of_cni_is_on_the_lan_under_the_hosts_mac_address() {
+    needs!(root, "nft", "ping");
+    on_the_lan_by_cni(&json!({"type": "hns-cni", "networkType": "L2Bridge"}));
+}
+
+fn on_the_lan_by_cni(plugin: &Value) {
     let scene = Scene::new();
     let netns = scene.host.add_netns("web");
     let list = |adapter: &str| {
-        json!({"cniVersion": "1.0.0", "name": "corp", "plugins": [{"type": "hns-cni", "networkType": "transparent",
-            "master": adapter, "ipam": {"ranges": [
-                [{"subnet": "198.18.0.0/24", "gateway": "198.18.0.254"}],
-                [{"subnet": "fd00:198:18::/64", "gateway": "fd00:198:18::fe"}]]},
-            "capabilities": {"ips": true}}]})
+        let mut plugin = plugin.clone();
+        plugin["master"] = json!(adapter);
+        plugin["capabilities"] = json!({"ips": true});
+        plugin["ipam"] = json!({"ranges": [
+            [{"subnet": "198.18.0.0/24", "gateway": "198.18.0.254"}],
+            [{"subnet": "fd00:198:18::/64", "gateway": "fd00:198:18::fe"}]]});
+        json!({"cniVersion": "1.0.0", "name": "corp", "plugins": [plugin]})
     };
     let wishes = json!({"ips": PLACE});
     let runtime = |adapter| CniRuntime::new(&scene.host, scene.hnsd.socket(), &list(adapter));
@@ -53,18 +66,29 @@ fn a_container_of_cni_is_on_the_lan() {
 #[test]
 fn a_container_of_podman_is_on_the_lan() {
     needs!(root, engines);
+    on_the_lan_by_podman("transparent");
+}
+
+#[test]
+fn a_container_of_podman_is_on_the_lan_under_the_hosts_mac_address() {
+    needs!(root, engines);
+    on_the_lan_by_podman("l2bridge");
+}
+
+fn on_the_lan_by_podman(kind: &str) {
+    let option = format!("type={kind}");
     let stage = PodmanScene::new();
     let lan = ["--subnet", "198.18.0.0/24", "--gateway", "198.18.0.254", "--subnet", "fd00:198:18::/64"];
     let gateway = ["--gateway", "fd00:198:18::fe"];
-    let typed = ["-o", "type=transparent", "-o", "interface=eth0"];
+    let typed = ["-o", &option, "-o", "interface=eth0"];
     let said = stage.refused_network(&[&typed[..2], &lan, &gateway, &["corp"]].concat());
-    assert!(said.contains("a Transparent network needs an adapter"), "{said}");
+    assert!(said.contains("needs an adapter"), "{said}");
     stage.network(&[&typed[..], &lan, &gateway, &["corp"]].concat());
     let at = format!("corp:ip={},ip6={}", PLACE[0], PLACE[1]);
     let web = stage.container("web", &["--network", &at]);
     is_on_the_lan(&stage.scene, &web);
     let said = stage.refused_container(&["--network", "corp", "-p", "8080:80"]);
-    assert!(said.contains("Transparent"), "{said}");
+    assert!(said.to_lowercase().contains(kind), "{said}");
     stage.podman.run(&["rm", "-f", "-t", "0", "web"]);
     stage.podman.run(&["network", "rm", "corp"]);
     // In a VLAN of that adapter, with the same prefix.

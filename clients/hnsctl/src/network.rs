@@ -51,6 +51,7 @@ pub enum NetworkCommand {
 pub enum NetworkType {
     Nat,
     Transparent,
+    L2bridge,
     Internal,
     Private,
 }
@@ -62,11 +63,11 @@ pub struct CreateArgs {
     #[arg(required_unless_present = "file")]
     name: Option<String>,
     /// Endpoints reach each other; with internal the host too, with nat also the outside, and they publish ports; with transparent
-    /// they are on a LAN of the host's
+    /// they are on a LAN of the host's, with l2bridge as well, under the MAC address of the host's adapter
     #[arg(short = 't', long = "type", value_enum, default_value = "nat", value_name = "TYPE")]
     kind: NetworkType,
     /// The adapter on whose LAN the endpoints are, which the host goes on to use
-    #[arg(long, value_name = "NAME", required_if_eq("kind", "transparent"))]
+    #[arg(long, value_name = "NAME", required_if_eq_any([("kind", "transparent"), ("kind", "l2bridge")]))]
     interface: Option<IfName>,
     /// The VLAN of that adapter
     #[arg(long, value_name = "NUMBER", requires = "interface")]
@@ -168,6 +169,7 @@ impl CreateArgs {
             json!(match self.kind {
                 NetworkType::Nat => "NAT",
                 NetworkType::Transparent => "Transparent",
+                NetworkType::L2bridge => "L2Bridge",
                 NetworkType::Internal => "Internal",
                 NetworkType::Private => "Private",
             }),

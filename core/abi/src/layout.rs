@@ -32,7 +32,7 @@ layouts! {
     "address_key" AddressKey { network, addr }
     "station_key" StationKey { network, mac, zero }
     "uplink_key" UplinkKey { ifindex, vlan }
-    "uplink" Uplink { adapter, vlan, port, network, mac, zero }
+    "uplink" Uplink { adapter, vlan, port, network, mac, flags }
     "ruleset" Ruleset { chunks, first, miss, sets }
     "address_class_key" AddressClassKey { prefixlen, space, addr }
     "port_class_key" PortClassKey { prefixlen, space, protocol, zero, port }
@@ -86,5 +86,6 @@ constants! {
     WATCHES_MAX SIGHTINGS_BYTES SIGHTINGS_PER_SECOND
     ASKED_NOTHING ASKED_RULES ASKED_KNOWN ASKED_RELATED ASKED_FRAGMENT
     ONWARD_NOWHERE ONWARD_CONTAINER ONWARD_PORT ONWARD_SWITCH ONWARD_HOST ONWARD_WIRE
+    UPLINK_ONE_MAC
     CB_REASON CB_TARGET CB_RULESET CB_POSITION CB_BEYOND BEYOND_WIRE BEYOND_HOST BEYOND_BOTH
 }

@@ -2,6 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// No MAC address but the adapter's is on its wire.
+pub const UPLINK_ONE_MAC: u16 = 1;
+
 /// `struct uplink_key` of `bpf/lib/abi.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -25,5 +28,6 @@ pub struct Uplink {
     pub network: u32,
     /// The adapter's, which is the host's on that LAN.
     pub mac: [u8; 6],
-    pub zero: u16,
+    /// [`UPLINK_ONE_MAC`].
+    pub flags: u16,
 }

@@ -56,6 +56,11 @@ pub enum ModelError {
     HostOnUplink { endpoint: Guid, uplink: Uplink },
     #[error("network \"{network}\" wants a switch of its own, and {uplink} has that of network \"{holder}\"")]
     SwitchShared { network: String, uplink: Uplink, holder: String },
+    #[error(
+        "network \"{network}\" cannot share the switch on {uplink}, which is of the type {kind} for network \"{holder}\": name another \
+         adapter or VLAN"
+    )]
+    SwitchOfAnotherType { network: String, uplink: Uplink, holder: String, kind: &'static str },
     #[error("endpoint {0} is attached to no namespace")]
     NotAttached(Guid),
     #[error("endpoint {endpoint} is not in namespace {namespace}")]
@@ -119,7 +124,9 @@ impl ModelError {
             Self::NotAttached(_) => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
             Self::HostOnUplink { .. } => ErrorCode::REQUEST_UNSUPPORTED,
-            Self::SwitchShared { .. } => ErrorCode::SHARED_SWITCH_MODIFICATION,
+            Self::SwitchShared { .. } | Self::SwitchOfAnotherType { .. } => {
+                ErrorCode::SHARED_SWITCH_MODIFICATION
+            }
             Self::InterfaceTaken { .. } | Self::SwitchFull { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
             Self::NamespaceTaken { .. } => ErrorCode::INVALID_PARAMETER,
             Self::PolicyNotFound { .. } | Self::NoSuchNetworkPolicy { .. } => ErrorCode::POLICY_NOT_FOUND,

@@ -2,20 +2,30 @@
 //! VLAN, and networks share it.
 
 use hns_hcn::{self as hcn, ErrorCode, IpamType, NetworkFlags, NetworkType, Policy};
-use hns_net::{Family, Uplink, VlanId};
+use hns_net::{Family, Uplink, UplinkMode, VlanId};
 
 use crate::error::ModelError;
 use crate::network::{self, Network};
 
 pub(crate) const fn is_external(document: &hcn::Network) -> bool {
-    matches!(document.kind, NetworkType::Transparent)
+    mode_of(document.kind).is_some()
+}
+
+/// How endpoints of an external switch's networks show on its LAN.
+const fn mode_of(kind: NetworkType) -> Option<UplinkMode> {
+    match kind {
+        NetworkType::Transparent => Some(UplinkMode::Stations),
+        NetworkType::L2Bridge => Some(UplinkMode::OneMac),
+        _ => None,
+    }
 }
 
 /// What the switch of such a network leads to.
 #[must_use]
 pub fn uplink_of(document: &hcn::Network) -> Option<Uplink> {
-    let adapter = document.policies.iter().find_map(Policy::as_adapter).filter(|_| is_external(document))?;
-    Some(Uplink { adapter: adapter.clone(), vlan: vlans(document).next() })
+    let mode = mode_of(document.kind)?;
+    let adapter = document.policies.iter().find_map(Policy::as_adapter)?;
+    Some(Uplink { adapter: adapter.clone(), vlan: vlans(document).next(), mode })
 }
 
 /// A VLAN of the network is that of each of its subnets.
@@ -33,7 +43,7 @@ pub(crate) fn host_is_on(document: &hcn::Network) -> bool {
 /// same one, if its administrator lives with that.
 pub(crate) fn meet(one: &hcn::Network, other: &hcn::Network) -> bool {
     match (uplink_of(one), uplink_of(other)) {
-        (Some(one), Some(other)) => one == other,
+        (Some(one), Some(other)) => one.switch_id() == other.switch_id(),
         _ => host_is_on(one) && host_is_on(other),
     }
 }
@@ -52,9 +62,10 @@ pub(crate) fn check(document: &hcn::Network) -> Result<(), ModelError> {
     let refuse = |problem: String| Err(ModelError::network("Policies", problem, ErrorCode::INVALID_POLICY));
     let mut adapters = document.policies.iter().filter_map(Policy::as_adapter);
     let Some(adapter) = adapters.next() else {
-        let problem =
-            "a Transparent network needs an adapter: the policy NetAdapterName with NetworkAdapterName";
-        return refuse(problem.to_owned());
+        let kind = document.kind.name();
+        return refuse(format!(
+            "a network of the type {kind} needs an adapter: the policy NetAdapterName with NetworkAdapterName"
+        ));
     };
     if let Some(second) = adapters.next() {
         return refuse(format!("a second adapter, {second}, beside {adapter}; a network has one"));
@@ -97,14 +108,16 @@ pub(crate) fn check_switch<'n>(
 ) -> Result<(), ModelError> {
     let Some(uplink) = uplink_of(document) else { return Ok(()) };
     let wants_alone = |document: &hcn::Network| document.flags.has(NetworkFlags::ISOLATE_SWITCH);
+    let is_of_another_type = |other: &Network| other.kind() != document.kind;
     let stands_against = |other: &&Network| {
-        other.uplink().as_ref() == Some(&uplink) && (wants_alone(document) || wants_alone(other.document()))
+        let on_it = other.uplink().is_some_and(|theirs| theirs.switch_id() == uplink.switch_id());
+        on_it && (wants_alone(document) || wants_alone(other.document()) || is_of_another_type(other))
     };
-    match others.find(stands_against) {
-        Some(other) => {
-            let (network, holder) = (document.name.clone(), other.name().to_owned());
-            Err(ModelError::SwitchShared { network, uplink, holder })
-        }
-        None => Ok(()),
+    let Some(other) = others.find(stands_against) else { return Ok(()) };
+    let (network, holder) = (document.name.clone(), other.name().to_owned());
+    if is_of_another_type(other) {
+        let kind = other.kind().name();
+        return Err(ModelError::SwitchOfAnotherType { network, uplink, holder, kind });
     }
+    Err(ModelError::SwitchShared { network, uplink, holder })
 }

@@ -173,7 +173,8 @@ impl Network {
 }
 
 pub(crate) fn has_host_port(document: &hcn::Network) -> bool {
-    !matches!(document.kind, NetworkType::Private | NetworkType::Transparent)
+    !matches!(document.kind, NetworkType::Private)
+        && !external::is_external(document)
         && !document.flags.has(NetworkFlags::DISABLE_HOST_PORT)
 }
 
@@ -250,10 +251,16 @@ pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> 
 const SUBNETS_MAX: usize = 64;
 
 fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
-    let available = [NetworkType::Nat, NetworkType::Transparent, NetworkType::Internal, NetworkType::Private];
-    if !available.contains(&document.kind) {
+    const AVAILABLE: [NetworkType; 5] = [
+        NetworkType::Nat,
+        NetworkType::Transparent,
+        NetworkType::L2Bridge,
+        NetworkType::Internal,
+        NetworkType::Private,
+    ];
+    if !AVAILABLE.contains(&document.kind) {
         let problem = format!(
-            "{} networks are not available; NAT, Transparent, Internal and Private are",
+            "{} networks are not available; NAT, Transparent, L2Bridge, Internal and Private are",
             document.kind.name()
         );
         return Err(ModelError::network("Type", problem, ErrorCode::INVALID_NETWORK_TYPE));
@@ -272,7 +279,7 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
     }
     let needs_host = match document.kind {
         NetworkType::Nat => Some("a NAT network needs its host port, which is the gateway"),
-        NetworkType::Transparent => {
+        NetworkType::Transparent | NetworkType::L2Bridge => {
             Some("the host is on the LAN by its own adapter, whatever its containers do")
         }
         _ => None,

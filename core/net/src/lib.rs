@@ -22,5 +22,5 @@ pub use if_name::{IfName, IfNameError};
 pub use mac::{Mac, MacError, MacRange};
 pub use mtu::{Mtu, MtuError};
 pub use ports::{PortRange, PortRangeError, Transport, TransportError};
-pub use uplink::Uplink;
+pub use uplink::{Uplink, UplinkMode};
 pub use vlan::{VlanId, VlanIdError};

@@ -7,10 +7,20 @@ use crate::{Guid, IfName, VlanId};
 pub struct Uplink {
     pub adapter: IfName,
     pub vlan: Option<VlanId>,
+    pub mode: UplinkMode,
+}
+
+/// How containers show on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum UplinkMode {
+    /// Each under its own MAC address.
+    Stations,
+    /// All under the adapter's.
+    OneMac,
 }
 
 impl Uplink {
-    /// The identity of its switch, the same on every run. FNV-1a of 128 bits.
+    /// The identity of its switch, the same on every run, whatever its mode. FNV-1a of 128 bits.
     #[must_use]
     pub fn switch_id(&self) -> Guid {
         const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;

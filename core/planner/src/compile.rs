@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
 use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
-use hns_net::{Family, Guid, IfAddr, IfName, Mac, Mtu, PortRange, Uplink};
+use hns_net::{Family, Guid, IfAddr, IfName, Mac, Mtu, PortRange, Uplink, UplinkMode};
 
 use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
 use crate::policy::{network_sets, port_policy};
@@ -112,7 +112,8 @@ fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
     if port.target == Target::Host {
         desired.rules.insert(Element::HostSeat(port.interface.clone()));
     }
-    if let Some(uplink) = network.uplink() {
+    // An adapter takes in its own station anyway.
+    if let Some(uplink) = network.uplink().filter(|uplink| uplink.mode == UplinkMode::Stations) {
         desired.stations.insert(Station { adapter: uplink.adapter, mac: port.mac });
     }
     if let Some(policy) = port_policy(endpoint, network, world) {

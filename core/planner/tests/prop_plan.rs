@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hns_net::{Guid, IfName, Mac, Mtu, Uplink};
+use hns_net::{Guid, IfName, Mac, Mtu, Uplink, UplinkMode};
 use hns_planner::{
     Desired, Element, Forwarding, NamespaceSpec, Observed, ObservedPort, ObservedSwitch, Port, Station, Step,
     Switch, Target, plan,
@@ -41,7 +41,7 @@ fn switch(n: u8) -> Switch {
 
 /// What the second switch leads to.
 fn uplink() -> Uplink {
-    Uplink { adapter: name("eth0"), vlan: None }
+    Uplink { adapter: name("eth0"), vlan: None, mode: UplinkMode::Stations }
 }
 
 fn station(n: u8) -> Station {

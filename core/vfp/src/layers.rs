@@ -1,8 +1,11 @@
 //! The layers a packet passes, from the container outwards; inwards in the opposite order.
 //!
+//! Beside them, `l2` is a layer not of a port but of an external switch's adapter: what goes to the wire passes it last.
+//!
 //! To add one: a file here, its place in [`Layer::ALL`] and in `interpreter`, the header of the same name in `bpf/layers`.
 
 pub mod acl;
+pub mod l2;
 pub mod meter;
 pub mod security;
 

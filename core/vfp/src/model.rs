@@ -243,6 +243,8 @@ pub struct Place {
     pub mac: Mac,
     /// The bridge's port that stands for the wire.
     pub port: u32,
+    /// No MAC address but the adapter's is on the wire: layer l2.
+    pub one_mac: bool,
 }
 
 /// All that policies ask of the ports of one host: what the interpreter and the tables are made from.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use hns_net::{IfName, Uplink};
+use hns_net::{IfName, Uplink, UplinkMode};
 use hns_vfp::model::Place;
 
 use crate::DatapathError;
@@ -47,7 +47,8 @@ pub(crate) fn find(netlink: &Netlink, port: &IfName, uplink: &Uplink) -> Result<
     let (adapter, port) = (index(&uplink.adapter)?, index(port)?);
     let mac = link::mac(netlink, &uplink.adapter)?;
     let mac = mac.ok_or_else(|| DatapathError::NoSuchLink { name: uplink.adapter.clone() })?;
-    Ok(Place { adapter, vlan: uplink.vlan, mac, port })
+    let one_mac = uplink.mode == UplinkMode::OneMac;
+    Ok(Place { adapter, vlan: uplink.vlan, mac, port, one_mac })
 }
 
 /// Takes the program off that a file holds; fine when there is none.

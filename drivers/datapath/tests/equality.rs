@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use difference::{Difference, Known, Made, Packet, hex};
 use external::{
-    HOST, is_external, is_wired, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire, uplink,
+    HOST, has_one_mac, is_external, is_wired, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire,
+    uplink,
 };
 use hns_abi::{Direction, MARK_RULED, MARK_WIRED};
 use hns_datapath::{Datapath, DatapathError, RealDatapath, Watch, WatchedConnection, test_run};
@@ -61,7 +62,7 @@ const FAILURES_SHOWN: usize = 10;
 
 /// What random packets must have met for the comparison to mean something, in ten thousandths of all of them: a third of what
 /// the generator brings about.
-const FLOORS: [(&str, usize); 28] = [
+const FLOORS: [(&str, usize); 30] = [
     ("Out passed", 800),
     ("In passed", 800),
     ("Out redirected", 140),
@@ -90,6 +91,8 @@ const FLOORS: [(&str, usize); 28] = [
     ("In at the adapter", 120),
     ("Out at the adapter", 60),
     ("copied", 20),
+    ("In under the one MAC", 12),
+    ("Out under the one MAC", 45),
 ];
 /// Fewer packets prove nothing about the generator.
 const CASES_OF_A_SAMPLE: usize = 50_000;
@@ -137,7 +140,7 @@ impl Bench {
         let adapter = link(ADAPTER);
         run(&["ip", "link", "set", adapter.as_str(), "address", HOST, "up"]);
         let datapath = start(folder);
-        let shares = match datapath.set_uplink(&link(UPLINK), &uplink()) {
+        let shares = match datapath.set_uplink(&link(UPLINK), &uplink(false)) {
             // Before Linux 6.6.
             Err(DatapathError::NoSharing { .. }) => false,
             outcome => outcome.map(|()| true).unwrap(),
@@ -151,12 +154,13 @@ impl Bench {
         let random = &mut Random::new(seed);
         let mut board = slow_rates(board(random, &LINKS));
         let external = self.shares && is_external(seed);
+        let one_mac = has_one_mac(seed);
         if external {
-            put_on_the_wire(&mut board);
+            put_on_the_wire(&mut board, one_mac);
         }
         let mut shots = with_later_fragments(story(random, &board, shots));
         if external {
-            send_by_the_wire(&mut shots);
+            send_by_the_wire(&mut shots, one_mac);
         }
         let shots: Vec<Shot> =
             shots.chunks(SHOTS_OF_A_PART).flat_map(|part| vec![part; repetitions].concat()).collect();
@@ -202,8 +206,8 @@ impl Bench {
             self.datapath.remove_port(&link(ifindex)).unwrap();
         }
         self.datapath.remove_uplink(&link(UPLINK)).unwrap();
-        if !programmed.uplinks.is_empty() {
-            self.datapath.set_uplink(&link(UPLINK), &uplink()).unwrap();
+        if let Some(place) = programmed.uplinks.values().next() {
+            self.datapath.set_uplink(&link(UPLINK), &uplink(place.one_mac)).unwrap();
         }
         for (network, sets) in &programmed.sets {
             self.datapath.set_sets(*network, sets).unwrap();
@@ -293,6 +297,9 @@ impl Bench {
         self.cases += 1;
         let direction = shot.direction;
         let mut see = |what: String| *self.seen.entry(what).or_default() += 1;
+        if outcome.reason().is_none() && outcome.frame != shot.frame {
+            see(format!("{direction:?} under the one MAC"));
+        }
         if shot.ifindex == ADAPTER && matches!(outcome.verdict, Verdict::Redirect { .. }) {
             return see(format!("{direction:?} at the adapter"));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hns_abi::WATCHES_MAX;
 use hns_datapath::{Collected, DatapathError, FlowFilter, Next, Watch, WatchedConnection};
-use hns_net::{Uplink, VlanId};
+use hns_net::{Uplink, UplinkMode, VlanId};
 use hns_vfp::Port;
 use support::{attached, guid, link, name, on_both, port};
 
@@ -92,7 +92,7 @@ fn a_link_that_is_made_again_must_be_set_again() {
 fn an_uplink_is_joined_until_it_is_left() {
     on_both(|world| {
         let (adapter, seven, plain) = (name("eth0"), name("hnw7"), name("hnw0"));
-        let uplink = |vlan| Uplink { adapter: adapter.clone(), vlan };
+        let uplink = |vlan| Uplink { adapter: adapter.clone(), vlan, mode: UplinkMode::Stations };
         let vlan = uplink(Some(VlanId::new(7).unwrap()));
         [&adapter, &seven, &plain].into_iter().for_each(|link| world.make_link(link));
         match world.datapath.set_uplink(&plain, &uplink(None)) {

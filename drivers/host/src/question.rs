@@ -213,6 +213,7 @@ fn answers(frame: &[u8], of: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hns_net::UplinkMode;
 
     const MAC: Mac = Mac::new([2, 0, 0, 0, 7, 1]);
 
@@ -220,7 +221,7 @@ mod tests {
     fn a_question_is_no_answer_to_itself() {
         for of in ["198.18.0.254", "fd00:198:18::fe"] {
             let of: IpAddr = of.parse().unwrap();
-            let uplink = Uplink { adapter: "eth0".parse().unwrap(), vlan: None };
+            let uplink = Uplink { adapter: "eth0".parse().unwrap(), vlan: None, mode: UplinkMode::Stations };
             let question = Question { uplink, asker: Asker::Host, of };
             let asking = Asking { question: &question, link: 1, mac: MAC, from: Ipv6Addr::LOCALHOST.into() };
             assert!(!answers(&asking.frame(), of), "{of}");

@@ -5,12 +5,12 @@
 mod support;
 
 use hns_host::{Asker, HostError, Question};
-use hns_net::{Mac, Uplink};
+use hns_net::{Mac, Uplink, UplinkMode};
 use support::{name, on_both};
 
 fn question(adapter: &str, asker: Asker) -> Question {
     Question {
-        uplink: Uplink { adapter: name(adapter), vlan: None },
+        uplink: Uplink { adapter: name(adapter), vlan: None, mode: UplinkMode::Stations },
         asker,
         of: "198.18.0.254".parse().unwrap(),
     }

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use hns_host::{Host, HostError, Scope};
-use hns_net::{Mac, Transport, Uplink};
+use hns_net::{Mac, Transport, Uplink, UplinkMode};
 use hns_planner::{
     Element, Forwarding, Inside, NamespaceSpec, ObservedPort, ObservedSwitch, Port, Station, Step, Switch,
     Target, differences,
@@ -97,7 +97,7 @@ fn an_external_switch_has_a_wire_and_its_adapter_lets_stations_in() {
     on_both(|world| {
         let host = &*world.host;
         let adapter = name("eth7");
-        let uplink = Uplink { adapter: adapter.clone(), vlan: None };
+        let uplink = Uplink { adapter: adapter.clone(), vlan: None, mode: UplinkMode::Stations };
         assert!(matches!(host.adapter(&uplink), Err(HostError::NoSuchAdapter { .. })));
         world.add_adapter(&adapter);
         host.adapter(&uplink).unwrap();
@@ -139,7 +139,7 @@ fn a_wire_that_was_cut_shows() {
         let host = &*world.host;
         let adapter = name("eth7");
         world.add_adapter(&adapter);
-        let uplink = Some(Uplink { adapter: adapter.clone(), vlan: None });
+        let uplink = Some(Uplink { adapter: adapter.clone(), vlan: None, mode: UplinkMode::Stations });
         let switch = Switch { gateways: [].into(), loopback: false, hosted: false, uplink, ..switch() };
         let port = Switch::uplink_port(&switch.name).unwrap();
         host.execute(&Step::MakeSwitch(switch.clone())).unwrap();

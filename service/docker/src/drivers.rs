@@ -15,7 +15,7 @@ pub(crate) static NAT: Driver = Driver { name: "nat", kind: NetworkType::Nat, is
 pub(crate) static TRANSPARENT: Driver =
     Driver { name: "transparent", kind: NetworkType::Transparent, is_available: true };
 pub(crate) static L2BRIDGE: Driver =
-    Driver { name: "l2bridge", kind: NetworkType::L2Bridge, is_available: false };
+    Driver { name: "l2bridge", kind: NetworkType::L2Bridge, is_available: true };
 pub(crate) static L2TUNNEL: Driver =
     Driver { name: "l2tunnel", kind: NetworkType::L2Tunnel, is_available: false };
 pub(crate) static OVERLAY: Driver =
@@ -30,5 +30,5 @@ pub(crate) const IPAM: &str = "hns";
 /// The drivers whose networks can be made, for sentences.
 pub(crate) fn available() -> String {
     let names: Vec<_> = DRIVERS.iter().filter(|driver| driver.is_available).map(|d| d.name).collect();
-    names.join(" and ")
+    names.join(", ")
 }

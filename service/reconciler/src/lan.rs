@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hns_host::{Asker, HostError, Question};
 use hns_model::{Network, World};
-use hns_net::{Family, Guid, IfAddr, Mac, Uplink};
+use hns_net::{Family, Guid, IfAddr, Mac, Uplink, UplinkMode};
 
 use crate::engine::Engine;
 use crate::repair::chain;
@@ -26,7 +26,7 @@ const TRIES: usize = 3;
 
 /// What an operator can do about a LAN that hears the adapter alone.
 pub(crate) const WAYS_OUT: &str = "let further MAC addresses through there (Hyper-V: MAC address spoofing; VMware: forged \
-     transmits and promiscuous mode; a switch: its port security), or use a network of type NAT, which needs none";
+     transmits and promiscuous mode; a switch: its port security), or use a network of the type L2Bridge, which needs none";
 
 /// Asks for every network that endpoints come to, and again from time to time, for as long as there is an engine.
 pub(crate) fn watch(engine: &Weak<Engine>, joined: &Receiver<Guid>) {
@@ -69,7 +69,8 @@ impl Probe {
     /// By the endpoint that came last. Nothing where nobody is there to ask, or to be asked.
     fn of(world: &World, network: Guid) -> Option<Self> {
         let network = world.network(network).ok()?;
-        let uplink = network.uplink()?;
+        // Where all bear the adapter's MAC address nothing tells them from the host.
+        let uplink = network.uplink().filter(|uplink| uplink.mode == UplinkMode::Stations)?;
         let attached = network.endpoints().filter_map(|id| world.endpoint(id).ok());
         let endpoint = attached
             .filter(|endpoint| endpoint.is_settled() && endpoint.attachment().is_some())

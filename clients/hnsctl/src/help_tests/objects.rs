@@ -105,8 +105,9 @@ fn hnsctl_network_create() {
     Options:
       -t, --type <TYPE>                Endpoints reach each other; with internal the host too, with nat
                                        also the outside, and they publish ports; with transparent they
-                                       are on a LAN of the host's [default: nat] [possible values: nat,
-                                       transparent, internal, private]
+                                       are on a LAN of the host's, with l2bridge as well, under the MAC
+                                       address of the host's adapter [default: nat] [possible values:
+                                       nat, transparent, l2bridge, internal, private]
           --interface <NAME>           The adapter on whose LAN the endpoints are, which the host goes
                                        on to use
           --vlan <NUMBER>              The VLAN of that adapter

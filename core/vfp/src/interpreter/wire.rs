@@ -1,10 +1,15 @@
 //! At an adapter that external switches share with the host, and at the port of their bridge that stands for the wire.
 
+use std::net::IpAddr;
+
 use hns_abi::{Direction, Reason};
 use hns_net::{Guid, Mac, VlanId};
 
-use super::{Beyond, ETHERNET_LEN, Outcome, Refusal, Switch, Travel, Verdict};
-use crate::model::Place;
+use super::{Beyond, ETHERNET_LEN, Outcome, Refusal, Switch, Travel, Verdict, is_priority_tagged};
+use crate::layers::l2;
+use crate::layers::security::link_local;
+use crate::model::{Place, Port};
+use crate::packet::Packet;
 
 /// 01-80-C2-00-00-00 to 0F, which no bridge forwards (IEEE 802.1Q table 8-1).
 const fn is_of_the_link(station: Mac) -> bool {
@@ -45,14 +50,32 @@ impl Switch {
             let copy = (!own && !is_of_the_link(to)).then_some(place.port);
             return passed(Verdict::Next { copy }, frame);
         }
-        match self.station(switch, to).map(|(ifindex, port)| (ifindex, port.plain_redirect)) {
+        if place.one_mac && to == place.mac {
+            let Some((ifindex, port)) = l2::wanted(frame).and_then(|ip| self.resident(switch, ip)) else {
+                return passed(NEXT, frame);
+            };
+            let mut frame = frame.to_vec();
+            l2::inward(&mut frame, place.mac, port.mac);
+            return self.deliver(ifindex, &frame, now);
+        }
+        match self.station(switch, to).map(|(ifindex, _)| ifindex) {
             None => passed(NEXT, frame),
-            Some((ifindex, true)) => passed(Verdict::Redirect { ifindex, peer: false }, frame),
-            Some((ifindex, false)) => self.deliver(ifindex, frame, now),
+            Some(ifindex) => self.deliver(ifindex, frame, now),
         }
     }
 
+    /// The port of a switch that has this address.
+    fn resident(&self, switch: Guid, address: IpAddr) -> Option<(u32, &Port)> {
+        let has_it = |port: &Port| port.owns(address) || address == IpAddr::V6(link_local(port.mac));
+        let is_it = |port: &Port| port.switch() == switch && has_it(port);
+        let (ifindex, port) = self.board.ports.iter().find(|(_, port)| is_it(port))?;
+        Some((*ifindex, port))
+    }
+
     fn deliver(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {
+        if self.board.ports[&ifindex].plain_redirect {
+            return passed(Verdict::Redirect { ifindex, peer: false }, frame);
+        }
         let delivered = Verdict::Redirect { ifindex, peer: true };
         if self.is_indifferent(ifindex) {
             return passed(delivered, frame);
@@ -83,14 +106,20 @@ impl Switch {
     #[must_use]
     pub fn to_wire(&self, port: u32, frame: &[u8]) -> Outcome {
         let place = self.board.uplinks.values().find(|place| place.port == port);
-        match place.zip(stations(frame)) {
-            Some((place, [to, _])) => {
-                let to = if is_group(to) { Beyond::Both } else { beyond(place, to) };
-                passed(Verdict::Adapter { ifindex: place.adapter, to }, frame)
-            }
-            None => {
-                let refusal = Refusal::of_port(Reason::Unwired, port, Direction::Out);
-                Outcome::refused(refusal, frame)
+        let refuse = |reason| Outcome::refused(Refusal::of_port(reason, port, Direction::Out), frame);
+        let Some((place, [to, _])) = place.zip(stations(frame)) else { return refuse(Reason::Unwired) };
+        let to = if is_group(to) { Beyond::Both } else { beyond(place, to) };
+        let verdict = Verdict::Adapter { ifindex: place.adapter, to };
+        if to == Beyond::Host || !place.one_mac {
+            return passed(verdict, frame);
+        }
+        match Packet::parse(frame) {
+            Err(_) => refuse(Reason::Malformed),
+            Ok(_) if is_priority_tagged(frame) => refuse(Reason::Ethertype),
+            Ok(packet) => {
+                let mut frame = frame.to_vec();
+                l2::outward(&packet, &mut frame, place.mac);
+                Outcome { verdict, frame, steps: Vec::new() }
             }
         }
     }
@@ -102,6 +131,9 @@ impl Switch {
         match self.board.uplinks.get(&switch) {
             Some(place) => {
                 let to = beyond(place, travel.packet.destination);
+                if place.one_mac && to == Beyond::Wire {
+                    l2::outward(&travel.packet, &mut travel.frame, place.mac);
+                }
                 Ok(Verdict::Adapter { ifindex: place.adapter, to })
             }
             None => Err(self.refuse_at(ifindex, Direction::Out, Reason::Unwired, travel)),

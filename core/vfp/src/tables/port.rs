@@ -8,6 +8,7 @@ use hns_abi::{
 };
 use hns_net::Guid;
 
+use crate::layers::security::link_local;
 use crate::model::{Action, Port, Rate, Verdict};
 
 use super::journal::Journal;
@@ -122,7 +123,7 @@ impl Tables {
             Some(old) if old.record == record => old.slot,
             _ => self.move_record(old.as_ref().map(|old| old.slot), &record, journal),
         };
-        let claims = claims(ifindex, &addresses, port.confined.as_deref());
+        let claims = claims(ifindex, &names(port, addresses), port.confined.as_deref());
         for Claim { addr, owner } in &claims {
             self.addresses.claim(&AddressKey { network, addr: *addr }, ifindex, *owner, journal);
         }
@@ -241,6 +242,15 @@ fn distinct(addresses: &[IpAddr]) -> Vec<Addr> {
         }
     }
     distinct
+}
+
+/// Under which addresses the port is found. Neighbours on a LAN use the link-local one, too.
+fn names(port: &Port, mut addresses: Vec<Addr>) -> Vec<Addr> {
+    if port.external.is_some() {
+        let link_local = Addr::from(IpAddr::from(link_local(port.mac)));
+        addresses.extend(Some(link_local).filter(|addr| !addresses.contains(addr)));
+    }
+    addresses
 }
 
 /// What a port says of its network's addresses: which are its own, and which the host's.

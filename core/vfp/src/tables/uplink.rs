@@ -1,6 +1,6 @@
 //! Where external switches meet their adapters.
 
-use hns_abi::{Map, Uplink, UplinkKey};
+use hns_abi::{Map, UPLINK_ONE_MAC, Uplink, UplinkKey};
 use hns_net::Guid;
 
 use crate::model::Place;
@@ -19,7 +19,7 @@ impl Tables {
             port: place.port,
             network,
             mac: place.mac.octets(),
-            zero: 0,
+            flags: if place.one_mac { UPLINK_ONE_MAC } else { 0 },
         };
         let before = self.uplinks.insert(switch, uplink);
         journal.put(Map::Exits, &network, &uplink);

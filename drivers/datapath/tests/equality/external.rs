@@ -2,7 +2,7 @@
 
 use hns_abi::Direction;
 use hns_datapath::test_run::Outpost;
-use hns_net::Uplink;
+use hns_net::{Uplink, UplinkMode};
 use hns_vfp::Port;
 use hns_vfp::generate::Shot;
 use hns_vfp::model::{Place, Switchboard};
@@ -12,8 +12,9 @@ use super::{ADAPTER, Event, FOUND, LINKS, UPLINK, link};
 /// The station that stories send to and no port has.
 pub(super) const HOST: &str = "02:00:00:00:99:01";
 
-pub(super) fn uplink() -> Uplink {
-    Uplink { adapter: link(ADAPTER), vlan: None }
+pub(super) fn uplink(one_mac: bool) -> Uplink {
+    let mode = if one_mac { UplinkMode::OneMac } else { UplinkMode::Stations };
+    Uplink { adapter: link(ADAPTER), vlan: None, mode }
 }
 
 /// Some boards, by their seed alone, are on an external switch.
@@ -21,28 +22,46 @@ pub(super) fn is_external(seed: u64) -> bool {
     !FOUND.contains(&seed) && seed.is_multiple_of(3)
 }
 
+/// Of these, half have one MAC address on the wire.
+pub(super) fn has_one_mac(seed: u64) -> bool {
+    seed.is_multiple_of(2)
+}
+
 /// All ports but one, whose station is then somebody's on the wire.
-pub(super) fn put_on_the_wire(board: &mut Switchboard) {
+pub(super) fn put_on_the_wire(board: &mut Switchboard, one_mac: bool) {
     board.ports.remove(&LINKS[2]);
     board.ports.values_mut().for_each(put_port_on_the_wire);
     let mac = HOST.replace(':', "-").parse().unwrap();
-    let place = Place { adapter: ADAPTER, vlan: None, mac, port: UPLINK };
-    board.uplinks.insert(uplink().switch_id(), place);
+    let place = Place { adapter: ADAPTER, vlan: None, mac, port: UPLINK, one_mac };
+    board.uplinks.insert(uplink(one_mac).switch_id(), place);
 }
 
 fn put_port_on_the_wire(port: &mut Port) {
-    port.external = Some(uplink().switch_id());
+    port.external = Some(uplink(false).switch_id());
     (port.ruled, port.confined) = (false, None);
 }
 
 /// A third of what comes to ports comes by the adapter, and some of what they send is the host's, or the bridge's to the wire.
-pub(super) fn send_by_the_wire(shots: &mut [Shot]) {
+pub(super) fn send_by_the_wire(shots: &mut [Shot], one_mac: bool) {
     for (number, shot) in shots.iter_mut().enumerate() {
         match (shot.direction, number % 9) {
+            (Direction::In, 0..3) if one_mac && number % 2 == 0 => {
+                shot.ifindex = ADAPTER;
+                address_to_the_host(&mut shot.frame, number % 4 == 0);
+            }
             (Direction::In, 0..3) | (Direction::Out, 0..2) => shot.ifindex = ADAPTER,
             (Direction::Out, 2) => shot.ifindex = UPLINK,
             _ => {}
         }
+    }
+}
+
+/// The frame as it comes where the LAN knows containers by the host's station; `inside`: in ARP as well.
+fn address_to_the_host(frame: &mut [u8], inside: bool) {
+    let host = HOST.replace(':', "-").parse::<hns_net::Mac>().unwrap().octets();
+    frame[..6].copy_from_slice(&host);
+    if inside && frame[12..14] == [0x08, 0x06] && frame.len() >= 42 {
+        frame[32..38].copy_from_slice(&host);
     }
 }
 
