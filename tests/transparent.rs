@@ -1,6 +1,8 @@
 //! Containers on the LAN of their host, by an adapter that the host goes on to use: who reaches whom, what everybody hears, what
 //! rules hold, and that the host notices nothing.
 
+#[path = "transparent/adopted.rs"]
+mod adopted;
 #[path = "transparent/docker.rs"]
 mod docker;
 #[path = "transparent/everybody.rs"]

@@ -3,6 +3,8 @@ use std::net::IpAddr;
 use hns_hcn::{DocumentError, ErrorCode};
 use hns_net::{Cidr, Guid, IfName, PortRange, Transport, Uplink};
 
+use crate::external::Lan;
+
 /// Why a request cannot be granted. Each names the object, and where one is at fault the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
@@ -52,8 +54,12 @@ pub enum ModelError {
     PoolTaken { prefix: Cidr, other: Cidr, holder: String },
     #[error("network \"{network}\" has no subnet {asked}")]
     NoSuchSubnet { network: String, asked: String },
-    #[error("endpoint {endpoint} is for containers: the host itself is on {uplink} already")]
-    HostOnUplink { endpoint: Guid, uplink: Uplink },
+    #[error("endpoint {endpoint} is for containers: the host itself is on {lan} already")]
+    HostOnLan { endpoint: Guid, lan: Lan },
+    #[error(
+        "network \"{network}\" is the bridge {bridge} of this host's administrator, which is not ours to remove"
+    )]
+    NotOurs { network: String, bridge: IfName },
     #[error("network \"{network}\" wants a switch of its own, and {uplink} has that of network \"{holder}\"")]
     SwitchShared { network: String, uplink: Uplink, holder: String },
     #[error("endpoint {0} is attached to no namespace")]
@@ -118,8 +124,8 @@ impl ModelError {
             Self::InSandboxAlready { .. } => ErrorCode::ENDPOINT_ALREADY_ATTACHED,
             Self::NotAttached(_) => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
-            Self::HostOnUplink { .. } => ErrorCode::REQUEST_UNSUPPORTED,
-            Self::SwitchShared { .. } => ErrorCode::SHARED_SWITCH_MODIFICATION,
+            Self::HostOnLan { .. } => ErrorCode::REQUEST_UNSUPPORTED,
+            Self::SwitchShared { .. } | Self::NotOurs { .. } => ErrorCode::SHARED_SWITCH_MODIFICATION,
             Self::InterfaceTaken { .. } | Self::SwitchFull { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
             Self::NamespaceTaken { .. } => ErrorCode::INVALID_PARAMETER,
             Self::PolicyNotFound { .. } | Self::NoSuchNetworkPolicy { .. } => ErrorCode::POLICY_NOT_FOUND,
@@ -139,6 +145,9 @@ impl ModelError {
             Self::InNamespaceAlready { .. } | Self::InSandboxAlready { .. } => {
                 Some("detach the endpoint first")
             }
+            Self::NotOurs { .. } => Some(
+                "the network goes with the bridge: ip link delete, or what made it (networkd, NetworkManager, ..)",
+            ),
             Self::SetInUse { .. } => Some("remove the rules and sets that name it first"),
             _ => None,
         }

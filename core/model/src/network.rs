@@ -5,10 +5,10 @@ use hns_hcn::{
     self as hcn, ErrorCode, GatewayMode, IpSubnet, IpamType, NetworkFlags, NetworkType, Route, Subnet,
     SubnetFlags,
 };
-use hns_net::{Cidr, Family, Guid, Mtu, Uplink};
+use hns_net::{Cidr, Family, Guid, IfName, Mtu, Uplink};
 
 use crate::error::ModelError;
-use crate::external;
+use crate::external::{self, Lan};
 use crate::ipam::Pool;
 use crate::mac_pool::MacPool;
 use crate::network_policies;
@@ -38,6 +38,8 @@ pub struct Network {
     /// How many ports each segment carries.
     pub(crate) segments: Vec<u16>,
     pub(crate) order: u64,
+    /// Whether the bridge is there that it stands for, if it stands for one.
+    pub(crate) is_present: bool,
 }
 
 /// What a network's creation depends on beside its document: ids, and what stands around it.
@@ -86,7 +88,25 @@ impl Network {
         !self.document.flags.has(NetworkFlags::NON_PERSISTENT)
     }
 
-    /// What its switch leads to, of a network on an external switch.
+    /// The bridge of the administrator's that it stands for, if it does.
+    #[must_use]
+    pub fn adopted(&self) -> Option<&IfName> {
+        self.document.params.adopted_bridge.as_ref()
+    }
+
+    /// Whether that bridge is there.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.is_present
+    }
+
+    /// The LAN that its containers are on, if they are on one.
+    #[must_use]
+    pub fn lan(&self) -> Option<Lan> {
+        self.uplink().map(Lan::Adapter).or_else(|| self.adopted().cloned().map(Lan::Bridge))
+    }
+
+    /// What its switch leads to, of a network on an external switch of ours.
     #[must_use]
     pub fn uplink(&self) -> Option<Uplink> {
         external::uplink_of(&self.document)
@@ -106,7 +126,7 @@ impl Network {
 
     /// Whether its prefixes mean something beyond its own containers: to the host, or on a LAN.
     pub(crate) fn leads_beyond_containers(&self) -> bool {
-        self.has_host_port() || self.uplink().is_some()
+        self.has_host_port() || self.lan().is_some()
     }
 
     pub fn prefixes(&self) -> impl Iterator<Item = Cidr> {
@@ -204,7 +224,7 @@ pub(crate) fn restore(document: hcn::Network) -> Option<Network> {
     Some(assemble(id, document, macs))
 }
 
-fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) -> Network {
+pub(crate) fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) -> Network {
     document.mac_pool = macs.ranges().to_vec();
     if macs.is_growing() {
         document.params.others.insert(GROWING.into(), true.into());
@@ -214,7 +234,16 @@ fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) -> Network 
         // The switch's own address; nobody else holds one yet.
         let _ = macs.claim(gateway, id);
     }
-    Network { id, document, pools, macs, endpoints: BTreeSet::new(), segments: vec![0], order: 0 }
+    Network {
+        id,
+        document,
+        pools,
+        macs,
+        endpoints: BTreeSet::new(),
+        segments: vec![0],
+        order: 0,
+        is_present: false,
+    }
 }
 
 pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> {
@@ -432,18 +461,23 @@ fn choose_gateway(subnet: &mut Subnet, with_default: bool, field: &str) -> Resul
     }
 }
 
-/// Gives subnets their ids, and each the IP subnet that equals it when none is named (hcn-api 3.1).
+/// Gives subnets their ids.
 fn name_subnets(document: &mut hcn::Network, around: &mut Surroundings<'_>) {
     for subnet in document.ipams.iter_mut().flat_map(|ipam| &mut ipam.subnets) {
-        subnet.id.get_or_insert_with(&mut *around.fresh_id);
-        if subnet.ip_subnets.is_empty()
-            && let Some(prefix) = subnet.prefix
-        {
-            subnet.ip_subnets.push(IpSubnet { id: None, prefix, flags: 0 });
-        }
-        for block in &mut subnet.ip_subnets {
-            block.id.get_or_insert_with(&mut *around.fresh_id);
-        }
+        name_subnet(subnet, around.fresh_id);
+    }
+}
+
+/// Gives a subnet its id, and the IP subnet that equals it when none is named (hcn-api 3.1).
+pub(crate) fn name_subnet(subnet: &mut Subnet, fresh_id: &mut dyn FnMut() -> Guid) {
+    subnet.id.get_or_insert_with(&mut *fresh_id);
+    if subnet.ip_subnets.is_empty()
+        && let Some(prefix) = subnet.prefix
+    {
+        subnet.ip_subnets.push(IpSubnet { id: None, prefix, flags: 0 });
+    }
+    for block in &mut subnet.ip_subnets {
+        block.id.get_or_insert_with(&mut *fresh_id);
     }
 }
 
@@ -480,7 +514,7 @@ pub(crate) fn check_params(document: &hcn::Network) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn choose_macs<'n>(
+pub(crate) fn choose_macs<'n>(
     document: &hcn::Network,
     id: Guid,
     others: &(impl Iterator<Item = &'n Network> + Clone),

@@ -33,6 +33,7 @@ mod error;
 mod event;
 mod external;
 mod fake;
+mod foreign_bridges;
 pub mod group;
 mod held_ports;
 mod input_drops;
@@ -55,6 +56,7 @@ mod veth;
 mod watch;
 mod ways_out;
 
+use hns_model::Bridge;
 use hns_net::{Cidr, Guid, IfAddr, IfName, Uplink};
 use hns_planner::{Announcement, Forwarding, Inside, Observed, Port, Step, Target};
 
@@ -124,6 +126,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// What an adapter is like that an external switch is to share, or why it cannot be shared.
     fn adapter(&self, uplink: &Uplink) -> Result<Adapter, HostError>;
+
+    /// The bridges of others that may be external switches of the administrator's. To be asked whenever
+    /// [`HostEvent::BridgesChanged`] is told.
+    fn bridges(&self) -> Result<Vec<Bridge>, HostError>;
 
     /// Every address of the host, ours included.
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError>;

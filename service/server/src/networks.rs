@@ -26,7 +26,7 @@ pub(crate) fn view(network: &model::Network) -> Value {
     document["Health"] = json!({
         "Data": null,
         "Extra": {
-            "Switch": hns_planner::switch_name(network.switch_id()).as_str(),
+            "Switch": hns_planner::bridge_of(network).as_str(),
             "CurrentEndpointCount": network.endpoints().count(),
         },
     });

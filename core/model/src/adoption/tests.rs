@@ -1,0 +1,196 @@
+use super::*;
+use crate::ModelError;
+
+fn bridge(name: &str, ports: &[(&str, Device)]) -> Bridge {
+    Bridge {
+        name: name.parse().unwrap(),
+        mtu: Mtu::ETHERNET,
+        addresses: BTreeSet::new(),
+        routers: BTreeSet::new(),
+        ports: ports.iter().map(|(name, device)| (name.parse().unwrap(), device.clone())).collect(),
+    }
+}
+
+fn on(lower: &str, device: Device) -> Device {
+    Device::On { lower: lower.parse().unwrap(), device: Box::new(device) }
+}
+
+const CABLE: Device = Device::Veth { leads_elsewhere: true };
+const PATCH: Device = Device::Veth { leads_elsewhere: false };
+
+#[test]
+fn which_ports_lead_to_a_lan() {
+    let rows = [
+        ("eth0", Device::Hardware, true),
+        ("wlan0", Device::Hardware, true),
+        ("bond0", Device::Bond, true),
+        ("team0", Device::Team, true),
+        // The adapter of a host that is a container, and the far ends of containers'.
+        ("eth0", CABLE, true),
+        ("enp1s0", CABLE, true),
+        ("veth12ab34c", CABLE, false),
+        ("vb-machine", CABLE, false),
+        ("eth0", PATCH, false),
+        ("eth0.7", on("eth0", Device::Hardware), true),
+        ("lan7", on("bond0.7", on("bond0", Device::Bond)), true),
+        ("eth0.7", on("eth0", CABLE), true),
+        ("eth0.7", on("veth1", CABLE), false),
+        ("eth0.7", on("dummy0", Device::Other), false),
+        ("tap0", Device::Other, false),
+    ];
+    for (name, device, leads) in rows {
+        assert_eq!(
+            is_external_switch(&bridge("CORP", &[(name, device.clone())])),
+            leads,
+            "{name}: {device:?}"
+        );
+    }
+    assert!(!is_external_switch(&bridge("CORP", &[])));
+    assert!(is_external_switch(&bridge("CORP", &[("tap0", Device::Other), ("eth0", Device::Hardware)])));
+}
+
+#[test]
+fn bridges_of_programs_are_not_adopted_whatever_is_in_them() {
+    let theirs = [
+        "docker0",
+        "docker_gwbridge",
+        "br-0123456789ab",
+        "virbr0",
+        "virbr17",
+        "incusbr0",
+        "lxdbr0",
+        "lxcbr0",
+        "cni0",
+        "cbr0",
+        "cni-podman0",
+        "podman0",
+        "podman12",
+        "nerdctl0",
+        "kube-bridge",
+        "weave",
+        "hns0a1b2c3d",
+    ];
+    let others =
+        ["CORP", "br0", "br-lan", "br-0123456789a", "br-wlan", "vmbr0", "docker1", "cni0x", "bridge0"];
+    for (names, adopted) in [(&theirs[..], false), (&others[..], true)] {
+        for name in names {
+            assert_eq!(is_external_switch(&bridge(name, &[("eth0", Device::Hardware)])), adopted, "{name}");
+        }
+    }
+}
+
+fn corp(addresses: &[&str], routers: &[&str]) -> Bridge {
+    Bridge {
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        routers: routers.iter().map(|router| router.parse().unwrap()).collect(),
+        ..bridge("CORP", &[("eth0", Device::Hardware)])
+    }
+}
+
+/// A world with ids that count.
+struct Scene {
+    world: World,
+    ids: u8,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { world: World::default(), ids: 0 }
+    }
+
+    fn follow(&mut self, seen: &[Bridge]) -> Followed {
+        let ids = &mut self.ids;
+        let followed = self.world.follow_bridges(seen, &mut || {
+            *ids += 1;
+            Guid::from_bytes([*ids; 16])
+        });
+        for id in &followed.idle {
+            self.world.forget_network(*id).unwrap();
+        }
+        assert!(!self.world.is_behind(seen));
+        followed
+    }
+
+    fn corp(&self) -> &Network {
+        self.world.network(network_id(&"CORP".parse().unwrap())).unwrap()
+    }
+
+    fn endpoint(&mut self, address: Option<&str>) -> Result<Guid, ModelError> {
+        let document = serde_json::json!({
+            "HostComputeNetwork": self.corp().id().to_string(),
+            "IpConfigurations": address.map(|ip| serde_json::json!({"IpAddress": ip})).as_slice(),
+        });
+        self.ids += 1;
+        let id = Guid::from_bytes([self.ids; 16]);
+        self.world.reserve_endpoint(hcn::Endpoint::from_v2(&document).unwrap(), id)
+    }
+}
+
+#[test]
+fn a_bridge_is_a_network_with_the_prefixes_of_the_host_on_it() {
+    let mut scene = Scene::new();
+    let seen = [corp(
+        &["198.18.0.1/24", "198.18.0.77/32", "198.18.0.5/25", "fd00::1/64", "fd00::abcd/64"],
+        &["198.18.0.254", "fe80::1"],
+    )];
+    let followed = scene.follow(&seen);
+    let corp = scene.corp();
+    assert_eq!(followed.appeared, [corp.id()]);
+    let prefixes: Vec<String> = corp.prefixes().map(|prefix| prefix.to_string()).collect();
+    assert_eq!(prefixes, ["198.18.0.0/24", "fd00::/64"]);
+    let gateways: Vec<IpAddr> = corp.gateways().map(|(_, gateway)| gateway).collect();
+    assert_eq!(gateways, ["198.18.0.254".parse::<IpAddr>().unwrap()]);
+    assert_eq!((corp.name(), corp.kind()), ("CORP", NetworkType::Transparent));
+    assert!(!corp.has_host_port() && corp.uplink().is_none() && corp.is_present());
+    // What the host and the router have is nobody else's.
+    for taken in ["198.18.0.1", "198.18.0.77", "198.18.0.254", "fd00::abcd"] {
+        let refused = scene.endpoint(Some(taken));
+        assert!(matches!(refused, Err(ModelError::AddressTaken { .. })), "{taken}: {refused:?}");
+    }
+    scene.endpoint(Some("198.18.0.101")).unwrap();
+}
+
+#[test]
+fn a_network_follows_its_bridge_and_goes_with_it_unless_it_is_used() {
+    let mut scene = Scene::new();
+    let seen = [corp(&["198.18.0.1/24"], &[])];
+    scene.follow(&seen);
+    assert_eq!(scene.follow(&seen), Followed::default());
+    assert_eq!(scene.follow(&[]).idle.len(), 1);
+    assert_eq!(scene.world.networks().count(), 0);
+
+    scene.follow(&seen);
+    let web = scene.endpoint(Some("198.18.0.101")).unwrap();
+    let moved = [corp(&["198.18.0.1/24", "10.5.0.1/16"], &["198.18.0.254"])];
+    assert_eq!(scene.follow(&moved).changed.len(), 1);
+    assert!(matches!(scene.endpoint(Some("198.18.0.101")), Err(ModelError::AddressTaken { .. })));
+    // Without addresses the prefixes stay; without the bridge, the network does, for its endpoint.
+    scene.follow(&[corp(&[], &[])]);
+    assert_eq!(scene.corp().prefixes().count(), 2);
+    assert_eq!(scene.follow(&[]), Followed::default());
+    assert!(!scene.corp().is_present());
+    assert_eq!(scene.follow(&seen).changed.len(), 1);
+    assert!(scene.corp().is_present());
+    scene.follow(&[]);
+    scene.world.forget_endpoint(web).unwrap();
+    assert_eq!(scene.follow(&[]).idle.len(), 1);
+}
+
+#[test]
+fn a_network_of_the_same_name_was_there_first() {
+    let mut scene = Scene::new();
+    let document = serde_json::json!({"Name": "CORP", "Type": "Internal"});
+    let mut fresh = || Guid::from_bytes([99; 16]);
+    let mut around =
+        crate::Surroundings { id: Guid::from_bytes([98; 16]), fresh_id: &mut fresh, routes: &[] };
+    let ours =
+        scene.world.reserve_network(hcn::Network::from_v2(&document).unwrap(), &mut around).unwrap().id();
+    let seen = [corp(&["198.18.0.1/24"], &[])];
+    assert_eq!(scene.follow(&seen), Followed::default());
+    let missed: Vec<_> = scene.world.missed_bridges().map(|(name, id)| (name.to_string(), id)).collect();
+    assert_eq!(missed, [("CORP".to_owned(), ours)]);
+    scene.world.forget_network(ours).unwrap();
+    assert!(scene.world.is_behind(&seen));
+    assert_eq!(scene.follow(&seen).appeared.len(), 1);
+    assert_eq!(scene.world.missed_bridges().count(), 0);
+}
