@@ -8,6 +8,7 @@ use hns_tests::story_support::policies::acl;
 use hns_tests::story_support::{Container, Proto, Row, Server, check, text};
 use serde_json::{Value, json};
 
+use crate::host::Traffic;
 use crate::stage::{Party, container_at, dropped, rules};
 
 /// `here`, whose administrator has put its adapter into his bridge `CORP`; `client`, on the LAN.
@@ -49,7 +50,7 @@ impl Stage {
 }
 
 /// As an administrator does it, with `ip`: the host's addresses move to the bridge.
-fn make_bridge(host: &Host) {
+pub fn make_bridge(host: &Host) {
     let [v4, v6] = host.addresses();
     host.sh(&format!(
         "ip link add CORP type bridge
@@ -207,4 +208,123 @@ fn containers_on_it_the_host_and_the_lan_reach_each_other() {
         db.netns.command("ping").args(["-n", "-c1", "-W1", "-I", "198.18.0.77", "198.18.0.1"]).output();
     assert!(!forged.expect("ping runs").status.success());
     assert!(dropped(&stage.here, &db, "spoofed-ip") + dropped(&stage.here, &db, "spoofed-arp") > 0);
+}
+
+fn health(hnsd: &Hnsd, container: &Container) -> String {
+    let path = format!("/v2/endpoints/{}", container.id);
+    hnsd.api().get(&path).expect("the daemon answers").expect_success()["Health"].to_string()
+}
+
+#[test]
+fn containers_come_back_with_their_bridge() {
+    needs!(root, "nft", "ping");
+    let mut stage = Stage::new();
+    let web = stage.container("web", 101);
+    let db = stage.container("db", 102);
+    let reaches = |stage: &Stage| {
+        let lan = web.netns.ping(stage.client.v4()) && stage.client.ping(web.v6());
+        lan && stage.host().ping(db.v4()) && web.netns.ping(db.v6())
+    };
+    eventually!(reaches(&stage));
+    for round in 0..2 {
+        stage.host().sh("ip link delete CORP");
+        eventually!(health(&stage.here, &web).contains("CORP"));
+        assert!(!web.netns.ping(stage.client.v4()));
+        assert!(stage.here.hnsctl(&["network", "ls"]).contains("CORP"));
+        let examined = stage.here.try_hnsctl(&["doctor"]);
+        assert!(format!("{examined:?}").contains("bridge CORP is gone"), "{examined:?}");
+        if round == 1 {
+            // A daemon that starts without it waits for it.
+            stage.here.kill9();
+            stage.here.start_again();
+            assert!(stage.here.hnsctl(&["network", "ls"]).contains("CORP"));
+        }
+        make_bridge(stage.host());
+        eventually!(within 10 s, reaches(&stage));
+        eventually!(!health(&stage.here, &web).contains("CORP"));
+    }
+    // The network of a bridge that is gone is ours to remove, and goes with its last endpoint as well.
+    stage.host().sh("ip link delete CORP");
+    eventually!(health(&stage.here, &web).contains("CORP"));
+    for name in ["web", "db"] {
+        stage.here.hnsctl(&["endpoint", "rm", name]);
+    }
+    eventually!(!is_listed(&stage.here));
+    eventually!(!stage.host().links().iter().any(|link| link.starts_with("hn")));
+}
+
+#[test]
+fn a_daemon_that_is_killed_interrupts_nobody_on_a_bridge() {
+    needs!(root, "nft");
+    let mut stage = Stage::new();
+    let web = stage.container("web", 101);
+    let (here, client) = (stage.host().netns(), stage.client.netns());
+    let traffic = Traffic::between(&[
+        ("client to web", &client, &web.netns, web.v4().into()),
+        ("host to web6", &here, &web.netns, web.v6().into()),
+        ("web to client", &web.netns, &client, stage.client.v4().into()),
+    ]);
+    let id = text(&stage.here.hnsctl_json(&["network", "inspect", "CORP"]), "ID");
+    for _ in 0..3 {
+        stage.here.kill9();
+        stage.here.start_again();
+    }
+    stage.here.restart();
+    traffic.all_came_back();
+    assert_eq!(text(&stage.here.hnsctl_json(&["network", "inspect", "CORP"]), "ID"), id);
+}
+
+/// It talks to the host, to the LAN and to other machines on the bridge, and to no other container of ours.
+#[test]
+fn a_quiet_container_on_a_bridge_talks_to_the_lan() {
+    needs!(root, "nft", "ping");
+    let stage = Stage::new();
+    let web = stage.container("web", 101);
+    let netns = stage.host().add_netns("quiet");
+    stage.here.hnsctl(&["namespace", "create", "quiet", "--path", "/run/netns/quiet"]);
+    let words = ["endpoint", "create", "--network", "CORP", "--name", "quiet", "--namespace", "quiet"];
+    let place = ["--ip", "198.18.0.102", "--ip", "fd00:198:18::102", "--disable-icc"];
+    let quiet = Container::new("quiet", netns, stage.here.hnsctl_json(&[&words[..], &place].concat()));
+    let vm = stage.host().add_netns("vm");
+    stage.host().sh("ip link add vnet0 type veth peer name eth0 netns vm; ip link set vnet0 master CORP up
+         ip -n vm addr add 198.18.0.150/24 dev eth0; ip -n vm addr add fd00:198:18::150/64 dev eth0 nodad
+         ip -n vm link set eth0 up");
+    let addresses: Vec<IpAddr> =
+        vec![[198, 18, 0, 150].into(), [0xfd00, 0x198, 0x18, 0, 0, 0, 0, 0x150].into()];
+    let mut parties = stage.parties(&[("quiet", &quiet)]);
+    parties.push(Party { name: "vm", netns: vm, addresses });
+    crate::all_reach_all(&parties);
+    for (from, to) in [(&web, &quiet), (&quiet, &web)] {
+        assert!(!from.netns.ping(to.v4()) && !from.netns.ping(to.v6()), "{} reaches {}", from.name, to.name);
+    }
+}
+
+#[test]
+fn addresses_on_the_lan_are_the_administrators_to_name() {
+    needs!(root, "nft", "ping");
+    let stage = Stage::new();
+    let said = stage.here.try_hnsctl(&["endpoint", "create", "--network", "CORP"]).expect_failure();
+    assert!(said.contains("IPv4 addresses are free on its LAN") && said.contains("--ip"), "{said}");
+    let said = stage.here.try_hnsctl(&["endpoint", "create", "--network", "CORP", "--ip", "198.18.0.1"]);
+    assert!(said.expect_failure().contains("198.18.0.1"));
+    // A bridge on which the host has no address.
+    stage
+        .host()
+        .sh("ip addr flush dev CORP; ip link set CORP down; ip link set CORP name BARE; ip link set BARE up");
+    eventually!(named(&stage.here) == [("BARE".to_owned(), "Transparent".to_owned())]);
+    let network = stage.here.hnsctl_json(&["network", "inspect", "BARE"]);
+    let netns = stage.host().add_netns("web");
+    stage.here.hnsctl(&["namespace", "create", "web", "--path", "/run/netns/web"]);
+    let endpoint = |length: Value| {
+        let document = json!({
+            "HostComputeNetwork": network["ID"],
+            "IpConfigurations": [{"IpAddress": "198.18.0.101", "PrefixLength": length}],
+            "Routes": [{"DestinationPrefix": "0.0.0.0/0", "NextHop": "198.18.0.254"}],
+        });
+        stage.here.api().post("/v2/endpoints", &document).expect("the daemon answers")
+    };
+    assert!(format!("{:?}", endpoint(Value::Null)).contains("PrefixLength"));
+    let made = endpoint(json!(24)).expect_success();
+    stage.here.hnsctl(&["endpoint", "attach", &text(&made, "ID"), "web"]);
+    eventually!(netns.ping(stage.client.v4()) && netns.ping(hns_testbed::FAR_V4));
 }

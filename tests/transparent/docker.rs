@@ -8,6 +8,7 @@ use hns_tests::story_support::docker::fetch;
 use hns_tests::story_support::{DockerScene, Scene};
 use serde_json::json;
 
+use crate::adopted::make_bridge;
 use crate::stage::ON_THE_LAN;
 
 const LAN: [&str; 9] = [
@@ -70,16 +71,18 @@ fn a_container_of_the_oldest_docker_is_on_the_lan() {
     a_container_on_the_lan(Release::Oldest);
 }
 
+fn listed(stage: &DockerScene) -> String {
+    let format = "{{.Name}} {{.Driver}} {{.Scope}}";
+    stage.docker.run(&["network", "ls", "--filter", "driver=transparent", "--format", format])
+}
+
 /// `CORP transparent local` in `docker network ls`.
 #[test]
 fn a_network_that_hnsctl_made_stands_in_dockers_list() {
     needs!(root, engines);
     let stage = DockerScene::newest();
     stage.scene.hnsd.hnsctl(&[&["network", "create", "CORP"], &ON_THE_LAN[..]].concat());
-    let listed = || {
-        let format = "{{.Name}} {{.Driver}} {{.Scope}}";
-        stage.docker.run(&["network", "ls", "--filter", "driver=transparent", "--format", format])
-    };
+    let listed = || listed(&stage);
     eventually!(listed() == "CORP transparent local");
     stage.web("web", &["--network", "CORP", "--ip", "198.18.0.202"]);
     for to in stage.addresses("web", "CORP") {
@@ -88,4 +91,35 @@ fn a_network_that_hnsctl_made_stands_in_dockers_list() {
     stage.remove(&["web"]);
     stage.scene.hnsd.hnsctl(&["network", "rm", "--force", "CORP"]);
     eventually!(listed().is_empty());
+}
+
+/// Nobody made it: it stands there while the bridge does, and as long as a container is on it.
+#[test]
+fn a_bridge_of_the_administrators_stands_in_dockers_list() {
+    needs!(root, engines);
+    let stage = DockerScene::newest();
+    let host = &stage.scene.host;
+    make_bridge(host);
+    eventually!(listed(&stage) == "CORP transparent local");
+    let said = stage.refused_container(&["--network", "CORP"]);
+    assert!(said.contains("IPv4 addresses are free on its LAN"), "{said}");
+    stage.web("web", &["--network", "CORP", "--ip", "198.18.0.202"]);
+    let reaches = |to: IpAddr| {
+        let to = SocketAddr::new(to, 80);
+        fetch(&stage.scene.outside.netns(), to).is_ok() && fetch(&host.netns(), to).is_ok()
+    };
+    for to in stage.addresses("web", "CORP") {
+        eventually!(reaches(to));
+    }
+    let script = "ping -c1 -W5 198.18.0.2 && ping -c1 -W5 198.18.0.1 && ping -6 -c1 -W5 fd00:198:18::fe";
+    stage.docker.run(&["exec", "web", "sh", "-ec", script]);
+    // A container keeps the network, and is on the LAN again when the bridge is there again.
+    host.sh("ip link delete CORP");
+    eventually!(!reaches([198, 18, 0, 202].into()));
+    assert_eq!(listed(&stage), "CORP transparent local");
+    make_bridge(host);
+    eventually!(within 10 s, reaches([198, 18, 0, 202].into()));
+    stage.remove(&["web"]);
+    host.sh("ip link delete CORP");
+    eventually!(listed(&stage).is_empty());
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hns_hcn::{self as hcn, Ipam, NetworkFlags, NetworkType, Route, Subnet};
-use hns_net::{Cidr, Guid, IfAddr, IfName, Mtu};
+use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mtu};
 
 use crate::mac_pool::MacPool;
 use crate::network::{self, Network};
@@ -243,11 +243,13 @@ impl World {
         let document = &network.document;
         network.pools = document.subnets().filter_map(|subnet| network::pool_of(document, subnet)).collect();
         self.take_over_leases(network);
+        network.beside.clear();
         for endpoint in network.endpoints.iter().filter_map(|id| self.endpoint(*id).ok()) {
             for address in endpoint.addresses().map(IfAddr::address) {
-                for pool in &mut network.pools {
+                match network.pools.iter_mut().find(|pool| pool.prefix().contains(address)) {
                     // The host may have taken it for itself meanwhile: it is the endpoint's all the same.
-                    let _ = pool.claim(address);
+                    Some(pool) => _ = pool.claim(address),
+                    None => _ = network.beside.insert(address),
                 }
             }
         }
@@ -270,6 +272,13 @@ fn describe(document: &mut hcn::Network, bridge: &Bridge, fresh_id: &mut dyn FnM
     let hosts = bridge.addresses.iter().map(|address| address.address());
     document.params.aux_addresses =
         hosts.enumerate().map(|(place, address)| (format!("host{place}"), address)).collect();
+    let blocks = prefixes.iter().filter(|prefix| prefix.family() == Family::V6);
+    document.params.ip_range = blocks
+        .filter_map(|prefix| {
+            let mut former = document.params.ip_range.iter().copied();
+            former.find(|block| prefix.covers(*block)).or_else(|| block_of(*prefix, fresh_id()))
+        })
+        .collect();
     let former: Vec<Subnet> = document.subnets().cloned().collect();
     let subnet = |prefix: Cidr| {
         let same = former.iter().find(|subnet| subnet.prefix == Some(prefix)).cloned();
@@ -283,6 +292,16 @@ fn describe(document: &mut hcn::Network, bridge: &Bridge, fresh_id: &mut dyn FnM
     };
     let subnets = prefixes.into_iter().map(subnet).collect();
     document.ipams = vec![Ipam { subnets, ..Ipam::default() }];
+}
+
+/// A block of 65,536 addresses that nobody else on the LAN has, as far as chance goes: in a prefix of IPv4 there is none.
+fn block_of(prefix: Cidr, chance: Guid) -> Option<Cidr> {
+    const BLOCK: u8 = 112;
+    const LONGEST: u8 = 80;
+    let IpAddr::V6(network) = prefix.network() else { return None };
+    let hosts = u128::MAX.checked_shr(prefix.length().into()).filter(|_| prefix.length() <= LONGEST)?;
+    let address = u128::from(network) | (u128::from_be_bytes(chance.bytes()) & hosts);
+    Some(IfAddr::new(IpAddr::V6(address.into()), BLOCK).ok()?.prefix())
 }
 
 /// The prefixes of the LAN: those of the host's addresses on it that say more than that address.

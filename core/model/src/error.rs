@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use hns_hcn::{DocumentError, ErrorCode};
-use hns_net::{Cidr, Guid, IfName, PortRange, Transport, Uplink};
+use hns_net::{Cidr, Family, Guid, IfName, PortRange, Transport, Uplink};
 
 use crate::external::Lan;
 
@@ -27,7 +27,7 @@ pub enum ModelError {
     #[error("prefix {prefix} of network \"{network}\" overlaps the host's route to {route}")]
     PrefixRouted { network: String, prefix: Cidr, route: Cidr },
     #[error("no free {family} prefix is left for network \"{network}\"; name one with a subnet")]
-    NoPrefixLeft { network: String, family: hns_net::Family },
+    NoPrefixLeft { network: String, family: Family },
     #[error("network \"{network}\" has no free address left in {range}")]
     Exhausted { network: String, range: Cidr },
     #[error("network \"{network}\" has no free MAC address left in its pool")]
@@ -36,6 +36,10 @@ pub enum ModelError {
     NoSubnet { network: String, address: IpAddr },
     #[error("network \"{network}\" has no subnet to take an address from")]
     NoSubnets { network: String },
+    #[error(
+        "network \"{network}\" is the bridge {bridge} of the administrator's: nobody has told which {family} addresses are free on its LAN"
+    )]
+    AddressNeeded { network: String, bridge: IfName, family: Family },
     #[error("address {address} of network \"{network}\" is {why}")]
     AddressTaken { network: String, address: IpAddr, why: String },
     #[error("MAC address {mac} of network \"{network}\" belongs to endpoint {holder}")]
@@ -116,6 +120,7 @@ impl ModelError {
             }
             Self::NoSubnet { .. } => ErrorCode::INVALID_IP,
             Self::Exhausted { .. }
+            | Self::AddressNeeded { .. }
             | Self::AddressTaken { .. }
             | Self::MacsExhausted { .. }
             | Self::MacTaken { .. } => ErrorCode::ADDR_INVALID_OR_RESERVED,
@@ -145,6 +150,7 @@ impl ModelError {
             Self::InNamespaceAlready { .. } | Self::InSandboxAlready { .. } => {
                 Some("detach the endpoint first")
             }
+            Self::AddressNeeded { .. } => Some("name one that nobody on the LAN has (--ip)"),
             Self::NotOurs { .. } => Some(
                 "the network goes with the bridge: ip link delete, or what made it (networkd, NetworkManager, ..)",
             ),

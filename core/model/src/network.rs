@@ -33,6 +33,8 @@ pub struct Network {
     pub(crate) document: hcn::Network,
     /// One pool a subnet, in the document's order.
     pub(crate) pools: Vec<Pool>,
+    /// Addresses of endpoints that lie in no subnet: where the host has none on the LAN, nobody knows its prefixes.
+    pub(crate) beside: BTreeSet<IpAddr>,
     pub(crate) macs: MacPool,
     pub(crate) endpoints: BTreeSet<Guid>,
     /// How many ports each segment carries.
@@ -98,6 +100,14 @@ impl Network {
     #[must_use]
     pub fn is_present(&self) -> bool {
         self.is_present
+    }
+
+    /// Why an address of this family is not ours to choose, if it is not: others on the LAN of a bridge have addresses that nobody
+    /// has told us.
+    pub(crate) fn refuses_choice(&self, family: Family) -> Option<ModelError> {
+        let bridge = self.adopted()?.clone();
+        let gives_out = self.pools.iter().any(|pool| pool.prefix().family() == family && pool.is_dynamic());
+        (!gives_out).then(|| ModelError::AddressNeeded { network: self.name().to_owned(), bridge, family })
     }
 
     /// The LAN that its containers are on, if they are on one.
@@ -238,6 +248,7 @@ pub(crate) fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) 
         id,
         document,
         pools,
+        beside: BTreeSet::new(),
         macs,
         endpoints: BTreeSet::new(),
         segments: vec![0],
@@ -250,11 +261,14 @@ pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> 
     let prefix = subnet.prefix?;
     let within = |range: &&Cidr| prefix.covers(**range);
     let mut ranges: Vec<Cidr> = document.params.ip_range.iter().filter(within).copied().collect();
+    let gateway = subnet.gateway().filter(|_| subnet.flags.0 & SubnetFlags::DO_NOT_RESERVE_GATEWAY == 0);
+    let reserved = gateway.into_iter().chain(document.params.aux_addresses.values().copied());
+    if ranges.is_empty() && document.params.adopted_bridge.is_some() {
+        return Some(Pool::of_named(prefix, reserved));
+    }
     if ranges.is_empty() {
         ranges = subnet.ip_subnets.iter().map(|block| block.prefix).collect();
     }
-    let gateway = subnet.gateway().filter(|_| subnet.flags.0 & SubnetFlags::DO_NOT_RESERVE_GATEWAY == 0);
-    let reserved = gateway.into_iter().chain(document.params.aux_addresses.values().copied());
     Some(Pool::new(prefix, ranges, reserved))
 }
 

@@ -260,6 +260,7 @@ impl World {
     fn give_back(&mut self, document: &hcn::Endpoint, network: Guid) {
         let Some(network) = self.networks.get_mut(&network) else { return };
         for address in document.addresses.iter().filter_map(|configured| configured.address) {
+            network.beside.remove(&address);
             for pool in &mut network.pools {
                 pool.release(address);
             }

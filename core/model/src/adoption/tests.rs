@@ -115,10 +115,17 @@ impl Scene {
         self.world.network(network_id(&"CORP".parse().unwrap())).unwrap()
     }
 
-    fn endpoint(&mut self, address: Option<&str>) -> Result<Guid, ModelError> {
+    /// With addresses, whose prefix length may be said.
+    fn endpoint(&mut self, addresses: &[&str]) -> Result<Guid, ModelError> {
+        let configured = |address: &&str| match address.split_once('/') {
+            Some((ip, length)) => {
+                serde_json::json!({"IpAddress": ip, "PrefixLength": length.parse::<u8>().unwrap()})
+            }
+            None => serde_json::json!({"IpAddress": address}),
+        };
         let document = serde_json::json!({
             "HostComputeNetwork": self.corp().id().to_string(),
-            "IpConfigurations": address.map(|ip| serde_json::json!({"IpAddress": ip})).as_slice(),
+            "IpConfigurations": addresses.iter().map(configured).collect::<Vec<_>>(),
         });
         self.ids += 1;
         let id = Guid::from_bytes([self.ids; 16]);
@@ -144,10 +151,10 @@ fn a_bridge_is_a_network_with_the_prefixes_of_the_host_on_it() {
     assert!(!corp.has_host_port() && corp.uplink().is_none() && corp.is_present());
     // What the host and the router have is nobody else's.
     for taken in ["198.18.0.1", "198.18.0.77", "198.18.0.254", "fd00::abcd"] {
-        let refused = scene.endpoint(Some(taken));
+        let refused = scene.endpoint(&[taken]);
         assert!(matches!(refused, Err(ModelError::AddressTaken { .. })), "{taken}: {refused:?}");
     }
-    scene.endpoint(Some("198.18.0.101")).unwrap();
+    scene.endpoint(&["198.18.0.101"]).unwrap();
 }
 
 #[test]
@@ -160,10 +167,10 @@ fn a_network_follows_its_bridge_and_goes_with_it_unless_it_is_used() {
     assert_eq!(scene.world.networks().count(), 0);
 
     scene.follow(&seen);
-    let web = scene.endpoint(Some("198.18.0.101")).unwrap();
+    let web = scene.endpoint(&["198.18.0.101"]).unwrap();
     let moved = [corp(&["198.18.0.1/24", "10.5.0.1/16"], &["198.18.0.254"])];
     assert_eq!(scene.follow(&moved).changed.len(), 1);
-    assert!(matches!(scene.endpoint(Some("198.18.0.101")), Err(ModelError::AddressTaken { .. })));
+    assert!(matches!(scene.endpoint(&["198.18.0.101"]), Err(ModelError::AddressTaken { .. })));
     // Without addresses the prefixes stay; without the bridge, the network does, for its endpoint.
     scene.follow(&[corp(&[], &[])]);
     assert_eq!(scene.corp().prefixes().count(), 2);
@@ -193,4 +200,47 @@ fn a_network_of_the_same_name_was_there_first() {
     assert!(scene.world.is_behind(&seen));
     assert_eq!(scene.follow(&seen).appeared.len(), 1);
     assert_eq!(scene.world.missed_bridges().count(), 0);
+}
+
+#[test]
+fn addresses_of_a_lan_are_not_given_out_unless_there_is_room_for_chance() {
+    let mut scene = Scene::new();
+    scene.follow(&[corp(&["198.18.0.1/24", "fd00::1/64", "fd00:1::1/120"], &[])]);
+    let refused = scene.endpoint(&[]);
+    assert!(matches!(refused, Err(ModelError::AddressNeeded { family: Family::V4, .. })), "{refused:?}");
+    let id = scene.endpoint(&["198.18.0.101"]).unwrap();
+    let [v4, v6] = [0, 1].map(|n| scene.world.endpoint(id).unwrap().addresses().nth(n).unwrap());
+    let ranges = &scene.corp().document().params.ip_range;
+    assert_eq!((v4.to_string(), ranges.len()), ("198.18.0.101/24".to_owned(), 1));
+    assert!(ranges[0].length() == 112 && ranges[0].contains(v6.address()) && v6.length() == 64);
+    // Docker's IPAM asks for an address of the network before there is an endpoint.
+    let wish =
+        |family| crate::PoolWish { family, prefix: None, range: None, network: Some("CORP".to_owned()) };
+    let pools =
+        [Family::V4, Family::V6].map(|family| scene.world.open_pool(&wish(family), Guid::ZERO, &[]).unwrap());
+    let [leased4, leased6] = pools.map(|pool| scene.world.lease(&pool, None, crate::LeasePurpose::Holder));
+    assert!(matches!(leased4, Err(ModelError::AddressNeeded { .. })), "{leased4:?}");
+    let leased6 = leased6.unwrap();
+    let ranges = &scene.corp().document().params.ip_range;
+    assert!(ranges[0].contains(leased6.address()) && leased6.address() != v6.address(), "{leased6}");
+}
+
+#[test]
+fn where_the_host_has_no_address_prefixes_are_said() {
+    let mut scene = Scene::new();
+    scene.follow(&[corp(&[], &[])]);
+    assert!(matches!(scene.endpoint(&[]), Err(ModelError::AddressNeeded { .. })));
+    let refused = scene.endpoint(&["198.18.0.101"]).unwrap_err().to_string();
+    assert!(refused.contains("IpConfigurations[0].PrefixLength") && refused.contains("CORP"), "{refused}");
+    let web = scene.endpoint(&["198.18.0.101/24"]).unwrap();
+    assert!(matches!(scene.endpoint(&["198.18.0.101/24"]), Err(ModelError::AddressTaken { .. })));
+    // What an endpoint has, it keeps when the host tells the prefix, too, and when it is gone others may have it.
+    scene.follow(&[corp(&["198.18.0.1/24"], &[])]);
+    assert!(matches!(scene.endpoint(&["198.18.0.101"]), Err(ModelError::AddressTaken { .. })));
+    scene.world.forget_endpoint(web).unwrap();
+    let web = scene.endpoint(&["198.18.0.101"]).unwrap();
+    scene.world.forget_endpoint(web).unwrap();
+    let far = scene.endpoint(&["10.1.1.1/16"]).unwrap();
+    scene.world.forget_endpoint(far).unwrap();
+    scene.endpoint(&["10.1.1.1/16"]).unwrap();
 }
