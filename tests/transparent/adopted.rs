@@ -230,7 +230,8 @@ fn containers_come_back_with_their_bridge() {
         stage.host().sh("ip link delete CORP");
         eventually!(health(&stage.here, &web).contains("CORP"));
         assert!(!web.netns.ping(stage.client.v4()));
-        assert!(stage.here.hnsctl(&["network", "ls"]).contains("CORP"));
+        let network = stage.here.hnsctl_json(&["network", "inspect", "CORP"]);
+        assert!(network["Health"].to_string().contains("bridge CORP is gone"), "{network}");
         let examined = stage.here.try_hnsctl(&["doctor"]);
         assert!(format!("{examined:?}").contains("bridge CORP is gone"), "{examined:?}");
         if round == 1 {

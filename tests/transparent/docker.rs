@@ -101,6 +101,20 @@ fn a_bridge_of_the_administrators_stands_in_dockers_list() {
     let host = &stage.scene.host;
     make_bridge(host);
     eventually!(listed(&stage) == "CORP transparent local");
+    // The host's addresses may come later than the bridge, and change while nobody is on it.
+    let subnets = || {
+        stage.docker.run(&[
+            "network",
+            "inspect",
+            "--format",
+            "{{range .IPAM.Config}}{{.Subnet}} {{end}}",
+            "CORP",
+        ])
+    };
+    host.sh("ip addr add 10.99.0.1/24 dev CORP");
+    eventually!(listed(&stage) == "CORP transparent local" && subnets().contains("10.99.0.0/24"));
+    host.sh("ip addr delete 10.99.0.1/24 dev CORP");
+    eventually!(listed(&stage) == "CORP transparent local" && !subnets().contains("10.99.0.0/24"));
     let said = stage.refused_container(&["--network", "CORP"]);
     assert!(said.contains("IPv4 addresses are free on its LAN"), "{said}");
     stage.web("web", &["--network", "CORP", "--ip", "198.18.0.202"]);

@@ -2,7 +2,7 @@
 //! it. It is never changed; what is of ours on it are ports.
 //!
 //! ```text
-//!   the host's bridges ──► why_not() ──► World::follow_bridges ──► networks that appear, change, go
+//!   the host's bridges ──► is_external_switch ──► World::follow_bridges ──► networks that appear, change, go
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,8 +125,10 @@ pub fn network_id(bridge: &IfName) -> Guid {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Followed {
     pub appeared: Vec<Guid>,
-    /// Has other prefixes, or another MTU; or its bridge is back.
+    /// Has another MTU, or its bridge is back; or other prefixes or routers.
     pub changed: Vec<Guid>,
+    /// Those of them that have other prefixes or routers.
+    pub renumbered: Vec<Guid>,
     /// Its bridge is gone, and nobody uses it. It is in the books until it is forgotten.
     pub idle: Vec<Guid>,
 }
@@ -156,15 +158,18 @@ impl World {
         let difference = self.difference(seen);
         let ids = |bridges: &[&Bridge]| bridges.iter().map(|bridge| network_id(&bridge.name)).collect();
         let (appeared, changed) = (ids(&difference.new), ids(&difference.changed));
+        let mut renumbered = Vec::new();
         difference.new.into_iter().for_each(|bridge| self.adopt(bridge, fresh_id));
-        difference.changed.into_iter().for_each(|bridge| self.follow_bridge(bridge, fresh_id));
+        for bridge in difference.changed {
+            renumbered.extend(self.follow_bridge(bridge, fresh_id));
+        }
         for id in difference.lost {
             if let Ok(network) = self.network_mut(id) {
                 network.is_present = false;
             }
         }
         self.missed_bridges = difference.missed;
-        Followed { appeared, changed, idle: difference.idle }
+        Followed { appeared, changed, renumbered, idle: difference.idle }
     }
 
     fn difference<'b>(&self, seen: &'b [Bridge]) -> Difference<'b> {
@@ -227,15 +232,16 @@ impl World {
         self.insert_network(network);
     }
 
-    /// Brings a network in line with its bridge.
-    fn follow_bridge(&mut self, bridge: &Bridge, fresh_id: &mut dyn FnMut() -> Guid) {
-        let Ok(before) = self.network(network_id(&bridge.name)) else { return };
+    /// Brings a network in line with its bridge; says which it is if it has other subnets by that.
+    fn follow_bridge(&mut self, bridge: &Bridge, fresh_id: &mut dyn FnMut() -> Guid) -> Option<Guid> {
+        let before = self.network(network_id(&bridge.name)).ok()?;
         let document = described(before, bridge, fresh_id);
+        let renumbered = (document.ipams != before.document.ipams).then_some(before.id);
         let mut after = Network { document, is_present: true, ..before.clone() };
         self.refill_pools(&mut after);
-        if let Ok(network) = self.network_mut(after.id) {
-            *network = after;
-        }
+        let id = after.id;
+        self.networks.insert(id, after);
+        renumbered
     }
 
     /// Pools of the network's subnets, with what its endpoints and engines hold.

@@ -35,6 +35,10 @@ impl Engine {
         for id in followed.changed {
             self.say(id, "the bridge of a network has changed");
         }
+        // There is no notification of a change: whoever shows networks to others hears of it as of a new one.
+        for id in followed.renumbered {
+            self.notify(NotificationType::NetworkCreate, id, None);
+        }
         for id in followed.idle {
             self.say(id, "the bridge of a network is gone, and nobody was on it");
             let txn = Txn::new(Durability::Power).delete(records::key(records::NETWORKS, id));

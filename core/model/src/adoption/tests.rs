@@ -169,7 +169,8 @@ fn a_network_follows_its_bridge_and_goes_with_it_unless_it_is_used() {
     scene.follow(&seen);
     let web = scene.endpoint(&["198.18.0.101"]).unwrap();
     let moved = [corp(&["198.18.0.1/24", "10.5.0.1/16"], &["198.18.0.254"])];
-    assert_eq!(scene.follow(&moved).changed.len(), 1);
+    let followed = scene.follow(&moved);
+    assert_eq!((followed.changed.len(), followed.renumbered.len()), (1, 1));
     assert!(matches!(scene.endpoint(&["198.18.0.101"]), Err(ModelError::AddressTaken { .. })));
     // Without addresses the prefixes stay; without the bridge, the network does, for its endpoint.
     scene.follow(&[corp(&[], &[])]);
@@ -177,6 +178,10 @@ fn a_network_follows_its_bridge_and_goes_with_it_unless_it_is_used() {
     assert_eq!(scene.follow(&[]), Followed::default());
     assert!(!scene.corp().is_present());
     assert_eq!(scene.follow(&seen).changed.len(), 1);
+    let jumbo = [Bridge { mtu: Mtu::new(9000).unwrap(), ..seen[0].clone() }];
+    let followed = scene.follow(&jumbo);
+    assert_eq!((followed.changed.len(), followed.renumbered.len()), (1, 0));
+    assert_eq!(scene.corp().mtu().bytes(), 9000);
     assert!(scene.corp().is_present());
     scene.follow(&[]);
     scene.world.forget_endpoint(web).unwrap();
