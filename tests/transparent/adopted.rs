@@ -123,7 +123,7 @@ fn a_bridge_with_an_adapter_is_a_network_by_itself() {
     let adapter = ["network", "create", "x", "-t", "transparent", "--interface", "eth0"];
     let said =
         stage.here.try_hnsctl(&[&adapter[..], &["--subnet", "198.18.0.0/24"]].concat()).expect_failure();
-    assert!(said.contains("belongs to the bridge CORP"), "{said}");
+    assert!(said.contains("belongs to the bridge CORP, which is a network by itself"), "{said}");
     let twice = ["network", "create", "CORP", "-t", "internal"];
     let said = stage.here.try_hnsctl(&twice).expect_failure();
     assert!(said.contains("a network named \"CORP\" exists already"), "{said}");

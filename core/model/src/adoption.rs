@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hns_hcn::{self as hcn, Ipam, NetworkFlags, NetworkType, Route, Subnet};
-use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mtu};
+use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
 
 use crate::mac_pool::MacPool;
 use crate::network::{self, Network};
@@ -19,6 +19,7 @@ use crate::world::World;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
     pub name: IfName,
+    pub mac: Mac,
     pub mtu: Mtu,
     /// The host's own on it, but for link-local ones.
     pub addresses: BTreeSet<IfAddr>,
@@ -121,6 +122,14 @@ pub fn network_id(bridge: &IfName) -> Guid {
     Guid::of("bridge ".bytes().chain(bridge.as_str().bytes()))
 }
 
+/// What is drawn by chance for this bridge, once and for all: on another host of its LAN it is something else, even if a bridge there
+/// bears the same name.
+fn chance(bridge: &Bridge) -> Guid {
+    // What comes last in this hash reaches a few of its bits.
+    const REST: [u8; 16] = [0; 16];
+    Guid::of(bridge.mac.octets().into_iter().chain(bridge.name.as_str().bytes()).chain(REST))
+}
+
 /// What became of the networks that stand for bridges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Followed {
@@ -153,15 +162,15 @@ impl World {
         self.difference(seen) != unchanged
     }
 
-    /// Takes over which bridges of the administrator's there are. `fresh_id`: a fresh id at each call.
-    pub fn follow_bridges(&mut self, seen: &[Bridge], fresh_id: &mut dyn FnMut() -> Guid) -> Followed {
+    /// Takes over which bridges of the administrator's there are.
+    pub fn follow_bridges(&mut self, seen: &[Bridge]) -> Followed {
         let difference = self.difference(seen);
         let ids = |bridges: &[&Bridge]| bridges.iter().map(|bridge| network_id(&bridge.name)).collect();
         let (appeared, changed) = (ids(&difference.new), ids(&difference.changed));
         let mut renumbered = Vec::new();
-        difference.new.into_iter().for_each(|bridge| self.adopt(bridge, fresh_id));
+        difference.new.into_iter().for_each(|bridge| self.adopt(bridge));
         for bridge in difference.changed {
-            renumbered.extend(self.follow_bridge(bridge, fresh_id));
+            renumbered.extend(self.follow_bridge(bridge));
         }
         for id in difference.lost {
             if let Ok(network) = self.network_mut(id) {
@@ -179,7 +188,7 @@ impl World {
             let id = network_id(&bridge.name);
             there.insert(id);
             if let Ok(network) = self.network(id) {
-                if !network.is_present || described(network, bridge, &mut || id) != network.document {
+                if !network.is_present || described(network, bridge) != network.document {
                     difference.changed.push(bridge);
                 }
             } else if let Some(holder) = self.networks().find(|other| other.name() == bridge.name.as_str()) {
@@ -207,7 +216,7 @@ impl World {
         self.missed_bridges.iter().map(|(bridge, holder)| (bridge, *holder))
     }
 
-    fn adopt(&mut self, bridge: &Bridge, fresh_id: &mut dyn FnMut() -> Guid) {
+    fn adopt(&mut self, bridge: &Bridge) {
         let id = network_id(&bridge.name);
         let mut document = hcn::Network {
             id: Some(id),
@@ -224,18 +233,17 @@ impl World {
                 ..hcn::NetworkParams::default()
             },
         };
-        describe(&mut document, bridge, fresh_id);
-        // Not by the network's id: a bridge of the same name on another host of this LAN has that as well.
-        let macs = network::choose_macs(&document, fresh_id(), &self.networks.values())
-            .unwrap_or_else(|_| MacPool::chosen(id));
+        describe(&mut document, bridge);
+        let macs = network::choose_macs(&document, chance(bridge), &self.networks.values())
+            .unwrap_or_else(|_| MacPool::chosen(chance(bridge)));
         let network = Network { is_present: true, ..network::assemble(id, document, macs) };
         self.insert_network(network);
     }
 
     /// Brings a network in line with its bridge; says which it is if it has other subnets by that.
-    fn follow_bridge(&mut self, bridge: &Bridge, fresh_id: &mut dyn FnMut() -> Guid) -> Option<Guid> {
+    fn follow_bridge(&mut self, bridge: &Bridge) -> Option<Guid> {
         let before = self.network(network_id(&bridge.name)).ok()?;
-        let document = described(before, bridge, fresh_id);
+        let document = described(before, bridge);
         let renumbered = (document.ipams != before.document.ipams).then_some(before.id);
         let mut after = Network { document, is_present: true, ..before.clone() };
         self.refill_pools(&mut after);
@@ -262,14 +270,14 @@ impl World {
     }
 }
 
-fn described(network: &Network, bridge: &Bridge, fresh_id: &mut dyn FnMut() -> Guid) -> hcn::Network {
+fn described(network: &Network, bridge: &Bridge) -> hcn::Network {
     let mut document = network.document.clone();
-    describe(&mut document, bridge, fresh_id);
+    describe(&mut document, bridge);
     document
 }
 
 /// What the bridge says of its network. Without an address, the prefixes stay that it had before: addresses come and go.
-fn describe(document: &mut hcn::Network, bridge: &Bridge, fresh_id: &mut dyn FnMut() -> Guid) {
+fn describe(document: &mut hcn::Network, bridge: &Bridge) {
     document.params.mtu = Some(bridge.mtu);
     let prefixes = prefixes(bridge);
     if prefixes.is_empty() {
@@ -282,7 +290,7 @@ fn describe(document: &mut hcn::Network, bridge: &Bridge, fresh_id: &mut dyn FnM
     document.params.ip_range = blocks
         .filter_map(|prefix| {
             let mut former = document.params.ip_range.iter().copied();
-            former.find(|block| prefix.covers(*block)).or_else(|| block_of(*prefix, fresh_id()))
+            former.find(|block| prefix.covers(*block)).or_else(|| block_of(*prefix, chance(bridge)))
         })
         .collect();
     let former: Vec<Subnet> = document.subnets().cloned().collect();
@@ -293,11 +301,20 @@ fn describe(document: &mut hcn::Network, bridge: &Bridge, fresh_id: &mut dyn FnM
         let router = bridge.routers.iter().find(|router| prefix.contains(**router));
         let route = router.map(|router| Route { destination, next_hop: Some(*router), metric: 0 });
         subnet.routes = route.into_iter().collect();
-        network::name_subnet(&mut subnet, fresh_id);
+        network::name_subnet(&mut subnet, &mut ids_of(bridge, prefix));
         subnet
     };
     let subnets = prefixes.into_iter().map(subnet).collect();
     document.ipams = vec![Ipam { subnets, ..Ipam::default() }];
+}
+
+/// Ids of what a subnet consists of, which are the same after each restart.
+fn ids_of(bridge: &Bridge, prefix: Cidr) -> impl FnMut() -> Guid + '_ {
+    let mut number = 0;
+    move || {
+        number += 1;
+        Guid::of(format!("bridge {} {prefix} {number}", bridge.name).into_bytes())
+    }
 }
 
 /// A block of 65,536 addresses that nobody else on the LAN has, as far as chance goes: in a prefix of IPv4 there is none.

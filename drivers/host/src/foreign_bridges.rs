@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hns_model::{Bridge, Device, is_of_a_program};
-use hns_net::{Family, IfAddr, IfName, Mtu};
+use hns_net::{Family, IfAddr, IfName, Mac, Mtu};
 
 use crate::link::{self, Link};
 use crate::netlink::Netlink;
@@ -50,8 +50,10 @@ fn among(links: &[Link]) -> BTreeMap<u32, Bridge> {
     for link in links.iter().filter(|link| is_candidate(link)) {
         let Ok(name) = link.name.parse::<IfName>() else { continue };
         let mtu = Mtu::new(link.mtu.into()).unwrap_or(Mtu::ETHERNET);
+        let mac = link.mac.unwrap_or_else(|| Mac::new([0; 6]));
         let bridge = Bridge {
             name,
+            mac,
             mtu,
             addresses: BTreeSet::new(),
             routers: BTreeSet::new(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hns_host::{HostError, HostEvent, Next, Scope};
 use hns_model::{Bridge, Device};
-use hns_net::Mtu;
+use hns_net::{Mac, Mtu};
 use hns_planner::{Observed, ObservedPort, Port, Step};
 use support::{address, name, on_both, on_real, output, port, run};
 
@@ -14,6 +14,7 @@ use support::{address, name, on_both, on_real, output, port, run};
 fn corp() -> Bridge {
     Bridge {
         name: name("CORP"),
+        mac: Mac::new([2, 0, 0, 0, 7, 1]),
         mtu: Mtu::ETHERNET,
         addresses: [address("10.9.0.1/24")].into(),
         routers: BTreeSet::new(),

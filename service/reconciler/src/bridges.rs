@@ -7,7 +7,7 @@ use hns_model::{ModelError, Network};
 use hns_net::Guid;
 use hns_store::{Durability, Txn};
 
-use crate::engine::{Engine, fresh_id};
+use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::records;
 
@@ -18,6 +18,8 @@ impl Engine {
             Ok(seen) => self.world().is_behind(&seen),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the bridges are not known");
+                // The next look at everything, which is soon then, looks at them as well.
+                self.repairs.failed();
                 false
             }
         }
@@ -27,7 +29,7 @@ impl Engine {
     pub(crate) fn follow_bridges(&self) -> Result<(), EngineError> {
         let operation = || "cannot see which bridges lead to a LAN".to_owned();
         let seen = self.host.bridges().map_err(EngineError::host(operation))?;
-        let followed = self.world().follow_bridges(&seen, &mut fresh_id);
+        let followed = self.world().follow_bridges(&seen);
         for id in followed.appeared {
             self.say(id, "a bridge leads to a LAN: it is a network");
             self.notify(NotificationType::NetworkCreate, id, None);

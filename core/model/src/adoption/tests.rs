@@ -4,6 +4,7 @@ use crate::ModelError;
 fn bridge(name: &str, ports: &[(&str, Device)]) -> Bridge {
     Bridge {
         name: name.parse().unwrap(),
+        mac: Mac::new([2, 0, 0, 0, 0, 1]),
         mtu: Mtu::ETHERNET,
         addresses: BTreeSet::new(),
         routers: BTreeSet::new(),
@@ -99,11 +100,7 @@ impl Scene {
     }
 
     fn follow(&mut self, seen: &[Bridge]) -> Followed {
-        let ids = &mut self.ids;
-        let followed = self.world.follow_bridges(seen, &mut || {
-            *ids += 1;
-            Guid::from_bytes([*ids; 16])
-        });
+        let followed = self.world.follow_bridges(seen);
         for id in &followed.idle {
             self.world.forget_network(*id).unwrap();
         }
@@ -186,6 +183,22 @@ fn a_network_follows_its_bridge_and_goes_with_it_unless_it_is_used() {
     scene.follow(&[]);
     scene.world.forget_endpoint(web).unwrap();
     assert_eq!(scene.follow(&[]).idle.len(), 1);
+}
+
+#[test]
+fn a_bridge_is_the_same_network_after_a_restart_and_another_one_on_another_host() {
+    let seen = corp(&["198.18.0.1/24", "fd00::1/64"], &[]);
+    let document = |seen: &Bridge| {
+        let mut scene = Scene::new();
+        scene.follow(std::slice::from_ref(seen));
+        scene.corp().document().clone()
+    };
+    let here = document(&seen);
+    assert_eq!(document(&seen), here);
+    let there = document(&Bridge { mac: Mac::new([2, 0, 0, 0, 0, 2]), ..seen });
+    assert_ne!(there.mac_pool, here.mac_pool);
+    assert_ne!(there.params.ip_range, here.params.ip_range);
+    assert_eq!(there.id, here.id);
 }
 
 #[test]

@@ -95,7 +95,16 @@ impl World {
             return fake.set_bridge(bridge.clone());
         }
         let name = bridge.name.as_str();
-        run(&["ip", "link", "add", name, "type", "bridge"]);
+        run(&[
+            "ip",
+            "link",
+            "add",
+            name,
+            "address",
+            &bridge.mac.to_string().replace('-', ":"),
+            "type",
+            "bridge",
+        ]);
         for port in bridge.ports.keys() {
             // It outlives the bridge.
             if !output(&["ip", "-o", "link"]).contains(&format!("{port}@")) {
