@@ -22,7 +22,7 @@ impl Stage {
     fn new() -> Self {
         let lab = Lab::new();
         let [here, client] = ["here", "client"].map(|name| lab.host(name));
-        make_bridge(&here);
+        here.bridge_adapter("CORP");
         let here = Hnsd::builder(&here).arg("--default-network").arg("false").start();
         Self { here, client, lab }
     }
@@ -47,19 +47,6 @@ impl Stage {
         parties.extend(containers.iter().map(|(name, container)| Party::container(name, container)));
         parties
     }
-}
-
-/// As an administrator does it, with `ip`: the host's addresses move to the bridge.
-pub fn make_bridge(host: &Host) {
-    let [v4, v6] = host.addresses();
-    host.sh(&format!(
-        "ip link add CORP type bridge
-         ip -6 route delete default || true; ip addr flush dev eth0; ip link set eth0 master CORP
-         ip addr add {v4}/24 dev CORP; ip addr add {v6}/64 dev CORP nodad
-         ip link set CORP up
-         ip route add default via 198.18.0.254; ip -6 route add default via fd00:198:18::fe"
-    ));
-    eventually!(host.ping([198, 18, 0, 254]));
 }
 
 fn named(hnsd: &Hnsd) -> Vec<(String, String)> {
@@ -240,7 +227,7 @@ fn containers_come_back_with_their_bridge() {
             stage.here.start_again();
             assert!(stage.here.hnsctl(&["network", "ls"]).contains("CORP"));
         }
-        make_bridge(stage.host());
+        stage.host().bridge_adapter("CORP");
         eventually!(within 10 s, reaches(&stage));
         eventually!(!health(&stage.here, &web).contains("CORP"));
     }

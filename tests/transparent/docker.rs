@@ -8,7 +8,6 @@ use hns_tests::story_support::docker::fetch;
 use hns_tests::story_support::{DockerScene, Scene};
 use serde_json::json;
 
-use crate::adopted::make_bridge;
 use crate::stage::ON_THE_LAN;
 
 const LAN: [&str; 9] = [
@@ -99,7 +98,7 @@ fn a_bridge_of_the_administrators_stands_in_dockers_list() {
     needs!(root, engines);
     let stage = DockerScene::newest();
     let host = &stage.scene.host;
-    make_bridge(host);
+    host.bridge_adapter("CORP");
     eventually!(listed(&stage) == "CORP transparent local");
     // The host's addresses may come later than the bridge, and change while nobody is on it.
     let subnets = || {
@@ -131,7 +130,7 @@ fn a_bridge_of_the_administrators_stands_in_dockers_list() {
     host.sh("ip link delete CORP");
     eventually!(!reaches([198, 18, 0, 202].into()));
     assert_eq!(listed(&stage), "CORP transparent local");
-    make_bridge(host);
+    host.bridge_adapter("CORP");
     eventually!(within 10 s, reaches([198, 18, 0, 202].into()));
     stage.remove(&["web"]);
     host.sh("ip link delete CORP");

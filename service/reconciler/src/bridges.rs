@@ -25,8 +25,8 @@ impl Engine {
         }
     }
 
-    /// Takes over which bridges there are. Every request is kept out meanwhile.
-    pub(crate) fn follow_bridges(&self) -> Result<(), EngineError> {
+    /// Takes over which bridges there are; says how many networks should have gone and did not. Every request is kept out meanwhile.
+    pub(crate) fn follow_bridges(&self) -> Result<usize, EngineError> {
         let operation = || "cannot see which bridges lead to a LAN".to_owned();
         let seen = self.host.bridges().map_err(EngineError::host(operation))?;
         let followed = self.world().follow_bridges(&seen);
@@ -41,14 +41,24 @@ impl Engine {
         for id in followed.renumbered {
             self.notify(NotificationType::NetworkCreate, id, None);
         }
+        let mut stuck = 0;
         for id in followed.idle {
-            self.say(id, "the bridge of a network is gone, and nobody was on it");
-            let txn = Txn::new(Durability::Power).delete(records::key(records::NETWORKS, id));
-            self.commit(txn, format!("network {id}"))?;
-            self.world().forget_network(id)?;
-            self.locks.forget_network(id);
-            self.notify(NotificationType::NetworkDelete, id, None);
+            if let Err(error) = self.leave_bridge(id) {
+                tracing::warn!(network = %id, error = &error as &dyn std::error::Error, "it stays in the books");
+                stuck += 1;
+            }
         }
+        Ok(stuck)
+    }
+
+    /// Takes a network out of the books whose bridge is gone.
+    fn leave_bridge(&self, id: Guid) -> Result<(), EngineError> {
+        self.say(id, "the bridge of a network is gone, and nobody was on it");
+        let txn = Txn::new(Durability::Power).delete(records::key(records::NETWORKS, id));
+        self.commit(txn, format!("network {id}"))?;
+        self.world().forget_network(id)?;
+        self.locks.forget_network(id);
+        self.notify(NotificationType::NetworkDelete, id, None);
         Ok(())
     }
 
