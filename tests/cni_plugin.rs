@@ -500,3 +500,27 @@ fn one_container_on_two_networks_and_by_its_arguments() {
     let told = back.add("c1", &json!({})).granted();
     back.check("c1", &told).granted();
 }
+
+/// Where the network of this name is a bridge of the administrator's, pods are on its LAN. It is there before and after them.
+#[test]
+fn pods_are_on_a_bridge_of_the_administrators() {
+    needs!(root, "nft");
+    let scene = Scene::new();
+    scene.host.bridge_adapter("CORP");
+    eventually!(scene.hnsd.hnsctl(&["network", "ls"]).contains("CORP"));
+    let netns = scene.host.add_netns("pod");
+    let cni = runtime(&scene, &list("1.1.0", "CORP", &json!({"networkType": "transparent"})));
+    let refused = cni.add("pod", &json!({}));
+    assert!(refused.message().contains("addresses are free on its LAN"), "{refused:?}");
+    let told = cni.add("pod", &json!({"ips": ["198.18.0.160/24", "fd00:198:18::160/64"]})).granted();
+    let wanted: [IpAddr; 2] = [[198, 18, 0, 160].into(), [0xfd00, 0x198, 0x18, 0, 0, 0, 0, 0x160].into()];
+    assert_eq!(addresses(&told), wanted);
+    let _server = tcp::Echo::serve(&netns, "[::]:80");
+    for to in wanted {
+        answers(&scene.outside.netns(), (to, 80));
+        answers(&scene.host.netns(), (to, 80));
+    }
+    cni.del("pod", &told);
+    assert_eq!(endpoints(&scene), 0);
+    assert!(scene.hnsd.hnsctl(&["network", "ls"]).contains("CORP"));
+}

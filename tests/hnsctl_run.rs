@@ -253,3 +253,19 @@ fn a_container_is_held_to_the_rules_it_is_started_with() {
     let wrong = stage.run(&["--acl", "out blok"], &ping);
     assert!(wrong.status.code() == Some(2) && wrong.stderr.contains("not with \"out blok\""), "{wrong}");
 }
+
+/// On the LAN, by a bridge that the host's administrator has made.
+#[test]
+fn a_container_runs_on_a_bridge_of_the_administrators() {
+    needs!(root, "nft", "crun", "busybox");
+    let stage = Stage::new();
+    stage.scene.host.bridge_adapter("CORP");
+    let place = ["run", "--network", "CORP", "--ip", "198.18.0.150", "--ip", "fd00:198:18::150"];
+    let script = "busybox ping -c1 -W5 198.18.0.254 && busybox ping -6 -c1 -W5 fd00:198:18::fe";
+    let root = stage.root.display().to_string();
+    let ran = || {
+        let words = [&place[..], &[&root, "--", "sh", "-ec", script]].concat();
+        stage.scene.hnsd.try_hnsctl(&words)
+    };
+    hns_testbed::eventually!(ran().success());
+}

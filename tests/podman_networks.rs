@@ -354,3 +354,27 @@ fn the_quadlet_makes_its_network_and_its_container() {
     };
     eventually!(within 5 s, fetch() == b"hello\n");
 }
+
+/// Podman's containers on a bridge of the administrator's, which is a network of HNS by itself.
+#[test]
+fn a_bridge_of_the_administrators_is_used_by_podman() {
+    needs!(root, engines);
+    let stage = PodmanScene::new();
+    stage.scene.host.bridge_adapter("CORP");
+    eventually!(stage.hns_networks() == ["CORP"]);
+    stage.network(&["-o", "network=CORP", "corp"]);
+    let said = stage.refused_container(&["--network", "corp"]);
+    assert!(said.contains("addresses are free on its LAN"), "{said}");
+    let place = "corp:ip=198.18.0.170,ip=fd00:198:18::170";
+    let web = stage.container("web", &["--network", place]);
+    assert_eq!(stage.v4("web", "corp"), "198.18.0.170".parse::<IpAddr>().expect("it is one"));
+    let _server = tcp::Echo::serve(&web, "[::]:80");
+    for to in ["198.18.0.170", "fd00:198:18::170"] {
+        let to = std::net::SocketAddr::new(to.parse().expect("it is one"), 80);
+        eventually!(tcp::ask(&stage.scene.outside.netns(), to));
+        eventually!(tcp::ask(&stage.scene.host.netns(), to));
+    }
+    stage.podman.run(&["rm", "-f", "-t", "0", "web"]);
+    stage.podman.run(&["network", "rm", "corp"]);
+    assert_eq!(stage.hns_networks(), ["CORP"]);
+}

@@ -3,6 +3,8 @@
 
 #[path = "transparent/adapter.rs"]
 mod adapter;
+#[path = "transparent/adopted.rs"]
+mod adopted;
 #[path = "transparent/docker.rs"]
 mod docker;
 #[path = "transparent/doors.rs"]

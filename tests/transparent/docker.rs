@@ -76,16 +76,18 @@ fn a_container_of_docker_is_on_the_lan_under_the_hosts_mac_address() {
     a_container_on_the_lan(Release::Newest, "l2bridge", "L2Bridge");
 }
 
+fn listed(stage: &DockerScene) -> String {
+    let format = "{{.Name}} {{.Driver}} {{.Scope}}";
+    stage.docker.run(&["network", "ls", "--filter", "driver=transparent", "--format", format])
+}
+
 /// `CORP transparent local` in `docker network ls`.
 #[test]
 fn a_network_that_hnsctl_made_stands_in_dockers_list() {
     needs!(root, engines);
     let stage = DockerScene::newest();
     stage.scene.hnsd.hnsctl(&[&["network", "create", "CORP"], &ON_THE_LAN[..]].concat());
-    let listed = || {
-        let format = "{{.Name}} {{.Driver}} {{.Scope}}";
-        stage.docker.run(&["network", "ls", "--filter", "driver=transparent", "--format", format])
-    };
+    let listed = || listed(&stage);
     eventually!(listed() == "CORP transparent local");
     stage.web("web", &["--network", "CORP", "--ip", "198.18.0.202"]);
     for to in stage.addresses("web", "CORP") {
@@ -94,4 +96,49 @@ fn a_network_that_hnsctl_made_stands_in_dockers_list() {
     stage.remove(&["web"]);
     stage.scene.hnsd.hnsctl(&["network", "rm", "--force", "CORP"]);
     eventually!(listed().is_empty());
+}
+
+/// Nobody made it: it stands there while the bridge does, and as long as a container is on it.
+#[test]
+fn a_bridge_of_the_administrators_stands_in_dockers_list() {
+    needs!(root, engines);
+    let stage = DockerScene::newest();
+    let host = &stage.scene.host;
+    host.bridge_adapter("CORP");
+    eventually!(listed(&stage) == "CORP transparent local");
+    // The host's addresses may come later than the bridge, and change while nobody is on it.
+    let subnets = || {
+        stage.docker.run(&[
+            "network",
+            "inspect",
+            "--format",
+            "{{range .IPAM.Config}}{{.Subnet}} {{end}}",
+            "CORP",
+        ])
+    };
+    host.sh("ip addr add 10.99.0.1/24 dev CORP");
+    eventually!(listed(&stage) == "CORP transparent local" && subnets().contains("10.99.0.0/24"));
+    host.sh("ip addr delete 10.99.0.1/24 dev CORP");
+    eventually!(listed(&stage) == "CORP transparent local" && !subnets().contains("10.99.0.0/24"));
+    let said = stage.refused_container(&["--network", "CORP"]);
+    assert!(said.contains("IPv4 addresses are free on its LAN"), "{said}");
+    stage.web("web", &["--network", "CORP", "--ip", "198.18.0.202"]);
+    let reaches = |to: IpAddr| {
+        let to = SocketAddr::new(to, 80);
+        fetch(&stage.scene.outside.netns(), to).is_ok() && fetch(&host.netns(), to).is_ok()
+    };
+    for to in stage.addresses("web", "CORP") {
+        eventually!(reaches(to));
+    }
+    let script = "ping -c1 -W5 198.18.0.2 && ping -c1 -W5 198.18.0.1 && ping -6 -c1 -W5 fd00:198:18::fe";
+    stage.docker.run(&["exec", "web", "sh", "-ec", script]);
+    // A container keeps the network, and is on the LAN again when the bridge is there again.
+    host.sh("ip link delete CORP");
+    eventually!(!reaches([198, 18, 0, 202].into()));
+    assert_eq!(listed(&stage), "CORP transparent local");
+    host.bridge_adapter("CORP");
+    eventually!(within 10 s, reaches([198, 18, 0, 202].into()));
+    stage.remove(&["web"]);
+    host.sh("ip link delete CORP");
+    eventually!(listed(&stage).is_empty());
 }

@@ -10,13 +10,13 @@ use crate::stage::{ON_THE_LAN, Stage, container, network};
 const A_SECOND: u32 = 1000;
 
 /// Streams of the host itself, in both families and directions, each of whose packets must come back.
-struct Traffic {
+pub struct Traffic {
     streams: Vec<(String, Stream)>,
     _echoes: Vec<Echo>,
 }
 
 impl Traffic {
-    fn between(pairs: &[(&str, &Netns, &Netns, IpAddr)]) -> Self {
+    pub fn between(pairs: &[(&str, &Netns, &Netns, IpAddr)]) -> Self {
         let echoes: Vec<Echo> = pairs.iter().map(|(_, _, to, at)| Echo::serve(to, (*at, 7))).collect();
         for ((_, from, ..), echo) in pairs.iter().zip(&echoes) {
             eventually!(hns_testbed::udp::ask(from, echo.address()));
@@ -28,7 +28,7 @@ impl Traffic {
     }
 
     #[track_caller]
-    fn all_came_back(self) {
+    pub fn all_came_back(self) {
         for (name, stream) in self.streams {
             let report: Report = stream.stop();
             assert!(report.sent > 100 && report.lost == 0, "{name}: {report:?}");

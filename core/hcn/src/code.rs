@@ -34,7 +34,7 @@ codes! {
     REQUEST_UNSUPPORTED = 0x803B_0015, "the request is not supported";
     MAPPING_NOT_SUPPORTED = 0x803B_0016, "port mappings are not supported on this network";
     DEGRADED_OPERATION = 0x803B_0017, "the object is degraded";
-    SHARED_SWITCH_MODIFICATION = 0x803B_0018, "the switch is shared by other networks";
+    SHARED_SWITCH_MODIFICATION = 0x803B_0018, "the switch is shared by other networks, or is the administrator's";
     GUID_CONVERSION_FAILURE = 0x803B_0019, "not a GUID";
     INVALID_JSON = 0x803B_001B, "malformed JSON";
     INVALID_JSON_REFERENCE = 0x803B_001C, "the document refers to an object that is not there";

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use hns_net::{Cidr, Family, Guid, Mac, MacRange, Mtu};
+use hns_net::{Cidr, Family, Guid, IfName, Mac, MacRange, Mtu};
 use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
@@ -187,6 +187,8 @@ pub struct NetworkParams {
     pub enable_v6: Option<bool>,
     /// What its endpoints' ports do, unless they say otherwise.
     pub port: PortParams,
+    /// The bridge of the administrator's that the network stands for. The server's to say.
+    pub adopted_bridge: Option<IfName>,
     /// Keys of others, echoed as they came.
     pub others: Map<String, Value>,
 }
@@ -369,6 +371,7 @@ impl NetworkParams {
             enable_v4: params.flag(&["EnableIPv4"])?,
             enable_v6: params.flag(&["EnableIPv6"])?,
             port: PortParams::from_fields(&mut params, CODE)?,
+            adopted_bridge: params.parsed(&["AdoptedBridge"], CODE)?,
             others: params.rest(),
         })
     }
@@ -398,6 +401,9 @@ impl NetworkParams {
             out.insert("EnableIPv6".into(), json!(enabled));
         }
         self.port.write(&mut out);
+        if let Some(bridge) = &self.adopted_bridge {
+            out.insert("AdoptedBridge".into(), json!(bridge.as_str()));
+        }
         out.extend(self.others.clone());
         Value::Object(out)
     }

@@ -33,12 +33,12 @@ impl World {
         }
     }
 
-    /// On an external switch the host is by its own adapter, and not by an endpoint as well.
+    /// On a LAN the host is by its own adapter or bridge, and not by an endpoint as well.
     fn refuse_host_on_lan(&self, endpoint: Guid, namespace: Guid) -> Result<(), ModelError> {
         let is_host = self.namespace(namespace)?.origin() == NamespaceOrigin::Host;
         let network = self.network(self.endpoint(endpoint)?.network)?;
-        match network.uplink().filter(|_| is_host) {
-            Some(uplink) => Err(ModelError::HostOnUplink { endpoint, uplink }),
+        match network.lan().filter(|_| is_host) {
+            Some(lan) => Err(ModelError::HostOnLan { endpoint, lan }),
             None => Ok(()),
         }
     }
@@ -137,8 +137,8 @@ fn take_segment(network: &mut Network) -> Result<u16, ModelError> {
         return Ok(u16::try_from(place).unwrap_or(0));
     }
     let place = u16::try_from(network.segments.len()).unwrap_or(u16::MAX);
-    // An external switch is one bridge, which has one uplink.
-    let most = if network.uplink().is_some() { 0 } else { SEGMENTS_MAX };
+    // An external switch is one bridge: ours, which has one uplink, or somebody else's.
+    let most = if network.lan().is_some() { 0 } else { SEGMENTS_MAX };
     if place > most {
         let limit = u32::from(most + 1) * u32::from(PORTS_PER_SEGMENT);
         return Err(ModelError::SwitchFull { network: network.document.name.clone(), limit });

@@ -240,7 +240,16 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
             return Err(ModelError::endpoint(field("IpAddress"), problem, ErrorCode::INVALID_IP));
         }
         let Some(prefix) = network.prefixes().find(|prefix| prefix.contains(address)) else {
-            return Err(ModelError::NoSubnet { network: network.name().to_owned(), address });
+            match (network.adopted(), configured.prefix_length) {
+                // The host need not have an address on the LAN that would tell its prefix.
+                (Some(_), Some(_)) => continue,
+                (Some(bridge), None) => {
+                    let problem =
+                        format!("the host has no address on bridge {bridge} that tells it for {address}");
+                    return Err(ModelError::endpoint(field("PrefixLength"), problem, ErrorCode::INVALID_IP));
+                }
+                _ => return Err(ModelError::NoSubnet { network: network.name().to_owned(), address }),
+            }
         };
         if configured.prefix_length.is_some_and(|length| length < prefix.length()) {
             let problem = format!("shorter than the subnet's own, {}", prefix.length());
@@ -249,7 +258,7 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
     }
     for (place, route) in document.routes.iter().enumerate() {
         let Some(hop) = route.next_hop else { continue };
-        if !network.prefixes().any(|prefix| prefix.contains(hop)) {
+        if !network.prefixes().chain(own_prefixes(document)).any(|prefix| prefix.contains(hop)) {
             let problem = format!("{hop} lies in no subnet of network \"{}\"", network.name());
             return Err(ModelError::endpoint(
                 format!("Routes[{place}].NextHop"),
@@ -259,6 +268,14 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
         }
     }
     Ok(())
+}
+
+/// The prefixes of the addresses that say theirs.
+fn own_prefixes(document: &hcn::Endpoint) -> impl Iterator<Item = Cidr> {
+    document.addresses.iter().filter_map(|configured| {
+        let address = IfAddr::new(configured.address?, configured.prefix_length?).ok()?;
+        Some(address.prefix())
+    })
 }
 
 /// Which policies an endpoint of this network may have.
@@ -438,6 +455,7 @@ pub(crate) fn allocate(
         .inspect(|()| complete_routes(document, network));
     if outcome.is_err() {
         for address in granted {
+            network.beside.remove(&address);
             network.pools.iter_mut().for_each(|pool| {
                 pool.release(address);
             });
@@ -469,6 +487,9 @@ fn addresses(
         let mut of_family = network.pools.iter_mut().filter(|pool| pool.prefix().family() == family);
         let found = of_family.find_map(|pool| Some((pool.allocate()?, pool.prefix())));
         let Some((address, prefix)) = found else {
+            if let Some(refusal) = network.refuses_choice(family) {
+                return Err(refusal);
+            }
             let range = range.unwrap_or(family.default_route());
             return Err(ModelError::Exhausted { network: name, range });
         };
@@ -478,6 +499,9 @@ fn addresses(
     // Clients read the IPv4 one first (hcn-api 3.2).
     document.addresses.sort_by_key(|configured| configured.address.map(Family::of));
     if document.addresses.is_empty() {
+        if let Some(refusal) = network.refuses_choice(Family::V4) {
+            return Err(refusal);
+        }
         return Err(ModelError::NoSubnets { network: network.name().to_owned() });
     }
     Ok(())
@@ -490,7 +514,11 @@ fn claim(network: &mut Network, address: IpAddr) -> Result<(), ModelError> {
         Some(Claim::Granted) => return Ok(()),
         Some(Claim::Reserved) => "reserved: the gateway's, an auxiliary or the subnet's own".to_owned(),
         Some(Claim::InUse) => "in use by another endpoint".to_owned(),
-        Some(Claim::Outside) | None => return Err(ModelError::NoSubnet { network: name, address }),
+        Some(Claim::Outside) | None if network.adopted().is_none() => {
+            return Err(ModelError::NoSubnet { network: name, address });
+        }
+        Some(Claim::Outside) | None if network.beside.insert(address) => return Ok(()),
+        Some(Claim::Outside) | None => "in use by another endpoint".to_owned(),
     };
     Err(ModelError::AddressTaken { network: name, address, why })
 }

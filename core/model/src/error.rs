@@ -1,7 +1,9 @@
 use std::net::IpAddr;
 
 use hns_hcn::{DocumentError, ErrorCode};
-use hns_net::{Cidr, Guid, IfName, PortRange, Transport, Uplink};
+use hns_net::{Cidr, Family, Guid, IfName, PortRange, Transport, Uplink};
+
+use crate::external::Lan;
 
 /// Why a request cannot be granted. Each names the object, and where one is at fault the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +27,7 @@ pub enum ModelError {
     #[error("prefix {prefix} of network \"{network}\" overlaps the host's route to {route}")]
     PrefixRouted { network: String, prefix: Cidr, route: Cidr },
     #[error("no free {family} prefix is left for network \"{network}\"; name one with a subnet")]
-    NoPrefixLeft { network: String, family: hns_net::Family },
+    NoPrefixLeft { network: String, family: Family },
     #[error("network \"{network}\" has no free address left in {range}")]
     Exhausted { network: String, range: Cidr },
     #[error("network \"{network}\" has no free MAC address left in its pool")]
@@ -34,6 +36,10 @@ pub enum ModelError {
     NoSubnet { network: String, address: IpAddr },
     #[error("network \"{network}\" has no subnet to take an address from")]
     NoSubnets { network: String },
+    #[error(
+        "network \"{network}\" is the bridge {bridge} of the administrator's: nobody has told which {family} addresses are free on its LAN"
+    )]
+    AddressNeeded { network: String, bridge: IfName, family: Family },
     #[error("address {address} of network \"{network}\" is {why}")]
     AddressTaken { network: String, address: IpAddr, why: String },
     #[error("MAC address {mac} of network \"{network}\" belongs to endpoint {holder}")]
@@ -52,8 +58,12 @@ pub enum ModelError {
     PoolTaken { prefix: Cidr, other: Cidr, holder: String },
     #[error("network \"{network}\" has no subnet {asked}")]
     NoSuchSubnet { network: String, asked: String },
-    #[error("endpoint {endpoint} is for containers: the host itself is on {uplink} already")]
-    HostOnUplink { endpoint: Guid, uplink: Uplink },
+    #[error("endpoint {endpoint} is for containers: the host itself is on {lan} already")]
+    HostOnLan { endpoint: Guid, lan: Lan },
+    #[error(
+        "network \"{network}\" is the bridge {bridge} of this host's administrator, which is not ours to remove"
+    )]
+    NotOurs { network: String, bridge: IfName },
     #[error("network \"{network}\" wants a switch of its own, and {uplink} has that of network \"{holder}\"")]
     SwitchShared { network: String, uplink: Uplink, holder: String },
     #[error(
@@ -115,6 +125,7 @@ impl ModelError {
             }
             Self::NoSubnet { .. } => ErrorCode::INVALID_IP,
             Self::Exhausted { .. }
+            | Self::AddressNeeded { .. }
             | Self::AddressTaken { .. }
             | Self::MacsExhausted { .. }
             | Self::MacTaken { .. } => ErrorCode::ADDR_INVALID_OR_RESERVED,
@@ -123,8 +134,8 @@ impl ModelError {
             Self::InSandboxAlready { .. } => ErrorCode::ENDPOINT_ALREADY_ATTACHED,
             Self::NotAttached(_) => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
-            Self::HostOnUplink { .. } => ErrorCode::REQUEST_UNSUPPORTED,
-            Self::SwitchShared { .. } | Self::SwitchOfAnotherType { .. } => {
+            Self::HostOnLan { .. } => ErrorCode::REQUEST_UNSUPPORTED,
+            Self::SwitchShared { .. } | Self::SwitchOfAnotherType { .. } | Self::NotOurs { .. } => {
                 ErrorCode::SHARED_SWITCH_MODIFICATION
             }
             Self::InterfaceTaken { .. } | Self::SwitchFull { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
@@ -146,6 +157,10 @@ impl ModelError {
             Self::InNamespaceAlready { .. } | Self::InSandboxAlready { .. } => {
                 Some("detach the endpoint first")
             }
+            Self::AddressNeeded { .. } => Some("name one that nobody on the LAN has (--ip)"),
+            Self::NotOurs { .. } => Some(
+                "the network goes with the bridge: ip link delete, or what made it (networkd, NetworkManager, ..)",
+            ),
             Self::SetInUse { .. } => Some("remove the rules and sets that name it first"),
             _ => None,
         }

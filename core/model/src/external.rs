@@ -1,11 +1,31 @@
 //! Networks on an external switch: containers on a LAN of the host's, beside the host. Such a switch belongs to an adapter and a
 //! VLAN, and networks share it.
 
+use std::fmt;
+
 use hns_hcn::{self as hcn, ErrorCode, IpamType, NetworkFlags, NetworkType, Policy};
-use hns_net::{Family, Uplink, UplinkMode, VlanId};
+use hns_net::{Family, IfName, Uplink, UplinkMode, VlanId};
 
 use crate::error::ModelError;
 use crate::network::{self, Network};
+
+/// How containers are on a LAN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lan {
+    /// By a switch of ours, which shares an adapter with the host.
+    Adapter(Uplink),
+    /// By a bridge of the administrator's.
+    Bridge(IfName),
+}
+
+impl fmt::Display for Lan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adapter(uplink) => uplink.fmt(f),
+            Self::Bridge(name) => write!(f, "bridge {name}"),
+        }
+    }
+}
 
 pub(crate) const fn is_external(document: &hcn::Network) -> bool {
     mode_of(document.kind).is_some()
@@ -50,6 +70,11 @@ pub(crate) fn meet(one: &hcn::Network, other: &hcn::Network) -> bool {
 
 /// Refuses policies of subnets, and adapters and VLANs that do not go together.
 pub(crate) fn check(document: &hcn::Network) -> Result<(), ModelError> {
+    if document.params.adopted_bridge.is_some() {
+        let problem = "is the server's to say: a bridge that leads to a LAN is a network by itself";
+        let field = "AdditionalParams.AdoptedBridge";
+        return Err(ModelError::network(field, problem, ErrorCode::INVALID_NETWORK));
+    }
     let of_subnets = || document.subnets().flat_map(|subnet| &subnet.policies);
     let is_refused = |policy: &&Policy| policy.as_vlan().is_none() || !is_external(document);
     if let Some(policy) = of_subnets().find(is_refused) {

@@ -55,6 +55,12 @@ impl Pool {
         pool
     }
 
+    /// The same without dynamic addresses: each is asked for.
+    #[must_use]
+    pub fn of_named(prefix: Cidr, reserved: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self { ranges: Vec::new(), ..Self::new(prefix, Vec::new(), reserved) }
+    }
+
     /// The addresses of the subnet that no interface may have.
     fn unusable(&self) -> Vec<IpAddr> {
         match self.prefix.family() {
@@ -67,6 +73,12 @@ impl Pool {
     #[must_use]
     pub fn prefix(&self) -> Cidr {
         self.prefix
+    }
+
+    /// Whether it has addresses that nobody asks for.
+    #[must_use]
+    pub fn is_dynamic(&self) -> bool {
+        !self.ranges.is_empty()
     }
 
     /// The first block of the dynamic range, for messages.

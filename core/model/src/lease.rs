@@ -212,14 +212,19 @@ impl World {
         let book = self.leases.get(id).ok_or_else(exhausted)?;
         let network = self.network_of_pool(id);
         let there = network.and_then(|network| network.pools.iter().find(|pool| pool.prefix() == id.prefix));
-        let mut candidate = book.pool.free_after(None);
+        // Who asked for no part of it is given what the network gives out by itself.
+        let (from, beside) = match there {
+            Some(pool) if id.range.is_none() => (pool, Some(&book.pool)),
+            _ => (&book.pool, there),
+        };
+        let mut candidate = from.free_after(None);
         while let Some(address) = candidate {
-            if there.is_none_or(|pool| pool.is_free(address)) {
+            if beside.is_none_or(|pool| pool.is_free(address)) {
                 return Ok(address);
             }
-            candidate = book.pool.free_after(Some(address));
+            candidate = from.free_after(Some(address));
         }
-        Err(exhausted())
+        Err(network.and_then(|network| network.refuses_choice(id.prefix.family())).unwrap_or_else(exhausted))
     }
 
     /// Gives an address back; what was not leased is no error, since engines repeat themselves.

@@ -13,6 +13,7 @@
 //!
 //! Never here: I/O, clocks, randomness; new ids and the host's routes come in as arguments.
 
+mod adoption;
 mod amend;
 mod attach;
 mod endpoint;
@@ -31,10 +32,11 @@ mod port_params;
 mod prefix;
 mod world;
 
+pub use adoption::{Bridge, Device, Followed, is_external_switch, is_of_a_program, network_id};
 pub use amend::{EndpointAmendment, NetworkAmendment, ParamChange};
 pub use endpoint::{Attachment, Endpoint, EndpointState, Seat};
 pub use error::ModelError;
-pub use external::uplink_of;
+pub use external::{Lan, uplink_of};
 pub use intervals::Intervals;
 pub use ipam::{Claim, Pool};
 pub use lease::{LeaseBook, LeasePurpose, PoolId, PoolWish};

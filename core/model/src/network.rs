@@ -5,10 +5,10 @@ use hns_hcn::{
     self as hcn, ErrorCode, GatewayMode, IpSubnet, IpamType, NetworkFlags, NetworkType, Route, Subnet,
     SubnetFlags,
 };
-use hns_net::{Cidr, Family, Guid, Mtu, Uplink};
+use hns_net::{Cidr, Family, Guid, IfName, Mtu, Uplink};
 
 use crate::error::ModelError;
-use crate::external;
+use crate::external::{self, Lan};
 use crate::ipam::Pool;
 use crate::mac_pool::MacPool;
 use crate::network_policies;
@@ -33,6 +33,8 @@ pub struct Network {
     pub(crate) document: hcn::Network,
     /// One pool a subnet, in the document's order.
     pub(crate) pools: Vec<Pool>,
+    /// Addresses of endpoints that lie in no subnet: where the host has none on the LAN, nobody knows its prefixes.
+    pub(crate) beside: BTreeSet<IpAddr>,
     pub(crate) macs: MacPool,
     pub(crate) endpoints: BTreeSet<Guid>,
     /// How many ports each segment carries.
@@ -40,6 +42,8 @@ pub struct Network {
     /// Why its LAN does not serve its endpoints, if that is so.
     pub(crate) trouble: Option<String>,
     pub(crate) order: u64,
+    /// Whether the bridge is there that it stands for, if it stands for one.
+    pub(crate) is_present: bool,
 }
 
 /// What a network's creation depends on beside its document: ids, and what stands around it.
@@ -94,7 +98,33 @@ impl Network {
         !self.document.flags.has(NetworkFlags::NON_PERSISTENT)
     }
 
-    /// What its switch leads to, of a network on an external switch.
+    /// The bridge of the administrator's that it stands for, if it does.
+    #[must_use]
+    pub fn adopted(&self) -> Option<&IfName> {
+        self.document.params.adopted_bridge.as_ref()
+    }
+
+    /// Whether that bridge is there.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.is_present
+    }
+
+    /// Why an address of this family is not ours to choose, if it is not: others on the LAN of a bridge have addresses that nobody
+    /// has told us.
+    pub(crate) fn refuses_choice(&self, family: Family) -> Option<ModelError> {
+        let bridge = self.adopted()?.clone();
+        let gives_out = self.pools.iter().any(|pool| pool.prefix().family() == family && pool.is_dynamic());
+        (!gives_out).then(|| ModelError::AddressNeeded { network: self.name().to_owned(), bridge, family })
+    }
+
+    /// The LAN that its containers are on, if they are on one.
+    #[must_use]
+    pub fn lan(&self) -> Option<Lan> {
+        self.uplink().map(Lan::Adapter).or_else(|| self.adopted().cloned().map(Lan::Bridge))
+    }
+
+    /// What its switch leads to, of a network on an external switch of ours.
     #[must_use]
     pub fn uplink(&self) -> Option<Uplink> {
         external::uplink_of(&self.document)
@@ -114,7 +144,7 @@ impl Network {
 
     /// Whether its prefixes mean something beyond its own containers: to the host, or on a LAN.
     pub(crate) fn leads_beyond_containers(&self) -> bool {
-        self.has_host_port() || self.uplink().is_some()
+        self.has_host_port() || self.lan().is_some()
     }
 
     pub fn prefixes(&self) -> impl Iterator<Item = Cidr> {
@@ -213,7 +243,7 @@ pub(crate) fn restore(document: hcn::Network) -> Option<Network> {
     Some(assemble(id, document, macs))
 }
 
-fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) -> Network {
+pub(crate) fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) -> Network {
     document.mac_pool = macs.ranges().to_vec();
     if macs.is_growing() {
         document.params.others.insert(GROWING.into(), true.into());
@@ -227,11 +257,13 @@ fn assemble(id: Guid, mut document: hcn::Network, mut macs: MacPool) -> Network 
         id,
         document,
         pools,
+        beside: BTreeSet::new(),
         macs,
         endpoints: BTreeSet::new(),
         segments: vec![0],
         trouble: None,
         order: 0,
+        is_present: false,
     }
 }
 
@@ -239,11 +271,14 @@ pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> 
     let prefix = subnet.prefix?;
     let within = |range: &&Cidr| prefix.covers(**range);
     let mut ranges: Vec<Cidr> = document.params.ip_range.iter().filter(within).copied().collect();
+    let gateway = subnet.gateway().filter(|_| subnet.flags.0 & SubnetFlags::DO_NOT_RESERVE_GATEWAY == 0);
+    let reserved = gateway.into_iter().chain(document.params.aux_addresses.values().copied());
+    if ranges.is_empty() && document.params.adopted_bridge.is_some() {
+        return Some(Pool::of_named(prefix, reserved));
+    }
     if ranges.is_empty() {
         ranges = subnet.ip_subnets.iter().map(|block| block.prefix).collect();
     }
-    let gateway = subnet.gateway().filter(|_| subnet.flags.0 & SubnetFlags::DO_NOT_RESERVE_GATEWAY == 0);
-    let reserved = gateway.into_iter().chain(document.params.aux_addresses.values().copied());
     Some(Pool::new(prefix, ranges, reserved))
 }
 
@@ -456,18 +491,23 @@ fn choose_gateway(subnet: &mut Subnet, with_default: bool, field: &str) -> Resul
     }
 }
 
-/// Gives subnets their ids, and each the IP subnet that equals it when none is named (hcn-api 3.1).
+/// Gives subnets their ids.
 fn name_subnets(document: &mut hcn::Network, around: &mut Surroundings<'_>) {
     for subnet in document.ipams.iter_mut().flat_map(|ipam| &mut ipam.subnets) {
-        subnet.id.get_or_insert_with(&mut *around.fresh_id);
-        if subnet.ip_subnets.is_empty()
-            && let Some(prefix) = subnet.prefix
-        {
-            subnet.ip_subnets.push(IpSubnet { id: None, prefix, flags: 0 });
-        }
-        for block in &mut subnet.ip_subnets {
-            block.id.get_or_insert_with(&mut *around.fresh_id);
-        }
+        name_subnet(subnet, around.fresh_id);
+    }
+}
+
+/// Gives a subnet its id, and the IP subnet that equals it when none is named (hcn-api 3.1).
+pub(crate) fn name_subnet(subnet: &mut Subnet, fresh_id: &mut dyn FnMut() -> Guid) {
+    subnet.id.get_or_insert_with(&mut *fresh_id);
+    if subnet.ip_subnets.is_empty()
+        && let Some(prefix) = subnet.prefix
+    {
+        subnet.ip_subnets.push(IpSubnet { id: None, prefix, flags: 0 });
+    }
+    for block in &mut subnet.ip_subnets {
+        block.id.get_or_insert_with(&mut *fresh_id);
     }
 }
 
@@ -504,7 +544,7 @@ pub(crate) fn check_params(document: &hcn::Network) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn choose_macs<'n>(
+pub(crate) fn choose_macs<'n>(
     document: &hcn::Network,
     id: Guid,
     others: &(impl Iterator<Item = &'n Network> + Clone),

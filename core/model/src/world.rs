@@ -14,7 +14,7 @@ use crate::port_book::PortBook;
 /// Every object of this host, and what they share. See the crate's documentation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct World {
-    networks: BTreeMap<Guid, Network>,
+    pub(crate) networks: BTreeMap<Guid, Network>,
     endpoints: BTreeMap<Guid, Endpoint>,
     namespaces: BTreeMap<Guid, Namespace>,
     /// Which namespace stands for a path, so that thousands of pods do not make the next one slower.
@@ -29,6 +29,8 @@ pub struct World {
     compartment: u32,
     /// Why the host's rules are not what objects ask for, while they are not.
     rules_trouble: Option<String>,
+    /// The bridges that another network keeps from being one, and which.
+    pub(crate) missed_bridges: BTreeMap<IfName, Guid>,
 }
 
 /// Compartment 1 is the host's own (hcn-api 1.1).
@@ -64,7 +66,7 @@ impl World {
         Some(self.insert_network(network))
     }
 
-    fn insert_network(&mut self, mut network: Network) -> &Network {
+    pub(crate) fn insert_network(&mut self, mut network: Network) -> &Network {
         network.order = self.next_order();
         let id = network.id;
         self.take_over_leases(&mut network);
@@ -264,6 +266,7 @@ impl World {
     fn give_back(&mut self, document: &hcn::Endpoint, network: Guid) {
         let Some(network) = self.networks.get_mut(&network) else { return };
         for address in document.addresses.iter().filter_map(|configured| configured.address) {
+            network.beside.remove(&address);
             for pool in &mut network.pools {
                 pool.release(address);
             }

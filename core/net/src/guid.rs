@@ -23,6 +23,15 @@ impl Guid {
         self.0
     }
 
+    /// The identity of what these bytes name, the same on every run. FNV-1a of 128 bits.
+    #[must_use]
+    pub fn of(name: impl IntoIterator<Item = u8>) -> Self {
+        const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let add = |hash: u128, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+        Self::from_bytes(name.into_iter().fold(OFFSET, add).to_be_bytes())
+    }
+
     /// The first `digits` (at most 16) hexadecimal digits of a hash of the id, for names of devices:
     /// ids that clients choose often begin alike. FNV-1a, so the name is the same on every run.
     #[must_use]

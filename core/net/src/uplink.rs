@@ -20,15 +20,11 @@ pub enum UplinkMode {
 }
 
 impl Uplink {
-    /// The identity of its switch, the same on every run, whatever its mode. FNV-1a of 128 bits.
+    /// The identity of its switch, the same on every run, whatever its mode.
     #[must_use]
     pub fn switch_id(&self) -> Guid {
-        const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
         let vlan = self.vlan.map_or(0, VlanId::number).to_be_bytes();
-        let bytes = self.adapter.as_str().bytes().chain(vlan);
-        let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
-        Guid::from_bytes(hash.to_be_bytes())
+        Guid::of(self.adapter.as_str().bytes().chain(vlan))
     }
 }
 

@@ -32,6 +32,12 @@ pub fn switch_name(switch: Guid) -> IfName {
     name.parse().unwrap_or_else(|_| unreachable!("\"hns\" and eight digits make an interface name"))
 }
 
+/// The bridge that the ports of a network are on: that of its switch, or the administrator's that it stands for.
+#[must_use]
+pub fn bridge_of(network: &Network) -> IfName {
+    network.adopted().cloned().unwrap_or_else(|| switch_name(network.switch_id()))
+}
+
 /// Everything these objects ask of the host.
 #[must_use]
 pub fn compile(world: &World) -> Desired {
@@ -65,12 +71,12 @@ pub fn compile_endpoint(endpoint: &Endpoint, world: &World) -> Desired {
 }
 
 fn add_network(desired: &mut Desired, network: &Network) {
-    let switch = switch_of(network);
+    add_sets(desired, network);
+    let Some(switch) = switch_of(network) else { return };
     desired.rules.extend(network_elements(network));
     let forwarding = forwarding_for(network);
     desired.forwarding.v4 |= forwarding.v4;
     desired.forwarding.v6 |= forwarding.v6;
-    add_sets(desired, network);
     desired.switches.insert(switch.name.clone(), switch);
 }
 
@@ -122,12 +128,17 @@ fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
     desired.ports.insert(port.name.clone(), port);
 }
 
-/// The switch of a network.
+/// The switch of a network; a bridge of the administrator's is not ours to make.
 #[must_use]
-pub fn switch_of(network: &Network) -> Switch {
-    if let Some(uplink) = network.uplink() {
-        return external_switch(uplink);
+pub fn switch_of(network: &Network) -> Option<Switch> {
+    match (network.adopted(), network.uplink()) {
+        (Some(_), _) => None,
+        (None, Some(uplink)) => Some(external_switch(uplink)),
+        (None, None) => Some(own_switch(network)),
     }
+}
+
+fn own_switch(network: &Network) -> Switch {
     let pool = network.document().mac_pool.first();
     Switch {
         name: switch_name(network.switch_id()),
@@ -252,7 +263,7 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<
         Seat::Namespace { id, .. } => target_of(world.namespace(id).ok()?)?,
         Seat::Sandbox(_) => Target::Engine,
     };
-    let switch = switch_name(network.switch_id());
+    let bridge = bridge_of(network);
     let (addresses, routes) = match target {
         // In the host's own namespace the subnet's route is the gateway's; a second one would compete.
         Target::Host => (endpoint.addresses().filter_map(narrow).collect(), Vec::new()),
@@ -261,7 +272,7 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<
     };
     Some(Port {
         name: attachment.port.clone(),
-        bridge: Switch::segment_name(&switch, attachment.segment)?,
+        bridge: Switch::segment_name(&bridge, attachment.segment)?,
         interface: attachment.interface.clone(),
         mac: endpoint.mac()?,
         mtu: endpoint.mtu().unwrap_or(network.mtu()),

@@ -28,8 +28,8 @@ mod rules;
 mod step;
 
 pub use compile::{
-    Layout, compile, compile_endpoint, compile_network, compile_policies, endpoint_elements, forwarding_for,
-    port_of, switch_name, switch_of,
+    Layout, bridge_of, compile, compile_endpoint, compile_network, compile_policies, endpoint_elements,
+    forwarding_for, port_of, switch_name, switch_of,
 };
 pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
 pub use diff::{Plan, plan};

@@ -45,7 +45,8 @@ fn is_host_seat(endpoint: &Endpoint, world: &World) -> bool {
 
 /// The host's addresses on a network that nothing leaves, and everybody's; on a Private one the host has none.
 fn hosts_on(network: &Network) -> Option<Vec<IpAddr>> {
-    let leads_out = network.kind() == NetworkType::Nat || network.uplink().is_some();
+    let leads_out =
+        matches!(network.kind(), NetworkType::Nat | NetworkType::Transparent | NetworkType::L2Bridge);
     let hosts = || network.gateways().filter(|_| network.has_host_port()).map(|(_, gateway)| gateway);
     let broadcasts = || network.prefixes().filter(|prefix| prefix.family() == Family::V4).map(Cidr::last);
     (!leads_out).then(|| hosts().chain(broadcasts()).collect())

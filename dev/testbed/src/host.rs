@@ -135,6 +135,23 @@ impl Host {
         [self.v4().into(), self.v6().into()]
     }
 
+    /// Puts its adapter into a new bridge of this name, as an administrator does it: its addresses move there.
+    ///
+    /// # Panics
+    /// For a host without a cable, and when the kernel refuses.
+    #[track_caller]
+    pub fn bridge_adapter(&self, bridge: &str) {
+        let (v4, v6) = (self.v4(), self.v6());
+        self.sh(&format!(
+            "ip link add {bridge} type bridge
+             ip -6 route delete default || true; ip addr flush dev eth0; ip link set eth0 master {bridge}
+             ip addr add {v4}/24 dev {bridge}; ip addr add {v6}/64 dev {bridge} nodad
+             ip link set {bridge} up
+             ip route add default via 198.18.0.254; ip -6 route add default via fd00:198:18::fe"
+        ));
+        crate::eventually!(within 5 s, self.ping([198, 18, 0, 254]));
+    }
+
     /// A folder of its own, under the same path inside and outside.
     #[must_use]
     pub fn folder(&self) -> &Path {

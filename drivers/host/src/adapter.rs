@@ -24,7 +24,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::link::{self, Link, named};
 use crate::netlink::{Attributes, Batch, Netlink, Subject};
-use crate::{Adapter, HostError, group};
+use crate::{Adapter, HostError, foreign_bridges, group};
 
 /// `struct ndmsg`.
 const HEADER_LEN: usize = 12;
@@ -34,7 +34,7 @@ const NDA_LLADDR: u16 = 2;
 
 /// Kinds of links that carry no frames of further stations, or are a part of something else.
 const UNFIT: [(&str, &str); 7] = [
-    ("bridge", "is a bridge; name the adapter that is in it"),
+    ("bridge", "is a bridge: where it leads to a LAN it is a network by itself"),
     ("macvlan", "is a macvlan, which takes in its own frames alone"),
     ("macvtap", "is a macvtap, which takes in its own frames alone"),
     ("ipvlan", "is an ipvlan, which takes in its own frames alone"),
@@ -61,7 +61,9 @@ pub(crate) fn look(netlink: &mut Netlink, uplink: &Uplink) -> Result<Adapter, Ho
     }
     if let Some(upper) = link.bridge.map(|index| link::find_by_index(netlink, index)).transpose()?.flatten() {
         let what = upper.kind.as_deref().unwrap_or("device");
-        return Err(unfit(format!("belongs to the {what} {}", upper.name)));
+        let by_itself =
+            if foreign_bridges::is_candidate(&upper) { ", which is a network by itself" } else { "" };
+        return Err(unfit(format!("belongs to the {what} {}{by_itself}", upper.name)));
     }
     if is_wireless(name) {
         let why = "is wireless: its access point takes frames of the host's own station alone";

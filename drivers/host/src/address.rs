@@ -332,6 +332,21 @@ pub(crate) fn default_routes(netlink: &mut Netlink, family: Family) -> Result<Ve
     Ok(links.concat())
 }
 
+/// To whom default routes of one family lead, in all tables, and by which links.
+pub(crate) fn default_routers(
+    netlink: &mut Netlink,
+    family: Family,
+) -> Result<Vec<(u32, IpAddr)>, HostError> {
+    let routers = read_routes(netlink, family, |payload| {
+        let route = Seen::read(payload)?;
+        let leads = route.kind == libc::RTN_UNICAST && route.destination.is_default();
+        let router =
+            |(link, rest): (Option<u32>, Attributes<'_>)| Some((link?, ip(rest.get(libc::RTA_GATEWAY)?)?));
+        leads.then(|| ways(payload).into_iter().filter_map(router).collect::<Vec<_>>())
+    })?;
+    Ok(routers.concat())
+}
+
 /// The ways that a route leads by: the link of each and what says the rest of it. With several paths each has its own
 /// (`struct rtnexthop`: length, flags, weight, link).
 pub(crate) fn ways(message: &[u8]) -> Vec<(Option<u32>, Attributes<'_>)> {

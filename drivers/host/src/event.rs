@@ -26,6 +26,9 @@ pub enum HostEvent {
     /// Another default route, or another adapter in a bridge of others (see
     /// [`follow_ways_out`](crate::Host::follow_ways_out)).
     WaysOutChanged,
+    /// Another bridge of others, another port of one or address on it, or another default route (see
+    /// [`bridges`](crate::Host::bridges)). Not told of those of programs that have networks of their own.
+    BridgesChanged,
     /// What filters the frames of this port was taken off it or changed. Our own doing is told as well: look before
     /// anything is done about it.
     FilterChanged(IfName),

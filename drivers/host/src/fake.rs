@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hns_model::{Bridge, is_of_a_program};
 use hns_net::{Cidr, Guid, IfAddr, IfName, Mtu, Uplink};
 use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Target, Vnic};
 
@@ -139,6 +140,19 @@ impl FakeHost {
         self.kernel().filtered.insert(adapter.clone());
     }
 
+    /// The administrator makes a bridge, or changes it.
+    pub fn set_bridge(&self, bridge: Bridge) {
+        self.kernel().bridges.insert(bridge.name.clone(), bridge);
+        self.tell(HostEvent::BridgesChanged);
+    }
+
+    /// The administrator deletes a bridge; what was on it stays without one.
+    pub fn remove_bridge(&self, name: &IfName) {
+        let ports = self.kernel().remove_bridge(name);
+        ports.into_iter().for_each(|port| self.tell(HostEvent::PortChanged(port)));
+        self.tell(HostEvent::BridgesChanged);
+    }
+
     /// A process of the host listens on a port.
     pub fn occupy(&self, taken: TakenPort, holder: PortHolder) {
         self.kernel().holders.push((taken, holder));
@@ -207,7 +221,7 @@ impl Host for FakeHost {
 
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError> {
         let mut kernel = self.call()?;
-        kernel.bridge(&announcement.switch)?;
+        kernel.find_bridge(&announcement.switch)?;
         kernel.announcements.push(announcement.clone());
         Ok(())
     }
@@ -248,6 +262,12 @@ impl Host for FakeHost {
             return Err(HostError::NoSuchAdapter { name: adapter.clone() });
         }
         Ok(question.asker == Asker::Host || !kernel.filtered.contains(adapter))
+    }
+
+    fn bridges(&self) -> Result<Vec<Bridge>, HostError> {
+        let kernel = self.call()?;
+        let candidates = kernel.bridges.values().filter(|bridge| !is_of_a_program(bridge.name.as_str()));
+        Ok(candidates.cloned().collect())
     }
 
     fn forwarding(&self) -> Result<Forwarding, HostError> {

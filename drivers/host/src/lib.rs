@@ -33,6 +33,7 @@ mod error;
 mod event;
 mod external;
 mod fake;
+mod foreign_bridges;
 pub mod group;
 mod held_ports;
 mod input_drops;
@@ -56,6 +57,7 @@ mod veth;
 mod watch;
 mod ways_out;
 
+use hns_model::Bridge;
 use hns_net::{Cidr, Guid, IfAddr, IfName, Uplink};
 use hns_planner::{Announcement, Forwarding, Inside, Observed, Port, Step, Target};
 
@@ -129,6 +131,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// Asks the LAN who has an address, and says whether an answer reached the asker. Waits for it, up to a second.
     fn is_answered(&self, question: &Question) -> Result<bool, HostError>;
+
+    /// The bridges of others that may be external switches of the administrator's. To be asked whenever
+    /// [`HostEvent::BridgesChanged`] is told.
+    fn bridges(&self) -> Result<Vec<Bridge>, HostError>;
 
     /// Every address of the host, ours included.
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError>;

@@ -99,6 +99,30 @@ impl Link {
         })
     }
 
+    /// A link of Ethernet that is up, with what tests tell links apart by.
+    #[cfg(test)]
+    pub(crate) fn of_test(index: u32, name: &str, kind: Option<&str>, bridge: Option<u32>) -> Self {
+        Self {
+            index,
+            name: name.to_owned(),
+            group: 0,
+            up: true,
+            silent: false,
+            ethernet: true,
+            all_multicast: false,
+            untouched: false,
+            operational: true,
+            bridge,
+            kind: kind.map(str::to_owned),
+            mac: None,
+            mtu: 1500,
+            port_disabled: false,
+            port_learns: true,
+            peer: None,
+            peer_elsewhere: false,
+        }
+    }
+
     /// Reads the group alone, to pass over what is not ours before anything is copied.
     pub(crate) fn group_of(message: &[u8]) -> u32 {
         Attributes::after(HEADER_LEN, message).ne32(libc::IFLA_GROUP).unwrap_or(0)

@@ -120,6 +120,12 @@ impl Snapshot {
         if snapshot.links.is_empty() {
             return Ok(snapshot);
         }
+        // Ports may be on bridges of others.
+        let bridges: BTreeSet<u32> = snapshot.links.values().filter_map(|link| link.bridge).collect();
+        let foreign = bridges.into_iter().filter(|index| !snapshot.names.contains_key(index));
+        for (index, bridge) in link::find_all(netlink, foreign.collect::<Vec<_>>().into_iter())? {
+            snapshot.names.extend(bridge.name.parse().ok().map(|name| (index, name)));
+        }
         snapshot.addresses = address::list(netlink, None)?;
         snapshot.connected = connected(netlink, ipv6, None)?;
         if ipv6 {

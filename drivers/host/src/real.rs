@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hns_model::Bridge;
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Uplink};
 use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Switch, Target};
 
@@ -21,8 +22,8 @@ use crate::veth::Style;
 use crate::{
     Adapter, BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
     PortHolder, Question, Scope, Settings, TakenPort, Watch, address, announce, bridge, conntrack, diagnose,
-    external, group, input_drops, inside, listener, observe, reserved_chain, ruleset, stats, sysctl, veth,
-    watch, ways_out,
+    external, foreign_bridges, group, input_drops, inside, listener, observe, reserved_chain, ruleset, stats,
+    sysctl, veth, watch, ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -448,6 +449,10 @@ impl Host for RealHost {
 
     fn forwarding(&self) -> Result<Forwarding, HostError> {
         sysctl::forwarding()
+    }
+
+    fn bridges(&self) -> Result<Vec<Bridge>, HostError> {
+        self.route.with(|netlink| foreign_bridges::list(netlink, self.ipv6))
     }
 
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError> {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use hns_net::{Family, IfName};
+use hns_net::{Family, IfName, Mac, Mtu};
 use hns_planner::{Port, Target};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -53,18 +53,26 @@ pub(crate) fn open(home: &mut Netlink, name: &IfName, style: Style) -> Result<()
 }
 
 fn pair(port: &Port, bridge: u32, target: &impl AsFd) -> LinkMessage {
-    let end = |name: &IfName| {
+    let end = |name: &IfName, mtu: Mtu| {
         let mut message = named(name);
-        message.attributes.push(LinkAttribute::Mtu(port.mtu.bytes().into()));
+        message.attributes.push(LinkAttribute::Mtu(mtu.bytes().into()));
         // A queue for each processor would treble the time this takes; a veth has no hardware to feed.
         message.attributes.push(LinkAttribute::NumTxQueues(1));
         message.attributes.push(LinkAttribute::NumRxQueues(1));
         message
     };
-    let mut peer = end(&port.interface);
+    let mut peer = end(&port.interface, port.mtu);
     peer.attributes.push(LinkAttribute::Address(port.mac.octets().to_vec()));
     peer.attributes.push(LinkAttribute::NetNsFd(target.as_fd().as_raw_fd()));
-    let mut message = end(&port.name);
+    let mut message = if group::Role::of(port.bridge.as_str()).is_some() {
+        end(&port.name, port.mtu)
+    } else {
+        // A bridge of others takes the lowest station and the smallest MTU of its ports for its own, unless somebody has said
+        // otherwise, and is not to change by ours. What is too large for the vNIC does not get there all the same.
+        let mut message = end(&port.name, Mtu::MAX);
+        message.attributes.push(LinkAttribute::Address(high_station(port.mac).octets().to_vec()));
+        message
+    };
     message.attributes.push(LinkAttribute::Group(group::OURS));
     message.attributes.push(LinkAttribute::Controller(bridge));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
@@ -72,6 +80,12 @@ fn pair(port: &Port, bridge: u32, target: &impl AsFd) -> LinkMessage {
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
     message
+}
+
+/// A station above those of adapters that is not the vNIC's.
+fn high_station(vnic: Mac) -> Mac {
+    let [first, b, c, d, e, f] = vnic.octets();
+    Mac::new([if first == 0xfe { 0xfa } else { 0xfe }, b, c, d, e, f])
 }
 
 /// Raises the host end. A port has no address of its own, on which something in the host could answer; and

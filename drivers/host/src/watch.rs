@@ -1,5 +1,6 @@
 //! Hearing of changes: one rtnetlink and one nf_tables socket of the host's namespace, read by one thread.
 
+mod bridges;
 mod filters;
 mod links;
 mod rules;
@@ -19,7 +20,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use crate::event::Wake;
 use crate::netlink::socket::{Message, each_message};
 use crate::netlink::{Pool, Senders};
-use crate::{HostError, HostEvent, Watch, group, link};
+use crate::{HostError, HostEvent, Watch, link};
 use links::Links;
 use rules::Rules;
 
@@ -38,7 +39,7 @@ const NFTABLES_GROUPS: [u32; 1] = [7];
 const RECEIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 
-/// Listens from now on; `route` is asked which links are ours already.
+/// Listens from now on; `route` is asked which links there are already.
 pub(crate) fn start(route: &Pool, senders: Arc<Senders>) -> Result<Watch, HostError> {
     let route_socket = listen(NETLINK_ROUTE, &ROUTE_GROUPS)
         .map_err(|source| HostError::Socket { kind: "link events", source })?;
@@ -47,8 +48,7 @@ pub(crate) fn start(route: &Pool, senders: Arc<Senders>) -> Result<Watch, HostEr
     let bell = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map_err(|errno| HostError::Socket { kind: "eventfd", source: errno.into() })?;
     let bell = Arc::new(Bell(bell));
-    let known =
-        route.with(|netlink| link::list(netlink, |message| group::is_ours(link::Link::group_of(message))))?;
+    let known = route.with(|netlink| link::list(netlink, |_| true))?;
     let (sender, events) = Watch::channel();
     let source = Source {
         route_socket,

@@ -64,30 +64,9 @@ pub(crate) fn leads_beyond(link: &Link) -> bool {
 mod tests {
     use super::*;
 
-    fn link(index: u32, name: &str, kind: Option<&str>, bridge: Option<u32>) -> Link {
-        Link {
-            index,
-            name: name.to_owned(),
-            group: 0,
-            up: true,
-            silent: false,
-            ethernet: true,
-            all_multicast: false,
-            untouched: false,
-            operational: true,
-            bridge,
-            kind: kind.map(str::to_owned),
-            mac: None,
-            mtu: 1500,
-            port_disabled: false,
-            port_learns: true,
-            peer: None,
-            peer_elsewhere: false,
-        }
-    }
-
     #[test]
     fn a_bridge_leads_out_by_an_adapter_or_a_default_route() {
+        let link = Link::of_test;
         let links = [
             link(1, "lo", None, None),
             link(2, "eth0", None, Some(10)),

@@ -38,7 +38,8 @@ struct Waiting {
 enum Chore {
     Reap,
     Flush(Vec<FlowFilter>),
-    RepairEverything,
+    /// For this reason.
+    RepairEverything(&'static str),
     Checkpoint,
     Stop,
 }
@@ -97,8 +98,8 @@ impl Background {
         }
     }
 
-    pub fn repair_everything(&self) {
-        let _ = self.chores.send(Chore::RepairEverything);
+    pub fn repair_everything(&self, cause: &'static str) {
+        let _ = self.chores.send(Chore::RepairEverything(cause));
     }
 
     /// Moves records to where they are read at the next start, before a commit has to do it.
@@ -208,19 +209,19 @@ impl Links {
 /// What gathered since the last round.
 #[derive(Default)]
 struct Batch {
-    repair: bool,
+    repair: Option<&'static str>,
     checkpoint: bool,
     flows: BTreeSet<FlowFilter>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        !self.repair && !self.checkpoint && self.flows.is_empty()
+        self.repair.is_none() && !self.checkpoint && self.flows.is_empty()
     }
 
     fn add(&mut self, chore: Chore) {
         match chore {
-            Chore::RepairEverything => self.repair = true,
+            Chore::RepairEverything(cause) => self.repair = Some(cause),
             Chore::Checkpoint => self.checkpoint = true,
             Chore::Flush(filters) => self.flows.extend(filters),
             Chore::Reap | Chore::Stop => {}
@@ -237,8 +238,8 @@ impl Batch {
                 );
             }
         }
-        if self.repair {
-            engine.repair_everything_and_log("something could not be undone");
+        if let Some(cause) = self.repair {
+            engine.repair_everything_and_log(cause);
         }
         if self.checkpoint
             && let Err(error) = engine.store.checkpoint()

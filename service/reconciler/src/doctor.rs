@@ -13,6 +13,7 @@ impl Engine {
         findings.extend(self.diagnose_datapath()?);
         findings.extend(self.diagnose_state());
         findings.extend(self.diagnose_insides());
+        findings.extend(self.diagnose_bridges());
         let world = self.world();
         if self.repairs.left_something_undone() {
             let why = world.rules_trouble().map(|why| format!("; networks are {why}")).unwrap_or_default();

@@ -69,13 +69,15 @@ struct Drift {
     ports: BTreeSet<IfName>,
     host_firewall: bool,
     ways_out: bool,
+    bridges: bool,
     /// When the first of it was told.
     since: Option<Instant>,
 }
 
 impl Drift {
     fn is_empty(&self) -> bool {
-        self.everything.is_none() && self.ports.is_empty() && !self.host_firewall && !self.ways_out
+        let follows = self.host_firewall || self.ways_out || self.bridges;
+        self.everything.is_none() && self.ports.is_empty() && !follows
     }
 
     fn is_ripe(&self) -> bool {
@@ -100,6 +102,7 @@ impl Drift {
             HostEvent::RulesChanged => self.everything = Some("another program changed our table"),
             HostEvent::HostFirewallChanged => self.host_firewall = true,
             HostEvent::WaysOutChanged => self.ways_out = true,
+            HostEvent::BridgesChanged => self.bridges = true,
             HostEvent::Overrun => self.everything = Some("events were lost"),
             HostEvent::RoutesChanged(prefix) => {
                 for (network, ours) in engine.world().networks_overlapping(prefix) {
@@ -115,7 +118,9 @@ impl Drift {
 
     /// What is left to do is done after the next gathering.
     fn repair(self, engine: &Engine) -> Self {
-        let followed = if let Some(cause) = self.everything {
+        let cause =
+            || (self.bridges && engine.is_behind_bridges()).then_some("another bridge leads to a LAN");
+        let followed = if let Some(cause) = self.everything.or_else(cause) {
             engine.repair_everything_and_log(cause)
         } else {
             self.ports.iter().for_each(|port| engine.repair_port(port));

@@ -3,7 +3,7 @@ use std::sync::PoisonError;
 use hns_hcn::{self as hcn, NotificationType};
 use hns_model::{Attachment, Endpoint, ModelError, Network, World};
 use hns_net::{Guid, IfAddr};
-use hns_planner::{Announcement, Step, compile_endpoint, plan, switch_name, switch_of};
+use hns_planner::{Announcement, Step, bridge_of, compile_endpoint, plan, switch_of};
 use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, blank_slate, fresh_id};
@@ -122,7 +122,7 @@ impl Engine {
             let before = world.network(network_id)?.extra_segments();
             reserve(&mut world)?;
             let network = world.network(network_id)?;
-            (network.extra_segments() > before).then(|| switch_of(network))
+            (network.extra_segments() > before).then(|| switch_of(network)).flatten()
         };
         let Some(switch) = grown else { return Ok(()) };
         let grown = self.execute_one(&Step::MakeSwitch(switch));
@@ -137,6 +137,7 @@ impl Engine {
         let endpoint = self.world().endpoint(id)?.clone();
         let key = records::key(records::ENDPOINTS, id);
         let mut txn = Txn::new(Durability::Process).put(key, records::endpoint(&endpoint));
+        txn = self.with_adopted(endpoint.network(), txn)?;
         if let Some(namespace) = endpoint.attachment().and_then(Attachment::namespace) {
             txn = self.with_lent(namespace, txn)?;
         }
@@ -175,6 +176,7 @@ impl Engine {
         self.host.release_ports(id);
         self.world().forget_endpoint(id)?;
         self.after_unplug(endpoint, removal.forwarded);
+        self.leave_lost_bridge(endpoint.network());
         Ok(())
     }
 
@@ -262,5 +264,5 @@ pub(crate) fn announcement(endpoint: &Endpoint, network: &Network) -> Option<Ann
         return None;
     }
     let addresses = endpoint.addresses().map(IfAddr::address).collect();
-    Some(Announcement { switch: switch_name(network.switch_id()), mac, addresses })
+    Some(Announcement { switch: bridge_of(network), mac, addresses })
 }

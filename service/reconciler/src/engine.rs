@@ -149,7 +149,7 @@ impl Engine {
             reap |= crate::execute::leaves_links(&step);
             if let Err(error) = self.execute_one(&step) {
                 tracing::warn!(error = &error as &dyn std::error::Error, "will be repaired");
-                self.background.repair_everything();
+                self.background.repair_everything("something could not be undone");
             }
         }
         if reap {

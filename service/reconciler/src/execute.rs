@@ -41,7 +41,7 @@ impl Engine {
             if !matches!(outcome, Err(EngineError::Host { source: HostError::NoTable, .. })) {
                 return outcome;
             }
-            self.background.repair_everything();
+            self.background.repair_everything("something could not be undone");
             let rest = RELOAD_PATIENCE.saturating_sub(begin.elapsed());
             if !self.repairs.wait_for_another(repaired, rest) {
                 return outcome;
@@ -53,7 +53,7 @@ impl Engine {
     /// the repair to see to.
     fn look_after(&self, failed: &Step) {
         if matches!(failed, Step::FilterPort { before: Some(_), .. } | Step::SetSets { .. }) {
-            self.background.repair_everything();
+            self.background.repair_everything("something could not be undone");
         }
     }
 
@@ -101,7 +101,7 @@ impl Drop for Done<'_> {
             if let Err(error) = self.engine.execute_one(&step) {
                 // What could not be taken back is a leftover for the next repair.
                 tracing::warn!(error = &error as &dyn std::error::Error, "an undo failed");
-                self.engine.background.repair_everything();
+                self.engine.background.repair_everything("something could not be undone");
             }
         }
         self.engine.background.reap();

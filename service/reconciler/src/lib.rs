@@ -27,6 +27,7 @@ mod adapters;
 mod admission;
 mod amend;
 mod background;
+mod bridges;
 mod datapath;
 mod doctor;
 mod drift;

@@ -64,7 +64,7 @@ impl Engine {
         // What is not in line now is put in line by the repair, under the new policies.
         let is_shown = |name: &_| observed.ports.contains_key(name);
         if !desired.ports.keys().all(is_shown) {
-            self.background.repair_everything();
+            self.background.repair_everything("something could not be undone");
         }
         desired.ports.retain(|name, _| is_shown(name));
         let done = self.execute(plan(&desired, observed).steps)?;

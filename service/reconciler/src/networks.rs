@@ -5,7 +5,7 @@ use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, Notificati
 use hns_host::Scope;
 use hns_model::{ModelError, Network, Surroundings};
 use hns_net::Guid;
-use hns_planner::{Step, compile_network, plan, switch_name};
+use hns_planner::{Step, compile_network, plan, switch_name, switch_of};
 use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, fresh_id};
@@ -106,6 +106,7 @@ impl Engine {
     /// Deletes a network with its endpoints, as HNS does (rule Q6).
     pub fn delete_network(&self, id: Guid) -> Result<(), EngineError> {
         let _pass = self.locks.pass();
+        self.refuse_adopted(id)?;
         // Whoever makes a network on the same external switch counts on finding it.
         let is_external = self.world().network(id)?.uplink().is_some();
         let _creation = is_external.then(|| self.locks.creation());
@@ -163,11 +164,11 @@ impl Engine {
             sets: Arc::default(),
             before,
         }));
-        let switch = switch_name(network.switch_id());
-        if network.uplink().is_some() {
-            steps.push(Step::LeaveAdapter { switch: switch.clone() });
+        let Some(switch) = switch_of(network) else { return steps };
+        if switch.uplink.is_some() {
+            steps.push(Step::LeaveAdapter { switch: switch.name.clone() });
         }
-        steps.push(Step::RemoveSwitch { name: switch });
+        steps.push(Step::RemoveSwitch { name: switch.name });
         steps
     }
 

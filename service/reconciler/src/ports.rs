@@ -27,7 +27,7 @@ impl Engine {
     pub(crate) fn hold_former_host_ports(&self, id: Guid, before: &[HostPorts]) {
         if let Err(error) = self.host.hold_ports(id, before) {
             tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its host ports are not held");
-            self.background.repair_everything();
+            self.background.repair_everything("something could not be undone");
         }
     }
 

@@ -42,6 +42,7 @@ impl Engine {
     fn try_to_repair_everything(&self) -> Result<Repaired, EngineError> {
         let _alone = self.locks.close();
         self.drop_lost_namespaces();
+        let stuck = self.follow_bridges()?;
         let desired = compile(&self.world());
         let operation = || "cannot see what the host shows".to_owned();
         let mut observed = self.host.observe(&Scope::Everything).map_err(EngineError::host(operation))?;
@@ -50,7 +51,7 @@ impl Engine {
         // A repair that failed late may have left nothing to do.
         let unlike: BTreeSet<&IfName> = steps.iter().filter_map(Step::port).collect();
         desired.ports.keys().filter(|port| !unlike.contains(port)).for_each(|port| self.clear_trouble(port));
-        let mut repaired = Repaired { steps: steps.len(), ..Repaired::default() };
+        let mut repaired = Repaired { steps: steps.len(), failed: stuck, ..Repaired::default() };
         let had_table = observed.rules.is_some();
         // Ports of which a step was not done: the later ones would open what has no filter, or hide that it has trouble.
         let mut given_up: BTreeSet<IfName> = BTreeSet::new();
@@ -290,14 +291,15 @@ impl Engine {
         }
     }
 
-    /// Whether the host should show this switch.
+    /// Whether the host should show this switch of ours.
     pub(crate) fn has_switch(&self, name: &IfName) -> bool {
         let base = name.as_str().split('.').next().unwrap_or_default().to_owned();
-        self.world().networks().any(|network| hns_planner::switch_name(network.switch_id()).as_str() == base)
+        self.switches().iter().any(|switch| switch.as_str() == base)
     }
 
     pub(crate) fn switches(&self) -> Vec<IfName> {
-        self.world().networks().map(|network| hns_planner::switch_name(network.switch_id())).collect()
+        let world = self.world();
+        world.networks().filter_map(hns_planner::switch_of).map(|switch| switch.name).collect()
     }
 }
 

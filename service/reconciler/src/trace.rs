@@ -20,7 +20,6 @@ use hns_datapath::{Packet, RuleName, Snapshot};
 use hns_hcn::{NetworkType, TraceRequest};
 use hns_model::{Endpoint, Network, World};
 use hns_net::{Guid, IfAddr, Mac, Transport};
-use hns_planner::switch_of;
 use hns_vfp::flow::Tuple;
 use hns_vfp::frame::Datagram;
 use hns_vfp::interpreter::{Event, Outcome, Refusal, Step, Verdict};
@@ -194,7 +193,7 @@ impl<'a> Trial<'a> {
     fn receive(&mut self, to: &Endpoint) -> Result<Fate, EngineError> {
         let network = self.world.network(to.network())?;
         let (ifindex, station) = ends::port_of("To.Endpoint", self.snapshot.switch.board(), to.id())?;
-        self.frame = ends::frame(self.datagram, switch_of(network).mac, station);
+        self.frame = ends::frame(self.datagram, ends::host_station(network), station);
         let source = self.ends.source;
         if source.is_loopback() || self.hosts.contains(&source) {
             if !network.has_host_port() {
@@ -219,7 +218,7 @@ impl<'a> Trial<'a> {
         port: Option<(Transport, u16)>,
     ) -> Result<Fate, EngineError> {
         let (ifindex, station) = ends::port_of("To.Endpoint", self.snapshot.switch.board(), to.id())?;
-        self.frame = ends::frame(self.datagram, switch_of(network).mac, station);
+        self.frame = ends::frame(self.datagram, ends::host_station(network), station);
         match host::lets_in(to, network, self.ends.destination, port) {
             Ok(way) => self.beyond.push(way),
             Err((TableDrop::Closed, _)) if self.is_reply(ifindex) => self.beyond.push(Beyond::ByConnection),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use hns_datapath::{Datapath, FakeDatapath};
 use hns_hcn::{self as hcn, EndpointResource, ModifyRequest, NamespaceResource, NetworkResource};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
-use hns_model::{Endpoint, LeasePurpose, PoolWish};
-use hns_net::{Guid, IfName};
+use hns_model::{Bridge, Device, Endpoint, LeasePurpose, PoolWish, network_id};
+use hns_net::{Guid, IfName, Mac, Mtu};
 use hns_planner::{Observed, Step, compile, plan};
 use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
 use hns_store::{MemoryStore, Store};
@@ -29,11 +29,31 @@ struct Rig {
     engine: Arc<Engine>,
 }
 
+/// A bridge of the administrator's, on which the host has as many addresses.
+fn corp(addresses: u16) -> Bridge {
+    let address = |n: u16| format!("fd00:250:{n}::1/64").parse().unwrap();
+    Bridge {
+        name: "CORP".parse().unwrap(),
+        mac: Mac::new([2, 0, 0, 0, 250, 1]),
+        mtu: Mtu::ETHERNET,
+        addresses: (0..addresses).map(address).collect(),
+        routers: BTreeSet::new(),
+        ports: BTreeMap::from([("eth1".parse().unwrap(), Device::Hardware)]),
+    }
+}
+
 impl Rig {
     fn new() -> Self {
         let (host, store) = (FakeHost::new(), Arc::new(MemoryStore::new()) as Arc<dyn Store>);
         host.add_adapter(&"eth0".parse().unwrap());
         Self::on(host, store)
+    }
+
+    /// Beside a bridge of the administrator's.
+    fn beside_a_bridge() -> Self {
+        let rig = Self::new();
+        change_bridge(&rig, 1);
+        rig
     }
 
     /// A daemon that starts on what another one left. It knows of no filter what that holds its port to.
@@ -145,6 +165,8 @@ enum Request {
     /// An engine asks for the vNIC, to move it by itself.
     Join(usize),
     Leave(usize),
+    /// The administrator gives the host other addresses on his bridge, makes it anew, or deletes it.
+    Bridge(u16),
     /// A runtime's whole request: a network of this name, a namespace at this place.
     Admit {
         network: usize,
@@ -182,12 +204,18 @@ fn request() -> impl Strategy<Value = Request> {
         2 => n.clone().prop_map(Request::Detach),
         2 => n.clone().prop_map(Request::Join),
         1 => n.clone().prop_map(Request::Leave),
+        2 => (0u16..3).prop_map(Request::Bridge),
         3 => (0usize..2, 0usize..3, 0u16..4).prop_map(|(network, place, port)| Request::Admit { network, place, port }),
         3 => (n.clone(), 0usize..2, any::<bool>()).prop_map(|(endpoint, set, add)| Request::Name { endpoint, set, add }),
         6 => (n.clone(), network_change(), prop::bool::weighted(0.7)).prop_map(
             |(network, change, add)| Request::Network { network, change, add }),
         3 => (n, 0u16..4, any::<bool>()).prop_map(|(endpoint, port, add)| Request::Publish { endpoint, port, add }),
     ]
+}
+
+/// What a client asks for.
+fn asked() -> impl Strategy<Value = Request> {
+    request().prop_filter("nobody asks for it", |request| !matches!(request, Request::Bridge(_)))
 }
 
 fn pick(ids: impl Iterator<Item = Guid>, n: usize) -> Guid {
@@ -282,10 +310,28 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
         Request::Network { network: n, change, add } => change_network(engine, network(*n), change, *add),
         Request::Join(n) => engine.join_endpoint(endpoint(*n), Path::new("/run/docker/netns/c1")).map(drop),
         Request::Leave(n) => engine.leave_endpoint(endpoint(*n)),
+        Request::Bridge(addresses) => {
+            change_bridge(rig, *addresses);
+            Ok(())
+        }
         Request::Admit { network, place, port } => {
             engine.admit_endpoint(admission(rig, *network, *place, *port)).map(drop)
         }
     }
+}
+
+/// Returns when the engine has followed.
+fn change_bridge(rig: &Rig, addresses: u16) {
+    if addresses == 0 {
+        rig.host.remove_bridge(&corp(0).name);
+    }
+    let on_it = network_id(&corp(0).name);
+    let is_used = rig.engine.world().endpoints().any(|endpoint| endpoint.network() == on_it);
+    if addresses > 0 || is_used {
+        rig.host.set_bridge(corp(addresses.max(1)));
+    }
+    let seen = rig.host.bridges().unwrap();
+    eventually!(!rig.engine.world().is_behind(&seen) && rig.left_to_do().is_empty());
 }
 
 fn policy(engine: &Engine, endpoint: Guid, policy: &Value, add: bool) -> Result<(), EngineError> {
@@ -321,7 +367,7 @@ proptest! {
 
     #[test]
     fn the_host_shows_what_the_objects_ask_for(history in prop::collection::vec(request(), 1..40)) {
-        let rig = Rig::new();
+        let rig = Rig::beside_a_bridge();
         for (number, request) in history.iter().enumerate() {
             let before = rig.documents();
             if send(&rig, request, number).is_err() {
@@ -337,9 +383,9 @@ proptest! {
 
     #[test]
     fn a_request_that_fails_on_the_host_leaves_no_trace(
-        history in prop::collection::vec(request(), 1..25), last in request(), call in 0usize..6,
+        history in prop::collection::vec(request(), 1..25), last in asked(), call in 0usize..6,
     ) {
-        let rig = Rig::new();
+        let rig = Rig::beside_a_bridge();
         for (number, request) in history.iter().enumerate() {
             let _ = send(&rig, request, number);
         }
@@ -365,9 +411,9 @@ proptest! {
 
     #[test]
     fn a_request_that_fails_on_the_datapath_leaves_no_trace(
-        history in prop::collection::vec(request(), 1..25), last in request(), call in 0usize..5,
+        history in prop::collection::vec(request(), 1..25), last in asked(), call in 0usize..5,
     ) {
-        let rig = Rig::new();
+        let rig = Rig::beside_a_bridge();
         for (number, request) in history.iter().enumerate() {
             let _ = send(&rig, request, number);
         }

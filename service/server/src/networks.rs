@@ -23,10 +23,13 @@ pub(crate) fn routes() -> Router<Api> {
 pub(crate) fn view(network: &model::Network) -> Value {
     let mut document = network.document().to_v2();
     document["State"] = json!(1);
+    let lost = network.adopted().filter(|_| !network.is_present());
+    let trouble = lost.map(|bridge| format!("bridge {bridge} is gone, or leads to no LAN any more"));
+    let trouble = trouble.or_else(|| network.trouble().map(str::to_owned));
     document["Health"] = json!({
-        "Data": network.trouble().map(|trouble| json!({ "LastError": trouble })),
+        "Data": trouble.map(|trouble| json!({ "LastError": trouble })),
         "Extra": {
-            "Switch": hns_planner::switch_name(network.switch_id()).as_str(),
+            "Switch": hns_planner::bridge_of(network).as_str(),
             "CurrentEndpointCount": network.endpoints().count(),
         },
     });

@@ -65,6 +65,8 @@ pub(super) struct Kernel {
     pub filtered: BTreeSet<IfName>,
     /// What they were told to let in.
     pub stations: BTreeSet<Station>,
+    /// Of others.
+    pub bridges: BTreeMap<IfName, hns_model::Bridge>,
     pub holders: Vec<(TakenPort, PortHolder)>,
     /// What endpoints hold.
     pub held_ports: BTreeMap<Guid, Vec<HostPorts>>,
@@ -88,6 +90,7 @@ impl Default for Kernel {
             adapters: BTreeSet::new(),
             filtered: BTreeSet::new(),
             stations: BTreeSet::new(),
+            bridges: BTreeMap::new(),
             holders: Vec::new(),
             held_ports: BTreeMap::new(),
             watchers: Vec::new(),
@@ -130,9 +133,11 @@ impl Kernel {
         self.paths.get(path).copied().ok_or_else(|| HostError::NoSuchNamespace { path: path.to_owned() })
     }
 
-    pub fn bridge(&self, name: &IfName) -> Result<&Bridge, HostError> {
+    /// Fine if there is a bridge of this name, of ours or of others.
+    pub fn find_bridge(&self, name: &IfName) -> Result<(), HostError> {
         match self.links.get(name) {
-            Some(Link::Bridge(bridge)) => Ok(bridge),
+            Some(Link::Bridge(_)) => Ok(()),
+            None if self.bridges.contains_key(name) => Ok(()),
             _ => Err(HostError::NoSuchLink { name: name.clone() }),
         }
     }
@@ -188,6 +193,15 @@ impl Kernel {
             self.release_ports_of(name);
         }
         gone
+    }
+
+    /// Returns the ports of ours that were on it.
+    pub fn remove_bridge(&mut self, name: &IfName) -> Vec<IfName> {
+        self.bridges.remove(name);
+        let is_on = |link: &Link| matches!(link, Link::Port(port) if port.bridge.as_ref() == Some(name));
+        let ports = self.links.iter().filter(|(_, link)| is_on(link)).map(|(port, _)| port.clone()).collect();
+        self.release_ports_of(name);
+        ports
     }
 
     pub fn lose_bridge(&mut self, name: &IfName) -> bool {

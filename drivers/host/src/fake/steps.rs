@@ -122,6 +122,9 @@ impl Kernel {
     /// The bridge a port names must be there, as segment 0 or as one of the further ones.
     fn segment(&self, port: &Port) -> Result<(), HostError> {
         let missing = || HostError::NoSuchLink { name: port.bridge.clone() };
+        if self.bridges.contains_key(&port.bridge) {
+            return Ok(());
+        }
         let (switch, segment) = match port.bridge.as_str().split_once('.') {
             Some((switch, segment)) => {
                 let switch = switch.parse::<IfName>().map_err(|_| missing())?;
@@ -130,11 +133,10 @@ impl Kernel {
             None => (port.bridge.clone(), 0_u16),
         };
         debug_assert!(is_segment_of(&port.bridge, &switch));
-        let bridge = self.bridge(&switch)?;
-        if segment > bridge.switch.extra_segments {
-            return Err(missing());
+        match self.links.get(&switch) {
+            Some(Link::Bridge(bridge)) if segment <= bridge.switch.extra_segments => Ok(()),
+            _ => Err(missing()),
         }
-        Ok(())
     }
 
     fn add_elements(&mut self, elements: &[Element]) -> Result<(), HostError> {

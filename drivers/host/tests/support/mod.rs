@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use std::{fs, process, thread};
 
 use hns_host::{FakeHost, Host, RealHost};
+use hns_model::Bridge;
 use hns_net::{Guid, IfAddr, IfName, Mtu, PortRange, Transport};
 use hns_planner::{Element, NamespaceSpec, Port, Route, Step, Switch, Target};
 use hns_testbed::needs;
@@ -116,6 +117,43 @@ impl World {
             return;
         };
         fake.filter_stations(adapter);
+    }
+
+    /// The administrator makes a bridge, whose ports are veths to nowhere.
+    pub fn add_bridge(&self, bridge: &Bridge) {
+        if let Some(fake) = &self.fake {
+            return fake.set_bridge(bridge.clone());
+        }
+        let name = bridge.name.as_str();
+        run(&[
+            "ip",
+            "link",
+            "add",
+            name,
+            "address",
+            &bridge.mac.to_string().replace('-', ":"),
+            "type",
+            "bridge",
+        ]);
+        for port in bridge.ports.keys() {
+            // It outlives the bridge.
+            if !output(&["ip", "-o", "link"]).contains(&format!("{port}@")) {
+                self.add_adapter(port);
+            }
+            run(&["ip", "link", "set", port.as_str(), "master", name]);
+        }
+        for address in &bridge.addresses {
+            run(&["ip", "addr", "add", &address.to_string(), "dev", name]);
+        }
+        run(&["ip", "link", "set", name, "up"]);
+    }
+
+    /// He deletes it.
+    pub fn remove_bridge(&self, name: &IfName) {
+        match &self.fake {
+            Some(fake) => fake.remove_bridge(name),
+            None => run(&["ip", "link", "delete", name.as_str()]),
+        }
     }
 
     pub fn remove_container(&self, path: &Path) {

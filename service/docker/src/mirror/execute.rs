@@ -25,7 +25,7 @@ pub(super) enum DeedError {
     #[error("network \"{name}\" is not shown in Docker")]
     Show { name: String, source: ApiError },
     #[error(
-        "network \"{name}\" is gone, and Docker keeps its own of that name; tried again when a container leaves it"
+        "network \"{name}\" is gone or has other subnets, and Docker keeps its own of that name; tried again when a container leaves it"
     )]
     Remove { name: String, source: ApiError },
     #[error("network \"{name}\" of Docker is not in HNS: {}", refusal.text())]
@@ -109,7 +109,7 @@ impl Sides {
             Deed::Remove { docker, name } => {
                 let removed = self.api.remove(&docker).await;
                 removed.map_err(|source| DeedError::Remove { name: name.clone(), source })?;
-                tracing::info!(name, "removed from Docker: its HNS network is gone");
+                tracing::info!(name, "removed from Docker: its HNS network is gone, or has other subnets");
                 Ok(())
             }
             Deed::Remake(network) => self.remake(network).await,

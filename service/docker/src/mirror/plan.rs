@@ -15,7 +15,7 @@ use crate::ids;
 pub(super) enum Deed {
     /// Docker: make the network that shows this HNS network.
     Show { network: HnsNetwork, driver: &'static str },
-    /// Docker: remove a network whose HNS network is gone.
+    /// Docker: remove a network whose HNS network is gone, or has other subnets.
     Remove { docker: String, name: String },
     /// HNS: make or bind again what Docker has and HNS lost, as if Docker created it.
     Remake(DockerNetwork),
@@ -38,6 +38,8 @@ pub(super) enum Obstacle {
     NameTaken,
     #[error("this Docker makes no networks without IPv4")]
     NeedsIpv4,
+    #[error("the host has no address on its bridge, which would tell Docker its subnet")]
+    NoSubnet,
 }
 
 /// What makes the mirror look, and what it knows beside what both sides show.
@@ -75,6 +77,9 @@ pub(super) fn for_docker(network: &DockerNetwork, hns: &Hns, occasion: &Occasion
         return Vec::new();
     }
     match hns.serving(&network.id) {
+        Some(served) if is_outdated(network, served, hns, occasion) => {
+            vec![Deed::Remove { docker: network.id.clone(), name: network.name.clone() }]
+        }
         Some(served) => {
             let amend = amendment(network, served, occasion.engine.as_deref());
             let name_of =
@@ -83,6 +88,14 @@ pub(super) fn for_docker(network: &DockerNetwork, hns: &Hns, occasion: &Occasion
         }
         None => for_unserved(network, hns, occasion).into_iter().collect(),
     }
+}
+
+/// Whether a network shows a bridge that has other subnets by now, and nobody is on it. It is shown anew.
+fn is_outdated(network: &DockerNetwork, served: &HnsNetwork, hns: &Hns, occasion: &Occasion) -> bool {
+    let is_told = occasion.is_start || occasion.appeared.contains(&served.id);
+    let is_used = || hns.endpoints.iter().any(|endpoint| endpoint.docker == network.id);
+    let shows_it = network.bound_to() == Some(served.id) && served.is_adopted && !served.subnets.is_empty();
+    is_told && shows_it && served.is_renumbered(network) && !is_used()
 }
 
 fn for_unserved(network: &DockerNetwork, hns: &Hns, occasion: &Occasion) -> Option<Deed> {
@@ -156,21 +169,25 @@ fn for_hns(
     occasion: &Occasion,
 ) -> Option<Deed> {
     let driver = shown_by(network.kind)?;
-    let has_come = occasion.appeared.contains(&network.id) && network.serves.is_empty();
+    let is_removed =
+        |id: &str| before.iter().any(|deed| matches!(deed, Deed::Remove { docker, .. } if docker == id));
+    let has_come =
+        occasion.appeared.contains(&network.id) && network.serves.iter().all(|docker| is_removed(docker));
     if !(occasion.is_start || has_come) {
         return None;
     }
-    let is_served = |id: &String| docker.iter().any(|known| known.id == *id);
-    let is_bound = docker.iter().any(|known| known.bound_to() == Some(network.id));
+    let is_served = |id: &String| docker.iter().any(|known| known.id == *id && !is_removed(id));
+    let is_bound = docker.iter().any(|known| known.bound_to() == Some(network.id) && !is_removed(&known.id));
     // One that Docker made is Docker's to show; where it is not yet in the list, Docker is making it.
     if is_bound || network.serves.iter().any(|id| is_served(id) || network.is_made_for(id)) {
         return None;
     }
     let leave = |why| Deed::Leave { network: network.id, name: network.name.clone(), why };
-    let is_removed =
-        |id: &str| before.iter().any(|deed| matches!(deed, Deed::Remove { docker, .. } if docker == id));
     if docker.iter().any(|known| known.name == network.name && !is_removed(&known.id)) {
         return Some(leave(Obstacle::NameTaken));
+    }
+    if network.subnets.is_empty() {
+        return Some(leave(Obstacle::NoSubnet));
     }
     if !network.has(Family::V4) && !occasion.can_be_v6_only {
         return Some(leave(Obstacle::NeedsIpv4));

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hns_hcn::{Notification, NotificationType};
+use hns_model::Network;
 use hns_net::Guid;
 use hns_reconciler::{Event, EventsError};
 use tokio::sync::broadcast::Receiver;
@@ -179,7 +180,10 @@ impl<'a> Session<'a> {
         match notification.kind {
             NotificationType::NetworkCreate => {
                 let world = self.sides.engine.world();
-                if world.network(id).is_ok_and(|network| marks::served(network).is_empty()) {
+                // That of a bridge is told again when it has other subnets.
+                let is_to_show =
+                    |network: &Network| marks::served(network).is_empty() || network.adopted().is_some();
+                if world.network(id).is_ok_and(is_to_show) {
                     appeared.insert(id);
                 }
             }
@@ -218,7 +222,8 @@ impl<'a> Session<'a> {
     async fn conclude(&mut self, docker: Vec<DockerNetwork>, occasion: Occasion) {
         self.vanished.retain(|id| docker.iter().any(|network| network.behind() == Some(*id)));
         // Docker's side was read first: what it deleted since then is departing by now.
-        let deeds = plan::plan(&docker, &self.hns(), &self.completed(occasion));
+        let hns = self.hns();
+        let deeds = plan::plan(&docker, &hns, &self.completed(occasion));
         let (mut removed, mut remade) = (BTreeSet::new(), Vec::new());
         for deed in &deeds {
             match deed {
@@ -229,7 +234,8 @@ impl<'a> Session<'a> {
         }
         // What cannot be removed while containers are on it, is tried again when they leave.
         let is_removed = |network: &&DockerNetwork| removed.contains(&network.id);
-        self.vanished.extend(docker.iter().filter(is_removed).filter_map(DockerNetwork::behind));
+        let behind = docker.iter().filter(is_removed).filter_map(DockerNetwork::behind);
+        self.vanished.extend(behind.filter(|id| hns.network(*id).is_none()));
         self.sides.execute(deeds, self.said).await;
         self.complete(&remade).await;
     }

@@ -91,6 +91,8 @@ pub(super) struct HnsNetwork {
     /// Its subnets, with the host's address in each.
     pub subnets: Vec<(Cidr, Option<IpAddr>)>,
     pub range: Vec<Cidr>,
+    /// Whether it is a bridge of the administrator's, who may give it other prefixes.
+    pub is_adopted: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +117,7 @@ impl Hns {
                 engine: params.others.get(ENGINE).and_then(Value::as_str).map(str::to_owned),
                 subnets: network.prefixes().map(|prefix| (prefix, gateway(prefix))).collect(),
                 range: params.ip_range.clone(),
+                is_adopted: network.adopted().is_some(),
             }
         });
         let endpoints = world.endpoints().filter(|endpoint| endpoint.is_settled()).filter_map(|endpoint| {
@@ -145,6 +148,15 @@ impl HnsNetwork {
     /// Whether it was made for this network of Docker.
     pub fn is_made_for(&self, docker: &str) -> bool {
         ids::guid(docker).is_ok_and(|id| id == self.id)
+    }
+
+    /// Whether a network of Docker's that shows it says other subnets or gateways.
+    pub fn is_renumbered(&self, shown: &DockerNetwork) -> bool {
+        let says = |(prefix, gateway): &(Cidr, Option<IpAddr>)| {
+            let there = shown.subnets.iter().find(|subnet| subnet.prefix == *prefix);
+            there.is_some_and(|subnet| gateway.is_none() || subnet.gateway == *gateway)
+        };
+        self.subnets.len() != shown.subnets.len() || !self.subnets.iter().all(says)
     }
 
     pub fn has(&self, family: Family) -> bool {

@@ -55,6 +55,7 @@ fn document(id: Guid, asked: &Asked<'_>, options: NetworkOptions) -> hcn::Networ
         enable_v4: wanted(Family::V4, options.enable_v4),
         enable_v6: wanted(Family::V6, options.enable_v6),
         port: hcn::PortParams::default(),
+        adopted_bridge: None,
         others,
     };
     let adapter = options.adapter.into_iter().map(hcn::Policy::adapter);

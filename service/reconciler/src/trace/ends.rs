@@ -68,8 +68,8 @@ fn refuse_on_the_lan(
     world: &World,
 ) -> Result<(), EngineError> {
     let Some(endpoint) = endpoint else { return Ok(()) };
-    match world.network(endpoint.network())?.uplink() {
-        Some(uplink) => Err(Untraceable::OnTheLan { field, endpoint: endpoint.id(), uplink }.into()),
+    match world.network(endpoint.network())?.lan() {
+        Some(lan) => Err(Untraceable::OnTheLan { field, endpoint: endpoint.id(), lan }.into()),
         None => Ok(()),
     }
 }
@@ -173,10 +173,15 @@ pub(super) fn next_hop(
         let own = port.endpoint == endpoint.id();
         return if own { Hop::Itself } else { Hop::Port(port.mac, hop) };
     }
-    let host = switch_of(network).mac;
+    let host = host_station(network);
     let gateways = network.has_host_port().then(|| network.gateways()).into_iter().flatten();
     let mut gateways = gateways.map(|(_, gateway)| gateway);
     if gateways.any(|gateway| is_it(gateway, host)) { Hop::Host(host) } else { Hop::Nobody(hop) }
+}
+
+/// The host's station on a network's switch. On a LAN, where packets are not traced, it has its own.
+pub(super) fn host_station(network: &Network) -> Mac {
+    switch_of(network).map_or(Mac::new([0; 6]), |switch| switch.mac)
 }
 
 /// What is within the network's prefixes and on the link is asked for itself; the rest goes by the most exact route.

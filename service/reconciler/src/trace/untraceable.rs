@@ -1,7 +1,8 @@
 use std::net::IpAddr;
 
 use hns_hcn::{ErrorCode, IpProtocol};
-use hns_net::{Guid, Uplink};
+use hns_model::Lan;
+use hns_net::Guid;
 
 /// Why there is no such packet. Each names the field that is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,8 +23,8 @@ pub enum Untraceable {
     IsAnEndpoint { address: IpAddr, endpoint: Guid },
     #[error("Protocol: {protocol} is not one of {destination}'s family")]
     Protocol { protocol: IpProtocol, destination: IpAddr },
-    #[error("{field}: endpoint {endpoint} is on the LAN of {uplink}, where packets are not traced yet")]
-    OnTheLan { field: &'static str, endpoint: Guid, uplink: Uplink },
+    #[error("{field}: endpoint {endpoint} is on the LAN of {lan}, where packets are not traced yet")]
+    OnTheLan { field: &'static str, endpoint: Guid, lan: Lan },
     #[error("IcmpType: {kind} of icmpv6 is neighbour discovery, which is more than a type")]
     Discovery { kind: u8 },
 }

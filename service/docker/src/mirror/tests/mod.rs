@@ -59,5 +59,6 @@ fn hns(number: u8, name: &str, serves: &[u8]) -> HnsNetwork {
         engine: None,
         subnets: vec![(format!("10.{number}.0.0/24").parse().unwrap(), None)],
         range: Vec::new(),
+        is_adopted: false,
     }
 }

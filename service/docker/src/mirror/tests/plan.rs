@@ -86,6 +86,35 @@ fn an_old_docker_gets_no_network_without_ipv4() {
 }
 
 #[test]
+fn a_bridge_with_other_subnets_is_shown_anew_unless_somebody_is_on_it() {
+    let adopted = HnsNetwork { is_adopted: true, ..hns(1, "CORP", &[8]) };
+    let told = Occasion { appeared: BTreeSet::from([guid(1)]), ..Occasion::default() };
+    // `showing` says 10.8.0.0/24, and HNS has 10.1.0.0/24.
+    let before = [showing(8, "CORP", 1)];
+    for occasion in [&told, &start()] {
+        let deeds = plan(&before, &with(vec![adopted.clone()]), occasion);
+        assert_eq!(deeds, [remove(8, "CORP"), show(adopted.clone())]);
+    }
+    assert_eq!(plan(&before, &with(vec![adopted.clone()]), &Occasion::default()), []);
+    let on_it = HnsEndpoint { id: guid(3), name: "web".into(), docker: docker_id(8) };
+    let used = Hns { networks: vec![adopted.clone()], endpoints: vec![on_it] };
+    assert_eq!(plan(&before, &used, &told), []);
+    // The same subnet with another gateway, and with the right one.
+    let gateway = |last: u8| Some(std::net::IpAddr::from([10, 8, 0, last]));
+    let subnets = vec![("10.8.0.0/24".parse().unwrap(), gateway(254))];
+    let adopted = HnsNetwork { subnets, ..adopted };
+    let mut shown = showing(8, "CORP", 1);
+    shown.subnets[0].gateway = gateway(1);
+    let deeds = plan(&[shown.clone()], &with(vec![adopted.clone()]), &told);
+    assert_eq!(deeds, [remove(8, "CORP"), show(adopted.clone())]);
+    shown.subnets[0].gateway = gateway(254);
+    assert_eq!(plan(&[shown], &with(vec![adopted.clone()]), &told), []);
+    // Without an address of the host's there is nothing to say.
+    let bare = HnsNetwork { subnets: Vec::new(), serves: Vec::new(), ..adopted };
+    assert_eq!(plan(&[], &with(vec![bare]), &told), [leave(1, "CORP", Obstacle::NoSubnet)]);
+}
+
+#[test]
 fn what_hns_deleted_goes_from_docker() {
     let vanished = Occasion { vanished: BTreeSet::from([guid(1), guid(7)]), ..Occasion::default() };
     let both = [showing(8, "late", 1), docker(7, "blue")];
