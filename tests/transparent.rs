@@ -9,6 +9,8 @@ mod everybody;
 mod guide;
 #[path = "transparent/host.rs"]
 mod host;
+#[path = "transparent/leases.rs"]
+mod leases;
 #[path = "transparent/stage.rs"]
 mod stage;
 #[path = "transparent/vlan.rs"]
@@ -208,8 +210,9 @@ fn what_cannot_be_is_refused_by_name() {
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }
     for (more, word) in [
-        (&[][..], "the LAN's DHCP server are not available yet"),
-        (&["--subnet", "198.18.0.0/24", "--ipv6"], "DHCP server are not available yet"),
+        (&["--dhcp", "--subnet", "198.18.0.0/24"][..], "cannot be used with"),
+        (&["--ipv6"], "those of IPv6 from the LAN are not available yet"),
+        (&["--subnet", "198.18.0.0/24", "--ipv6"], "a subnet without a prefix"),
         (&["--subnet", "198.18.0.0/24", "--mtu", "9000"], "AdditionalParams.Mtu: 9000"),
         (&["--subnet", "198.18.0.0/24", "--gateway-mode", "routed"], "GatewayMode"),
         (&["--subnet", "198.18.0.0/24", "--vlan", "4095"], "1 to 4094"),

@@ -34,6 +34,10 @@ pub enum ModelError {
     NoSubnet { network: String, address: IpAddr },
     #[error("network \"{network}\" has no subnet to take an address from")]
     NoSubnets { network: String },
+    #[error(
+        "endpoint {endpoint} has no address: those of network \"{network}\" come from the LAN's DHCP server, which is asked when an endpoint joins a namespace"
+    )]
+    Unaddressed { endpoint: Guid, network: String },
     #[error("address {address} of network \"{network}\" is {why}")]
     AddressTaken { network: String, address: IpAddr, why: String },
     #[error("MAC address {mac} of network \"{network}\" belongs to endpoint {holder}")]
@@ -117,6 +121,7 @@ impl ModelError {
             Self::InNamespaceAlready { .. } => ErrorCode::ENDPOINT_NAMESPACE_ALREADY_EXISTS,
             Self::InSandboxAlready { .. } => ErrorCode::ENDPOINT_ALREADY_ATTACHED,
             Self::NotAttached(_) => ErrorCode::ENDPOINT_NOT_ATTACHED,
+            Self::Unaddressed { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
             Self::HostOnUplink { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::SwitchShared { .. } => ErrorCode::SHARED_SWITCH_MODIFICATION,

@@ -15,6 +15,7 @@
 
 mod amend;
 mod attach;
+mod dhcp;
 mod endpoint;
 mod error;
 mod external;
@@ -32,6 +33,7 @@ mod prefix;
 mod world;
 
 pub use amend::{EndpointAmendment, NetworkAmendment, ParamChange};
+pub use dhcp::{DhcpLease, DhcpServer, FOREVER, LeasePhase, Term};
 pub use endpoint::{Attachment, Endpoint, EndpointState, Seat};
 pub use error::ModelError;
 pub use external::uplink_of;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use hns_hcn as hcn;
 use hns_net::{Cidr, Guid, IfName};
 
+use crate::dhcp::DhcpLease;
 use crate::endpoint::{self, Attachment, Endpoint, EndpointState};
 use crate::error::ModelError;
 use crate::lease::{LeaseBook, PoolId};
@@ -135,6 +136,7 @@ impl World {
         mut document: hcn::Endpoint,
         attachment: Option<Attachment>,
         attachments: u32,
+        lease: Option<DhcpLease>,
     ) -> Result<Guid, ModelError> {
         let no_field = |field| ModelError::endpoint(field, "absent", hcn::ErrorCode::INVALID_ENDPOINT);
         let id = document.id.ok_or_else(|| no_field("ID"))?;
@@ -147,7 +149,9 @@ impl World {
             self.remember_segment(network_id, attachment.segment)?;
             self.place(id, attachment)?;
         }
-        self.endpoint_mut(id)?.attachments = attachments;
+        let endpoint = self.endpoint_mut(id)?;
+        endpoint.attachments = attachments;
+        endpoint.dhcp = lease;
         Ok(id)
     }
 
@@ -188,6 +192,7 @@ impl World {
             settled,
             trouble: None,
             contest: None,
+            dhcp: None,
             order,
         };
         self.endpoints.insert(id, endpoint);

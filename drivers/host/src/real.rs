@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Uplink};
+use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Uplink};
 use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Switch, Target};
 
 use crate::adapter::{self, Told};
+use crate::ear::{Ear, PacketEar};
 use crate::held_ports::HeldPorts;
 use crate::link;
 use crate::namespace::{self, Namespace, path_of_target};
@@ -402,6 +403,15 @@ impl Host for RealHost {
 
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError> {
         self.route.with(|netlink| self.announcer.announce(netlink, announcement))
+    }
+
+    fn transmit(&self, switch: &IfName, frame: &[u8]) -> Result<(), HostError> {
+        self.route.with(|netlink| self.announcer.transmit(netlink, switch, frame))
+    }
+
+    fn listen(&self, uplink: &Uplink, station: Mac) -> Result<Box<dyn Ear>, HostError> {
+        let ear = self.route.with(|netlink| PacketEar::open(netlink, uplink, station))?;
+        Ok(Box::new(ear))
     }
 
     fn flush_flows(&self, filters: &[FlowFilter]) -> Result<usize, HostError> {

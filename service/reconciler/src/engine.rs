@@ -10,6 +10,7 @@ use hns_host::{BridgeNetfilter, Host, LinkStats, NamespaceIdentity};
 use hns_model::World;
 use hns_net::{Cidr, Guid, IfName};
 use hns_planner::{Layout, Observed, Step};
+use hns_resolver::Resolver;
 use hns_store::{Revision, Store, Txn};
 
 use crate::background::Background;
@@ -41,6 +42,7 @@ pub enum DefaultNetwork {
 pub struct Engine {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) datapath: Arc<dyn Datapath>,
+    pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: EngineSettings,
     pub(crate) layout: Layout,
@@ -66,6 +68,7 @@ impl Engine {
     pub(crate) fn new(
         host: Arc<dyn Host>,
         datapath: Arc<dyn Datapath>,
+        resolver: Arc<dyn Resolver>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Self, EngineError> {
@@ -73,6 +76,7 @@ impl Engine {
         Ok(Self {
             host,
             datapath,
+            resolver,
             store,
             layout: Layout { namespaces: settings.namespaces.clone() },
             settings,

@@ -14,6 +14,7 @@ use hns_model::{Endpoint, LeasePurpose, PoolWish};
 use hns_net::{Guid, IfName};
 use hns_planner::{Observed, Step, compile, plan};
 use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
+use hns_resolver::FakeResolver;
 use hns_store::{MemoryStore, Store};
 use hns_testbed::eventually;
 use proptest::prelude::*;
@@ -58,7 +59,13 @@ impl Rig {
             bridge_netfilter: BridgeNetfilter::Auto,
             boot_id: "boot".to_owned(),
         };
-        Engine::start(Arc::new(host.clone()), Arc::new(datapath.clone()), Arc::clone(store), settings)
+        Engine::start(
+            Arc::new(host.clone()),
+            Arc::new(datapath.clone()),
+            Arc::new(FakeResolver::new()),
+            Arc::clone(store),
+            settings,
+        )
     }
 
     fn observed(&self) -> Observed {

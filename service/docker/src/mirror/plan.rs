@@ -172,6 +172,10 @@ fn for_hns(
     if docker.iter().any(|known| known.name == network.name && !is_removed(&known.id)) {
         return Some(leave(Obstacle::NameTaken));
     }
+    // Docker's own IPAM would give its containers addresses, which are the LAN's to give.
+    if network.subnets.is_empty() {
+        return None;
+    }
     if !network.has(Family::V4) && !occasion.can_be_v6_only {
         return Some(leave(Obstacle::NeedsIpv4));
     }

@@ -1,0 +1,212 @@
+//! Endpoints whose addresses a DHCP server of the LAN gives.
+//!
+//! ```text
+//!   attach:  the LAN is asked ─► the lease is in the world ─► as every attach: the port's first frame meets the leased address
+//!   detach:  as every detach ─► nothing comes out of the port any more ─► the server is told
+//! ```
+//!
+//! A LAN may take seconds to answer, or never do: it is asked before the gate, so that nobody waits but who wants the address. A
+//! lease belongs to an attachment, and is recorded with it.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use hns_hcn as hcn;
+use hns_host::{Ear, Host};
+use hns_model::{DhcpLease, Endpoint, ModelError, Network};
+use hns_net::{Guid, IfName, Uplink};
+use hns_planner::switch_name;
+use hns_resolver::{Client, Wire, host_name};
+
+use crate::engine::{Engine, fresh_id};
+use crate::error::EngineError;
+use crate::locks::{Held, Key};
+
+/// Who asks, and where.
+struct Lessee {
+    endpoint: Guid,
+    network: String,
+    switch: IfName,
+    uplink: Uplink,
+    client: Client,
+}
+
+impl Lessee {
+    /// Nobody, on a network with addresses of its own.
+    fn of(endpoint: &Endpoint, network: &Network) -> Option<Self> {
+        let uplink = network.uplink().filter(|_| network.has_dhcp())?;
+        Some(Self {
+            endpoint: endpoint.id(),
+            network: network.name().to_owned(),
+            switch: switch_name(network.switch_id()),
+            uplink,
+            client: Client { mac: endpoint.mac()?, host_name: host_name(&endpoint.document().name) },
+        })
+    }
+}
+
+/// The LAN of an external switch.
+struct Segment<'e> {
+    host: &'e dyn Host,
+    switch: &'e IfName,
+    /// Without one nothing is heard.
+    ear: Option<Box<dyn Ear>>,
+}
+
+impl Wire for Segment<'_> {
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        self.host.transmit(self.switch, frame).map_err(io::Error::other)
+    }
+
+    fn receive(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
+        self.ear.as_ref().map_or(Ok(None), |ear| ear.hear(patience))
+    }
+}
+
+/// An endpoint that has its address and is about to be attached. Where that fails the address goes back.
+pub(crate) struct Ahead<'e> {
+    engine: &'e Engine,
+    id: Guid,
+    _held: Held<'e>,
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        let unused = {
+            let mut world = self.engine.world();
+            let endpoint = world.endpoint(self.id).ok().filter(|endpoint| endpoint.attachment().is_none());
+            let endpoint = endpoint.cloned();
+            endpoint.inspect(|_| {
+                // It was there just now.
+                let _ = world.set_dhcp_lease(self.id, None);
+            })
+        };
+        if let Some(endpoint) = unused {
+            self.engine.give_back_lease(&endpoint);
+        }
+    }
+}
+
+impl Engine {
+    /// Seconds since the host's boot, by which leases count.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.resolver.now()
+    }
+
+    /// Whether this endpoint is to be attached with an address that the LAN must be asked for.
+    pub(crate) fn needs_lease(&self, document: &hcn::Endpoint) -> bool {
+        let world = self.world();
+        let network = document.network.and_then(|id| world.network(id).ok());
+        document.namespace.is_some() && network.is_some_and(Network::has_dhcp)
+    }
+
+    /// As every create, with the LAN being asked between the reservation and the rest.
+    pub(crate) fn create_leased_endpoint(
+        &self,
+        mut document: hcn::Endpoint,
+    ) -> Result<hcn::Endpoint, EngineError> {
+        let namespace = document.namespace.take();
+        let id = self.reserve_to_lease(&document)?;
+        let outcome = self.lease_ahead(id).and_then(|_ahead| match namespace {
+            Some(namespace) => self.through_a_reload(|| self.attach_reserved(id, namespace)),
+            None => self.record_endpoint(id),
+        });
+        if outcome.is_err() {
+            let _pass = self.locks.pass();
+            // Reserved above and shown to nobody since.
+            let _ = self.world().forget_endpoint(id);
+        }
+        outcome
+    }
+
+    fn reserve_to_lease(&self, document: &hcn::Endpoint) -> Result<Guid, EngineError> {
+        let _pass = self.locks.pass();
+        let lock = document.network.map(|network| self.locks.network(network));
+        let _shared = lock.as_ref().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner));
+        Ok(self.world().reserve_endpoint(document.clone(), fresh_id())?)
+    }
+
+    fn attach_reserved(&self, id: Guid, namespace: Guid) -> Result<hcn::Endpoint, EngineError> {
+        let _pass = self.locks.pass();
+        let lock = self.locks.network(self.world().endpoint(id)?.network());
+        let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+        let _joined = self.locks.hold(Key::Namespace(namespace));
+        self.world().namespace(namespace)?;
+        let _held = self.locks.hold(Key::Endpoint(id));
+        self.plug(id, |world| world.reserve_attachment(id, namespace))
+    }
+
+    /// Gets an endpoint that is not attached its address, if the LAN gives it. Without any lock but this endpoint's of leases.
+    pub(crate) fn lease_ahead(&self, id: Guid) -> Result<Option<Ahead<'_>>, EngineError> {
+        let held = self.locks.hold(Key::Lease(id));
+        let lessee = {
+            let world = self.world();
+            let endpoint = world.endpoint(id)?;
+            let unattached = endpoint.attachment().is_none().then_some(endpoint);
+            unattached.and_then(|endpoint| Lessee::of(endpoint, world.network(endpoint.network()).ok()?))
+        };
+        let Some(lessee) = lessee else { return Ok(None) };
+        let lease = self.ask_for_lease(&lessee, None)?;
+        tracing::info!(
+            endpoint = %id, network = lessee.network, address = %lease.address, server = %lease.server.address,
+            "the LAN gave an address"
+        );
+        let kept = self.world().set_dhcp_lease(id, Some(lease.clone()));
+        if let Err(error) = kept {
+            self.release_lease(&lessee, &lease);
+            return Err(error.into());
+        }
+        Ok(Some(Ahead { engine: self, id, _held: held }))
+    }
+
+    fn ask_for_lease(&self, lessee: &Lessee, wanted: Option<Ipv4Addr>) -> Result<DhcpLease, EngineError> {
+        let operation = || format!("cannot ask for an address on {}", lessee.uplink);
+        let ear =
+            self.host.listen(&lessee.uplink, lessee.client.mac).map_err(EngineError::host(operation))?;
+        let wire = Segment { host: &*self.host, switch: &lessee.switch, ear: Some(ear) };
+        self.resolver.acquire(&wire, &lessee.client, wanted).map_err(|source| EngineError::NoLease {
+            endpoint: lessee.endpoint,
+            network: lessee.network.clone(),
+            uplink: lessee.uplink.clone(),
+            source,
+        })
+    }
+
+    /// Gives back what an endpoint has from the LAN, if anything. Its port carries nothing any more, and its network is still there.
+    pub(crate) fn give_back_lease(&self, endpoint: &Endpoint) {
+        let Some(lease) = endpoint.dhcp_lease() else { return };
+        let lessee = {
+            let world = self.world();
+            world.network(endpoint.network()).ok().and_then(|network| Lessee::of(endpoint, network))
+        };
+        if let Some(lessee) = lessee {
+            self.release_lease(&lessee, lease);
+        }
+    }
+
+    fn release_lease(&self, lessee: &Lessee, lease: &DhcpLease) {
+        let wire = Segment { host: &*self.host, switch: &lessee.switch, ear: None };
+        if let Err(error) = self.resolver.release(&wire, &lessee.client, lease) {
+            // The server takes it back by itself when its time is over.
+            tracing::warn!(
+                endpoint = %lessee.endpoint, error = &error as &dyn std::error::Error,
+                "an address of the LAN was not given back"
+            );
+        }
+    }
+
+    /// Refuses an endpoint that has no address yet and would need one.
+    pub(crate) fn check_addressed(&self, id: Guid) -> Result<(), ModelError> {
+        let world = self.world();
+        let endpoint = world.endpoint(id)?;
+        let network = world.network(endpoint.network())?;
+        if network.has_dhcp() && endpoint.dhcp_lease().is_none() {
+            let network = network.name().to_owned();
+            return Err(ModelError::Unaddressed { endpoint: id, network });
+        }
+        Ok(())
+    }
+}

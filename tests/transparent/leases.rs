@@ -1,0 +1,248 @@
+//! Addresses from the LAN's own DHCP server, which is a real dnsmasq.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hns_testbed::{Finished, Hnsd, Host, Process, eventually, needs, tcp};
+use hns_tests::story_support::{Container, text};
+use serde_json::Value;
+
+use crate::stage::{Stage, container_at, dropped, network};
+
+const WITH_DHCP: [&str; 5] = ["--type", "transparent", "--interface", "eth0", "--dhcp"];
+
+/// A DHCP server on the router.
+struct Dnsmasq {
+    leases: PathBuf,
+    process: Process,
+}
+
+impl Dnsmasq {
+    /// Gives addresses of this range of the LAN.
+    fn serve(router: &Host, range: &str) -> Self {
+        Self::start(router, &[], "br0", range)
+    }
+
+    /// Runs in a container at `PREFIX.53`, and gives addresses of its part of the LAN.
+    fn contain(hnsd: &Hnsd, options: &[&str], prefix: &str) -> Self {
+        let subnet = ["--type", "transparent", "--interface", "eth0", "--subnet", &format!("{prefix}.0/24")];
+        network(hnsd, "served", &[&subnet[..], options].concat());
+        let server = container_at(hnsd, "served", "server", &[format!("{prefix}.53")]);
+        let document = serde_json::json!({
+            "ResourceType": "AdditionalParams", "RequestType": "Update", "Settings": { "DhcpGuard": false },
+        });
+        let path = format!("/v2/endpoints/{}/modify", server.id);
+        let _changed = hnsd.api().post(&path, &document).expect("the daemon answers").expect_success();
+        let range = format!("{prefix}.100,{prefix}.150");
+        Self::start(hnsd.host(), &["ip", "netns", "exec", "server"], "eth0", &range)
+    }
+
+    /// Without a look of its own whether addresses are free.
+    fn start(host: &Host, starter: &[&str], interface: &str, range: &str) -> Self {
+        let leases = host.folder().join("dnsmasq.leases");
+        let words = [
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--log-facility=-",
+            "--log-dhcp",
+            "--conf-file=/dev/null",
+            "--user=root",
+            "--pid-file=",
+            "--port=0",
+            "--no-ping",
+            "--dhcp-authoritative",
+            "--bind-interfaces",
+            &format!("--interface={interface}"),
+            "--except-interface=lo",
+            &format!("--dhcp-range={range},2m"),
+            "--dhcp-option=option:dns-server,198.18.0.253",
+            "--domain=corp.example",
+            &format!("--dhcp-leasefile={}", leases.display()),
+        ];
+        let process = host.spawn(&[starter, &words].concat());
+        eventually!(process.output().contains("sockets bound exclusively"));
+        Self { leases, process }
+    }
+
+    /// The line of the lease file that speaks of this address: when it ends, MAC, address, name, client.
+    fn lease(&self, address: Ipv4Addr) -> Option<Vec<String>> {
+        let text = std::fs::read_to_string(&self.leases).unwrap_or_default();
+        let lines = text.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        lines.into_iter().find(|words| words.get(2) == Some(&address.to_string()))
+    }
+}
+
+fn leased(stage: &Stage, network: &str, name: &str) -> Container {
+    container_at(&stage.here, network, name, &[])
+}
+
+fn refused(hnsd: &Hnsd, name: &str) -> Finished {
+    hnsd.hnsctl(&["namespace", "create", name, "--path", &format!("/run/netns/{name}")]);
+    hnsd.try_hnsctl(&["endpoint", "create", "--network", "corp", "--name", name, "--namespace", name])
+}
+
+/// As `ip` shows it in a container.
+fn inside(container: &Container, words: &[&str]) -> String {
+    let output = container.netns.command("ip").args(words).output().expect("ip runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn fetch(from: &hns_testbed::Netns, at: Ipv4Addr) -> Option<IpAddr> {
+    tcp::ask(from, (at, 80)).ok().map(|seen| seen.ip())
+}
+
+#[test]
+fn a_container_has_what_the_lans_server_gives_until_it_is_deleted() {
+    needs!(root, "nft", "ping", "dnsmasq");
+    let stage = Stage::bare();
+    let server = Dnsmasq::serve(stage.lab.router(), "198.18.0.100,198.18.0.150");
+    let made = network(&stage.here, "corp", &WITH_DHCP);
+    assert_eq!(made["Ipams"][0]["Type"], "Dhcp");
+    assert!(stage.here.hnsctl(&["network", "ls"]).contains("DHCP"));
+    let web = leased(&stage, "corp", "web_1");
+    let address = web.v4();
+    assert!((Ipv4Addr::new(198, 18, 0, 100)..=Ipv4Addr::new(198, 18, 0, 150)).contains(&address));
+
+    // What the server knows of it: its MAC, its name as a host's, a client identity made of the MAC.
+    let mac = web.mac().map(|octet| format!("{octet:02x}")).join(":");
+    let lease = server.lease(address).expect("the server has noted it");
+    assert_eq!(lease[1..], [&mac, &address.to_string(), "web-1", &format!("01:{mac}")]);
+
+    // What the container has.
+    assert!(inside(&web, &["-o", "-4", "addr", "show", "eth0"]).contains(&format!("{address}/24")));
+    assert!(inside(&web, &["route"]).contains("default via 198.18.0.254 dev eth0"));
+    assert!(!inside(&web, &["addr"]).contains("169.254"));
+
+    // What is shown of it.
+    let shown = stage.here.hnsctl_json(&["endpoint", "inspect", "web_1"]);
+    let shown = shown.as_array().map_or(&shown, |all| &all[0]);
+    assert_eq!(shown["IpConfigurations"][0]["PrefixLength"], 24);
+    assert_eq!(shown["Routes"][0]["NextHop"], "198.18.0.254");
+    assert_eq!(shown["Dns"]["ServerList"][0], "198.18.0.253");
+    assert_eq!(text(&shown["Dns"], "Domain"), "corp.example");
+    let lease = &shown["Health"]["Extra"]["DhcpLease"];
+    assert_eq!((text(lease, "Server").as_str(), &lease["Seconds"]), ("198.18.0.254", &120.into()));
+    assert!(stage.here.hnsctl(&["endpoint", "ls"]).contains(&format!("{address}/24")));
+
+    // A page of it is fetched by the LAN and by the host, and it fetches one of the LAN.
+    let _page = tcp::Echo::serve(&web.netns, "0.0.0.0:80");
+    let _theirs = tcp::Echo::serve(&stage.client.netns(), (stage.client.v4(), 80));
+    for host in [&stage.client, stage.here.host(), stage.there.host()] {
+        eventually!(fetch(&host.netns(), address) == Some(host.v4().into()));
+    }
+    assert_eq!(fetch(&web.netns, stage.client.v4()), Some(address.into()));
+
+    // It speaks under this address alone.
+    let forged = ["addr", "add", "198.18.0.99/24", "dev", "eth0"];
+    inside(&web, &forged);
+    let mut ping = web.netns.command("ping");
+    let ping = ping.args(["-n", "-c1", "-W1", "-I", "198.18.0.99", "198.18.0.254"]).output();
+    assert!(!ping.expect("ping runs").status.success());
+    assert!(dropped(&stage.here, &web, "spoofed-ip") + dropped(&stage.here, &web, "spoofed-arp") > 0);
+
+    // Detached it has no address; attached again it gets one.
+    stage.here.hnsctl(&["endpoint", "detach", "web_1"]);
+    eventually!(server.lease(address).is_none());
+    let shown = stage.here.hnsctl_json(&["endpoint", "inspect", "web_1"]);
+    let shown = shown.as_array().map_or(&shown, |all| &all[0]);
+    assert_eq!(shown["IpConfigurations"].as_array().map(Vec::len), Some(0), "{shown}");
+    assert_eq!(
+        (&shown["Dns"], &shown["Routes"]),
+        (&Value::Object(Default::default()), &Value::Array(vec![]))
+    );
+    stage.here.hnsctl(&["endpoint", "attach", "web_1", "web_1"]);
+    eventually!(fetch(&stage.client.netns(), address) == Some(stage.client.v4().into()));
+
+    stage.here.hnsctl(&["endpoint", "rm", "web_1"]);
+    eventually!(server.lease(address).is_none());
+    assert!(server.process.output().contains("DHCPRELEASE"));
+    // With its network it goes as well.
+    let db = leased(&stage, "corp", "db");
+    assert!(server.lease(db.v4()).is_some());
+    stage.here.hnsctl(&["network", "rm", "--force", "corp"]);
+    eventually!(server.lease(db.v4()).is_none());
+    eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn")));
+}
+
+/// Nobody waits for a LAN without a server but who wants an address of it.
+#[test]
+fn a_lan_without_a_server_is_told_after_a_while_and_leaves_nothing() {
+    needs!(root, "nft");
+    let stage = Stage::bare();
+    network(&stage.here, "corp", &WITH_DHCP);
+    let netns = stage.here.host().add_netns("web");
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        let here = &stage.here;
+        let asking = scope.spawn(move || refused(here, "web"));
+        eventually!(stage.here.hnsctl(&["namespace", "ls"]).contains("/run/netns/web"));
+        // A repair of everything and other requests go on meanwhile.
+        stage.here.host().sh("nft flush ruleset");
+        let other = stage.here.hnsctl(&["network", "create", "other", "--subnet", "10.9.0.0/24"]);
+        assert!(other.contains("10.9.0.0/24") && !asking.is_finished());
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+        let said = asking.join().expect("it ends").expect_failure();
+        for word in
+            ["corp", "adapter eth0", "no DHCP server answered within 10 s", "asked 4 times", "tcpdump"]
+        {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    });
+    let waited = begin.elapsed();
+    assert!((Duration::from_secs(10)..Duration::from_secs(15)).contains(&waited), "{waited:?}");
+    let shown = stage.here.hnsctl_json(&["endpoint", "ls"]);
+    assert_eq!(shown, Value::Array(vec![]));
+    let links = netns.command("ip").args(["-br", "addr"]).output().expect("ip runs").stdout;
+    let links = String::from_utf8_lossy(&links);
+    assert!(!links.contains("eth0") && !links.contains("169.254"), "{links}");
+}
+
+/// Others on the LAN have three of the server's four addresses: one on the LAN, one in a container of another host, one in a
+/// container of this one.
+#[test]
+fn an_address_that_somebody_has_is_declined() {
+    needs!(root, "nft", "dnsmasq");
+    let stage = Stage::bare();
+    let server = Dnsmasq::serve(stage.lab.router(), "198.18.0.100,198.18.0.103");
+    stage.client.sh("ip addr add 198.18.0.100/24 dev eth0");
+    let fixed = ["--type", "transparent", "--interface", "eth0", "--subnet", "198.18.0.0/24"];
+    let mut held = Vec::new();
+    for (hnsd, address) in [(&stage.there, "198.18.0.101"), (&stage.here, "198.18.0.102")] {
+        network(hnsd, "fixed", &fixed);
+        held.push(container_at(hnsd, "fixed", "static", &[address.to_owned()]));
+    }
+    network(&stage.here, "corp", &WITH_DHCP);
+    let web = leased(&stage, "corp", "web");
+    assert_eq!(web.v4(), Ipv4Addr::new(198, 18, 0, 103));
+    eventually!(stage.client.ping(web.v4()) && web.netns.ping(held[1].v4()));
+    // Nothing is left for another one.
+    let _netns = stage.here.host().add_netns("db");
+    let said = refused(&stage.here, "db").expect_failure();
+    assert!(said.contains("which") && said.contains("has already"), "{said}");
+    assert!(server.process.output().contains("DHCPDECLINE"));
+    assert!(server.lease(web.v4()).is_some());
+}
+
+/// Containers may be the servers, where their guard is off: of another host in a VLAN, and of this one.
+#[test]
+fn a_container_may_be_the_server_and_a_vlan_has_one_of_its_own() {
+    needs!(root, "nft", "dnsmasq");
+    let stage = Stage::bare();
+    let seven = Dnsmasq::contain(&stage.there, &["--vlan", "7"], "10.18.0");
+    let plain = Dnsmasq::contain(&stage.here, &[], "198.18.0");
+    network(&stage.here, "corp", &WITH_DHCP);
+    network(&stage.here, "lab7", &[&WITH_DHCP[..], &["--vlan", "7"]].concat());
+    for (network, name, prefix, server, other) in
+        [("corp", "web", "198.18.0.", &plain, &seven), ("lab7", "lab", "10.18.0.", &seven, &plain)]
+    {
+        let container = leased(&stage, network, name);
+        let address = container.v4();
+        assert!(address.to_string().starts_with(prefix), "{name}: {address}");
+        assert!(server.lease(address).is_some() && other.lease(address).is_none());
+        let at = address.octets();
+        eventually!(container.netns.ping(Ipv4Addr::new(at[0], at[1], at[2], 53)));
+        stage.here.hnsctl(&["endpoint", "rm", name]);
+        eventually!(server.lease(address).is_none());
+    }
+}
