@@ -246,3 +246,84 @@ fn a_container_may_be_the_server_and_a_vlan_has_one_of_its_own() {
         eventually!(server.lease(address).is_none());
     }
 }
+
+/// The server of busybox, which gives leases as short as one likes. The number of one is that of its range.
+struct Udhcpd(Process);
+
+impl Udhcpd {
+    fn serve(router: &Host, range: &str, seconds: u32) -> Self {
+        let folder = router.folder();
+        let leases = folder.join("udhcpd.leases");
+        std::fs::write(&leases, "").expect("the host's folder can be written");
+        let text = format!(
+            "start 198.18.0.{range}0\nend 198.18.0.{range}9\ninterface br0\nlease_file {}\npidfile {}\nmin_lease 1\n\
+             option subnet 255.255.255.0\noption router 198.18.0.254\noption lease {seconds}\n",
+            leases.display(),
+            folder.join("udhcpd.pid").display(),
+        );
+        let settings = folder.join("udhcpd.conf");
+        std::fs::write(&settings, text).expect("the host's folder can be written");
+        let settings = settings.display().to_string();
+        Self(router.spawn(&["busybox", "udhcpd", "-f", "-a", "50", &settings]))
+    }
+}
+
+fn endpoint(stage: &Stage, name: &str) -> Value {
+    let shown = stage.here.hnsctl_json(&["endpoint", "inspect", name]);
+    shown.as_array().map_or(&shown, |all| &all[0]).clone()
+}
+
+fn address_of(endpoint: &Value) -> Option<Ipv4Addr> {
+    endpoint["IpConfigurations"][0]["IpAddress"].as_str()?.parse().ok()
+}
+
+/// A lease of ten seconds holds under traffic and over a restart of the daemon; it is lost with its server, and there is another
+/// one when there is another server.
+#[test]
+fn a_short_lease_is_renewed_and_one_that_ended_is_not_used() {
+    needs!(root, "nft", "ping", "busybox");
+    let mut stage = Stage::bare();
+    let mut server = Udhcpd::serve(stage.lab.router(), "13", 10);
+    network(&stage.here, "corp", &WITH_DHCP);
+    let web = leased(&stage, "corp", "web");
+    let address = web.v4();
+    eventually!(stage.client.ping(address));
+    // Twenty-five seconds, in which the lease would have ended twice.
+    let words = ["ping", "-n", "-q", "-i", "0.1", "-c", "250", "-W", "1", &address.to_string()];
+    let mut stream = stage.client.spawn(&words);
+    let left = |stage: &Stage| endpoint(stage, "web")["Health"]["Extra"]["DhcpLease"]["SecondsLeft"].as_u64();
+    eventually!(within 15 s, left(&stage).is_some_and(|left| left <= 5));
+    eventually!(within 5 s, left(&stage).is_some_and(|left| left >= 8));
+    stage.here.restart();
+    assert_eq!(address_of(&endpoint(&stage, "web")), Some(address));
+    let ended = hns_testbed::until(Duration::from_secs(40), "the stream ends", || stream.ended());
+    assert!(ended.success(), "{}", stream.output());
+    assert!(stream.output().contains("250 received"), "{}", stream.output());
+    assert_eq!(address_of(&endpoint(&stage, "web")), Some(address));
+    assert_eq!(endpoint(&stage, "web")["State"], 3);
+
+    // Without its server the lease ends: the container has no address, and says nothing under it.
+    server.0.kill9();
+    eventually!(within 15 s, address_of(&endpoint(&stage, "web")).is_none());
+    eventually!(within 5 s, !inside(&web, &["-4", "addr", "show", "eth0"]).contains("inet "));
+    assert!(!inside(&web, &["route"]).contains("default"));
+    assert!(!stage.client.ping(address));
+    let said = endpoint(&stage, "web");
+    assert_eq!(said["State"], 5);
+    let said = text(&said["Health"]["Data"], "LastError");
+    assert!(said.contains(&format!("lease of {address}/24 is lost")), "{said}");
+    let before = dropped(&stage.here, &web, "spoofed-arp");
+    inside(&web, &["addr", "add", &format!("{address}/24"), "dev", "eth0"]);
+    let mut ping = web.netns.command("ping");
+    let ping = ping.args(["-n", "-c1", "-W1", "198.18.0.254"]).output().expect("ping runs");
+    assert!(!ping.status.success() && dropped(&stage.here, &web, "spoofed-arp") > before);
+    inside(&web, &["addr", "del", &format!("{address}/24"), "dev", "eth0"]);
+
+    // Another one gives another address.
+    let _server = Udhcpd::serve(stage.lab.router(), "14", 10);
+    eventually!(within 30 s, address_of(&endpoint(&stage, "web")).is_some_and(|now| now != address));
+    let now = address_of(&endpoint(&stage, "web")).expect("it has one");
+    eventually!(stage.client.ping(now));
+    assert!(inside(&web, &["route"]).contains("default via 198.18.0.254"));
+    assert_eq!(endpoint(&stage, "web")["State"], 3);
+}

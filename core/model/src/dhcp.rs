@@ -4,7 +4,7 @@
 //!   obtained ── renew (T1): the server is asked ── rebind (T2): everybody is ── expiry: the address is somebody else's
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hns_hcn::{self as hcn, IpConfiguration, Route};
 use hns_net::{Family, Guid, IfAddr, Mac};
@@ -75,7 +75,16 @@ impl Term {
 }
 
 impl DhcpLease {
-    fn servers(&self) -> Vec<std::net::IpAddr> {
+    /// Its address without the length of its prefix.
+    #[must_use]
+    pub fn ipv4(&self) -> Ipv4Addr {
+        match self.address.address() {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(_) => unreachable!("DHCPv4 gives no addresses of IPv6"),
+        }
+    }
+
+    fn servers(&self) -> Vec<IpAddr> {
         self.dns.iter().copied().map(Into::into).collect()
     }
 
@@ -130,6 +139,12 @@ impl World {
             lease.fill(&mut endpoint.document);
         }
         Ok(before)
+    }
+
+    /// Says why an endpoint has no lease, or will have none soon; or that all is well.
+    pub fn set_lease_trouble(&mut self, id: Guid, trouble: Option<String>) -> Result<(), ModelError> {
+        self.endpoint_mut(id)?.lease_trouble = trouble;
+        Ok(())
     }
 }
 

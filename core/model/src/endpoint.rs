@@ -39,6 +39,8 @@ pub struct Endpoint {
     pub(crate) contest: Option<String>,
     /// What it has from the LAN's DHCP server, on a network whose addresses come from there.
     pub(crate) dhcp: Option<DhcpLease>,
+    /// Why it has no such lease, or will have none soon.
+    pub(crate) lease_trouble: Option<String>,
     pub(crate) order: u64,
 }
 

@@ -193,6 +193,7 @@ impl World {
             trouble: None,
             contest: None,
             dhcp: None,
+            lease_trouble: None,
             order,
         };
         self.endpoints.insert(id, endpoint);
@@ -237,7 +238,8 @@ impl World {
             endpoint.attachment().is_some() && network.is_ok_and(Network::has_host_port)
         };
         let of_rules = || self.rules_trouble.as_deref().filter(|_| is_ruled());
-        endpoint.trouble().or_else(of_rules).or_else(|| endpoint.contest())
+        let of_lease = || endpoint.lease_trouble.as_deref();
+        endpoint.trouble().or_else(of_rules).or_else(of_lease).or_else(|| endpoint.contest())
     }
 
     #[must_use]

@@ -144,6 +144,22 @@ pub(crate) fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 /// A route out of `link`. One that is there already is left as it is.
 pub(crate) fn add_route(batch: &mut Batch, link: u32, route: &Route) {
+    batch.route(
+        RouteNetlinkMessage::NewRoute(route_message(link, route)),
+        NLM_F_CREATE,
+        Subject::new("add", format!("route to {}", route.destination)).fine_if(&[libc::EEXIST]),
+    );
+}
+
+pub(crate) fn remove_route(batch: &mut Batch, link: u32, route: &Route) {
+    batch.route(
+        RouteNetlinkMessage::DelRoute(route_message(link, route)),
+        0,
+        Subject::new("remove", format!("route to {}", route.destination)).fine_if(&[libc::ESRCH]),
+    );
+}
+
+fn route_message(link: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family_number(route.destination.family());
     message.header.destination_prefix_length = route.destination.length();
@@ -159,11 +175,7 @@ pub(crate) fn add_route(batch: &mut Batch, link: u32, route: &Route) {
     }
     message.attributes.push(RouteAttribute::Oif(link));
     message.attributes.push(RouteAttribute::Priority(route.metric));
-    batch.route(
-        RouteNetlinkMessage::NewRoute(message),
-        NLM_F_CREATE,
-        Subject::new("add", format!("route to {}", route.destination)).fine_if(&[libc::EEXIST]),
-    );
+    message
 }
 
 fn local_loopback(link: u32) -> RouteMessage {

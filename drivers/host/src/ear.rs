@@ -29,7 +29,8 @@ const FRAME_MAX: usize = 2048;
 
 impl PacketEar {
     pub(crate) fn open(netlink: &mut Netlink, uplink: &Uplink, station: Mac) -> Result<Self, HostError> {
-        let index = link::index(netlink, &uplink.adapter)?;
+        let missing = || HostError::NoSuchAdapter { name: uplink.adapter.clone() };
+        let index = link::find_index(netlink, &uplink.adapter)?.ok_or_else(missing)?;
         let failed = |source| HostError::Socket { kind: "packet", source };
         let opened = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
             .map_err(|errno| failed(errno.into()))?;

@@ -186,6 +186,14 @@ impl RealHost {
         }
     }
 
+    fn readdress(&self, port: &Port, before: &Port) -> Result<(), HostError> {
+        let opened =
+            path_of_target(&port.target).map(|path| Namespace::open_given(path, &self.home)).transpose()?;
+        let target = opened.as_ref().unwrap_or(&self.home);
+        let mut far = target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
+        veth::readdress(&mut far, port, before)
+    }
+
     /// Plugs in where one of the two names is taken already.
     fn plug_over(&self, port: &Port, target: &Namespace, near: &mut Netlink) -> Result<(), HostError> {
         let Some(existing) = link::find(near, &port.name)? else {
@@ -388,6 +396,7 @@ impl Host for RealHost {
                 self.route.with(|netlink| self.told.remove_station(netlink, station))
             }
             Step::OpenPort { name, target, interface } => self.open(name, target, interface),
+            Step::AddressPort { port, before } => self.readdress(port, before),
             Step::UnplugPort { name } => self.unplug(name),
             Step::AddElements(elements) => self.add_elements(elements),
             Step::RemoveElements(elements) => self.netfilter.with(|netlink| batch::remove(netlink, elements)),

@@ -144,6 +144,25 @@ pub(crate) fn configure(target: &mut Netlink, port: &Port, ipv6: bool) -> Result
     target.execute(&batch)
 }
 
+/// Gives the vNIC other addresses and routes, and takes those of `before` away. What else it has stays.
+pub(crate) fn readdress(target: &mut Netlink, port: &Port, before: &Port) -> Result<(), HostError> {
+    let vnic = link::index(target, &port.interface)?;
+    let mut batch = Batch::new();
+    for route in before.routes.iter().filter(|route| !port.routes.contains(route)) {
+        address::remove_route(&mut batch, vnic, route);
+    }
+    for address in before.addresses.iter().filter(|address| !port.addresses.contains(address)) {
+        address::remove(&mut batch, vnic, *address);
+    }
+    for address in &port.addresses {
+        address::add(&mut batch, vnic, *address);
+    }
+    for route in &port.routes {
+        address::add_route(&mut batch, vnic, route);
+    }
+    target.execute(&batch)
+}
+
 /// Whether the existing link `name` is this very port: its other end is the vNIC asked for.
 pub(crate) fn is_same(home: &mut Netlink, target: &mut Netlink, port: &Port) -> Result<bool, HostError> {
     let Some(near) = link::find(home, &port.name)? else { return Ok(false) };

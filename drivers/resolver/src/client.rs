@@ -60,7 +60,7 @@ impl Resolver for DhcpClient {
     }
 
     fn renew(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<DhcpLease, ResolverError> {
-        let address = lease_address(lease);
+        let address = lease.ipv4();
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         let everybody = [
             (Question::Extend { own: address }, To::Everybody),
@@ -81,16 +81,9 @@ impl Resolver for DhcpClient {
     }
 
     fn release(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError> {
-        let question = Question::Release { own: lease_address(lease), server: lease.server.address };
+        let question = Question::Release { own: lease.ipv4(), server: lease.server.address };
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         talk.say(message::fresh_id(), question, to_server(lease.server))
-    }
-}
-
-fn lease_address(lease: &DhcpLease) -> Ipv4Addr {
-    match lease.address.address() {
-        std::net::IpAddr::V4(address) => address,
-        std::net::IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     }
 }
 

@@ -42,9 +42,11 @@ impl FakeResolver {
         self.lan().now += seconds;
     }
 
-    /// The server takes an address away.
-    pub fn forget(&self, mac: Mac) {
-        self.lan().leases.remove(&mac);
+    /// The server gives an address to somebody else, whoever had it.
+    pub fn give(&self, mac: Mac, address: Ipv4Addr) {
+        let leases = &mut self.lan().leases;
+        leases.retain(|_, held| *held != address);
+        leases.insert(mac, address);
     }
 
     /// Who has which address.

@@ -6,27 +6,27 @@
 //! ```
 //!
 //! A LAN may take seconds to answer, or never do: it is asked before the gate, so that nobody waits but who wants the address. A
-//! lease belongs to an attachment, and is recorded with it.
+//! lease belongs to an attachment, and is recorded with it; `renewal.rs` keeps it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use hns_hcn as hcn;
 use hns_host::{Ear, Host};
 use hns_model::{DhcpLease, Endpoint, ModelError, Network};
-use hns_net::{Guid, IfName, Uplink};
+use hns_net::{Guid, IfName, Mac, Uplink};
 use hns_planner::switch_name;
-use hns_resolver::{Client, Wire, host_name};
+use hns_resolver::{Client, ResolverError, Wire, host_name};
 
 use crate::engine::{Engine, fresh_id};
 use crate::error::EngineError;
 use crate::locks::{Held, Key};
 
 /// Who asks, and where.
-struct Lessee {
-    endpoint: Guid,
+pub(crate) struct Lessee {
+    pub endpoint: Guid,
     network: String,
     switch: IfName,
     uplink: Uplink,
@@ -35,7 +35,7 @@ struct Lessee {
 
 impl Lessee {
     /// Nobody, on a network with addresses of its own.
-    fn of(endpoint: &Endpoint, network: &Network) -> Option<Self> {
+    pub fn of(endpoint: &Endpoint, network: &Network) -> Option<Self> {
         let uplink = network.uplink().filter(|_| network.has_dhcp())?;
         Some(Self {
             endpoint: endpoint.id(),
@@ -44,6 +44,17 @@ impl Lessee {
             uplink,
             client: Client { mac: endpoint.mac()?, host_name: host_name(&endpoint.document().name) },
         })
+    }
+}
+
+impl Lessee {
+    fn refusal(&self) -> impl Fn(ResolverError) -> EngineError {
+        move |source| EngineError::NoLease {
+            endpoint: self.endpoint,
+            network: self.network.clone(),
+            uplink: self.uplink.clone(),
+            source,
+        }
     }
 }
 
@@ -162,17 +173,44 @@ impl Engine {
         Ok(Some(Ahead { engine: self, id, _held: held }))
     }
 
-    fn ask_for_lease(&self, lessee: &Lessee, wanted: Option<Ipv4Addr>) -> Result<DhcpLease, EngineError> {
+    /// Asks for an address, best the one it had.
+    pub(crate) fn ask_for_lease(
+        &self,
+        lessee: &Lessee,
+        former: Option<Ipv4Addr>,
+    ) -> Result<DhcpLease, EngineError> {
+        let wire = self.segment_of(lessee)?;
+        let lease = self.resolver.acquire(&wire, &lessee.client, former).map_err(lessee.refusal())?;
+        // What goes from one container to another's station is not heard at the adapter.
+        let Some(holder) = self.neighbour_with(lessee, lease.address.address()) else { return Ok(lease) };
+        self.release_lease(lessee, &lease);
+        let (server, address) = (lease.server.address, lease.ipv4());
+        Err(lessee.refusal()(ResolverError::Conflict { server, address, holder }))
+    }
+
+    pub(crate) fn renew_lease(&self, lessee: &Lessee, lease: &DhcpLease) -> Result<DhcpLease, EngineError> {
+        let wire = self.segment_of(lessee)?;
+        self.resolver.renew(&wire, &lessee.client, lease).map_err(lessee.refusal())
+    }
+
+    fn segment_of<'a>(&'a self, lessee: &'a Lessee) -> Result<Segment<'a>, EngineError> {
         let operation = || format!("cannot ask for an address on {}", lessee.uplink);
         let ear =
             self.host.listen(&lessee.uplink, lessee.client.mac).map_err(EngineError::host(operation))?;
-        let wire = Segment { host: &*self.host, switch: &lessee.switch, ear: Some(ear) };
-        self.resolver.acquire(&wire, &lessee.client, wanted).map_err(|source| EngineError::NoLease {
-            endpoint: lessee.endpoint,
-            network: lessee.network.clone(),
-            uplink: lessee.uplink.clone(),
-            source,
-        })
+        Ok(Segment { host: &*self.host, switch: &lessee.switch, ear: Some(ear) })
+    }
+
+    /// Whether another container on the same switch has this address.
+    fn neighbour_with(&self, lessee: &Lessee, address: IpAddr) -> Option<Mac> {
+        let world = self.world();
+        let on_switch = |endpoint: &&Endpoint| {
+            let network = world.network(endpoint.network()).ok();
+            endpoint.id() != lessee.endpoint
+                && endpoint.attachment().is_some()
+                && network.is_some_and(|network| switch_name(network.switch_id()) == lessee.switch)
+        };
+        let mut neighbours = world.endpoints().filter(on_switch);
+        neighbours.find(|endpoint| endpoint.addresses().any(|held| held.address() == address))?.mac()
     }
 
     /// Gives back what an endpoint has from the LAN, if anything. Its port carries nothing any more, and its network is still there.
@@ -187,7 +225,7 @@ impl Engine {
         }
     }
 
-    fn release_lease(&self, lessee: &Lessee, lease: &DhcpLease) {
+    pub(crate) fn release_lease(&self, lessee: &Lessee, lease: &DhcpLease) {
         let wire = Segment { host: &*self.host, switch: &lessee.switch, ear: None };
         if let Err(error) = self.resolver.release(&wire, &lessee.client, lease) {
             // The server takes it back by itself when its time is over.

@@ -17,6 +17,7 @@ use crate::background::Background;
 use crate::error::EngineError;
 use crate::events::{EventStream, Events, EventsError};
 use crate::locks::Locks;
+use crate::renewal::Renewals;
 use crate::rounds::Repairs;
 
 /// What the configuration says of the engine.
@@ -54,6 +55,7 @@ pub struct Engine {
     /// Ports whose link is gone and whose sandbox was still there.
     pub(crate) bereft: Mutex<BTreeSet<IfName>>,
     pub(crate) repairs: Repairs,
+    pub(crate) renewals: Renewals,
     world: Mutex<World>,
     commits: AtomicU64,
     /// How many drops of the host's own firewall published ports obey.
@@ -86,6 +88,7 @@ impl Engine {
             identities: Mutex::default(),
             bereft: Mutex::default(),
             repairs: Repairs::default(),
+            renewals: Renewals::default(),
             world: Mutex::default(),
             commits: AtomicU64::new(0),
             host_drops: AtomicUsize::new(0),

@@ -49,6 +49,7 @@ mod networks;
 mod policies;
 mod ports;
 mod records;
+mod renewal;
 mod repair;
 mod rounds;
 mod sandboxes;
