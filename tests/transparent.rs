@@ -11,6 +11,8 @@ mod guide;
 mod host;
 #[path = "transparent/leases.rs"]
 mod leases;
+#[path = "transparent/many_leases.rs"]
+mod many_leases;
 #[path = "transparent/stage.rs"]
 mod stage;
 #[path = "transparent/vlan.rs"]

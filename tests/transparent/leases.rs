@@ -10,17 +10,17 @@ use serde_json::Value;
 
 use crate::stage::{Stage, container_at, dropped, network};
 
-const WITH_DHCP: [&str; 5] = ["--type", "transparent", "--interface", "eth0", "--dhcp"];
+pub const WITH_DHCP: [&str; 5] = ["--type", "transparent", "--interface", "eth0", "--dhcp"];
 
 /// A DHCP server on the router.
-struct Dnsmasq {
+pub struct Dnsmasq {
     leases: PathBuf,
     process: Process,
 }
 
 impl Dnsmasq {
     /// Gives addresses of this range of the LAN.
-    fn serve(router: &Host, range: &str) -> Self {
+    pub fn serve(router: &Host, range: &str) -> Self {
         Self::start(router, &[], "br0", range)
     }
 
@@ -66,7 +66,7 @@ impl Dnsmasq {
     }
 
     /// The line of the lease file that speaks of this address: when it ends, MAC, address, name, client.
-    fn lease(&self, address: Ipv4Addr) -> Option<Vec<String>> {
+    pub fn lease(&self, address: Ipv4Addr) -> Option<Vec<String>> {
         let text = std::fs::read_to_string(&self.leases).unwrap_or_default();
         let lines = text.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         lines.into_iter().find(|words| words.get(2) == Some(&address.to_string()))

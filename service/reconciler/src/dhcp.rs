@@ -23,6 +23,12 @@ use hns_resolver::{Client, ResolverError, Wire, host_name};
 use crate::engine::{Engine, fresh_id};
 use crate::error::EngineError;
 use crate::locks::{Held, Key};
+use crate::threads::while_waiting;
+
+/// Nobody answers when an address is given back: what a server cannot read in time is lost to it. So many messages its socket holds for
+/// sure, and then it gets time for each.
+const AT_ONCE_MAX: usize = 32;
+const SERVER_READS: Duration = Duration::from_millis(2);
 
 /// Who asks, and where.
 pub(crate) struct Lessee {
@@ -160,7 +166,7 @@ impl Engine {
             unattached.and_then(|endpoint| Lessee::of(endpoint, world.network(endpoint.network()).ok()?))
         };
         let Some(lessee) = lessee else { return Ok(None) };
-        let lease = self.ask_for_lease(&lessee, None)?;
+        let lease = while_waiting(|| self.ask_for_lease(&lessee, None))?;
         tracing::info!(
             endpoint = %id, network = lessee.network, address = %lease.address, server = %lease.server.address,
             "the LAN gave an address"
@@ -222,6 +228,20 @@ impl Engine {
         };
         if let Some(lessee) = lessee {
             self.release_lease(&lessee, lease);
+        }
+    }
+
+    /// The same of all these.
+    pub(crate) fn give_back_leases(&self, endpoints: &[Guid]) {
+        let leased = |id: &Guid| {
+            let world = self.world();
+            world.endpoint(*id).ok().filter(|endpoint| endpoint.dhcp_lease().is_some()).cloned()
+        };
+        for (number, endpoint) in endpoints.iter().filter_map(leased).enumerate() {
+            if number >= AT_ONCE_MAX {
+                std::thread::park_timeout(SERVER_READS);
+            }
+            self.give_back_lease(&endpoint);
         }
     }
 

@@ -156,15 +156,6 @@ impl Engine {
         self.removal_steps(members, &world)
     }
 
-    fn give_back_leases(&self, endpoints: &[Guid]) {
-        for id in endpoints {
-            let endpoint = self.world().endpoint(*id).ok().cloned();
-            if let Some(endpoint) = endpoint {
-                self.give_back_lease(&endpoint);
-            }
-        }
-    }
-
     fn forget_members(&self, network: &Network, endpoints: &[Guid]) {
         let mut freed = Vec::new();
         let mut detached = Vec::new();
