@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hns_testbed::{Finished, Hnsd, Host, Process, eventually, needs, tcp};
+use hns_tests::story_support::cni::CniRuntime;
 use hns_tests::story_support::{Container, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stage::{Stage, container_at, dropped, network};
 
@@ -245,6 +246,39 @@ fn a_container_may_be_the_server_and_a_vlan_has_one_of_its_own() {
         stage.here.hnsctl(&["endpoint", "rm", name]);
         eventually!(server.lease(address).is_none());
     }
+}
+
+/// By the ways that others than `hnsctl` go: a runtime's plugin, and documents that are taken to a new state.
+#[test]
+fn every_door_brings_a_lease_and_takes_it_back() {
+    needs!(root, "nft", "dnsmasq");
+    let stage = Stage::bare();
+    let server = Dnsmasq::serve(stage.lab.router(), "198.18.0.100,198.18.0.150");
+    network(&stage.here, "corp", &WITH_DHCP);
+    let list = json!({"cniVersion": "1.1.0", "name": "lan", "type": "hns-cni", "network": "corp"});
+    let cni = CniRuntime::new(stage.here.host(), stage.here.socket(), &list);
+    let pod = stage.here.host().add_netns("pod");
+    let told = cni.add("pod", &Value::Null).granted();
+    let address = text(&told["ips"][0], "address");
+    let address: Ipv4Addr = address.split('/').next().and_then(|one| one.parse().ok()).expect("it is one");
+    assert_eq!(told["ips"][0]["gateway"], "198.18.0.254");
+    assert_eq!(told["dns"]["nameservers"][0], "198.18.0.253");
+    assert!(server.lease(address).is_some());
+    eventually!(pod.ping(stage.client.v4()));
+    assert!(cni.check("pod", &told).success);
+    assert!(cni.del("pod", &told).success);
+    eventually!(server.lease(address).is_none());
+
+    let web = leased(&stage, "corp", "web");
+    let file = stage.here.host().folder().join("export.json").display().to_string();
+    stage.here.hnsctl(&["export", &file]);
+    stage.here.hnsctl(&["network", "rm", "--force", "corp"]);
+    stage.here.hnsctl(&["namespace", "rm", "web"]);
+    eventually!(server.lease(web.v4()).is_none());
+    stage.here.hnsctl(&["import", &file]);
+    let again = address_of(&endpoint(&stage, "web")).expect("it has an address");
+    assert!(server.lease(again).is_some());
+    eventually!(stage.client.ping(again));
 }
 
 /// The server of busybox, which gives leases as short as one likes. The number of one is that of its range.

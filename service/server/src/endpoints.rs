@@ -56,8 +56,10 @@ impl Snapshot {
             }
         }
         if let Some(lease) = self.endpoint.dhcp_lease() {
-            let server = lease.server.address;
-            extra["DhcpLease"] = json!({ "Server": server, "Address": lease.address.to_string() });
+            extra["DhcpLease"] = json!({
+                "Server": lease.server.address, "Address": lease.address.to_string(),
+                "Dns": { "ServerList": lease.dns, "Domain": lease.domain },
+            });
             if let Some(left) = self.lease_left {
                 extra["DhcpLease"]["Seconds"] = json!(lease.term.lifetime);
                 extra["DhcpLease"]["SecondsLeft"] = json!(left);
