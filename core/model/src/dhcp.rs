@@ -11,6 +11,8 @@ use hns_net::{Family, Guid, IfAddr, Mac};
 
 use crate::endpoint::Endpoint;
 use crate::error::ModelError;
+use crate::ipam::Claim;
+use crate::network::Network;
 use crate::world::World;
 
 /// What a server has granted an endpoint.
@@ -123,7 +125,36 @@ impl Endpoint {
     }
 }
 
+impl Network {
+    /// Does something while its pools do not give out these addresses.
+    pub(crate) fn without<T>(&mut self, addresses: &[IpAddr], work: impl FnOnce(&mut Self) -> T) -> T {
+        let mut kept = Vec::new();
+        for (place, pool) in self.pools.iter_mut().enumerate() {
+            let free = addresses.iter().filter(|address| pool.claim(**address) == Claim::Granted);
+            kept.extend(free.map(|address| (place, *address)));
+        }
+        let done = work(self);
+        for (place, address) in kept {
+            self.pools[place].release(address);
+        }
+        done
+    }
+}
+
 impl World {
+    /// The addresses that a LAN has given to endpoints on the switch of this network.
+    pub(crate) fn leased_beside(&self, network: Guid) -> Result<Vec<IpAddr>, ModelError> {
+        let network = self.network(network)?;
+        if network.uplink().is_none() {
+            return Ok(Vec::new());
+        }
+        let beside = self.networks().filter(|other| other.switch_id() == network.switch_id());
+        let endpoints = beside.filter(|other| other.has_dhcp()).flat_map(Network::endpoints);
+        let leased =
+            endpoints.filter_map(|id| Some(self.endpoint(id).ok()?.dhcp.as_ref()?.address.address()));
+        Ok(leased.collect())
+    }
+
     /// Gives an endpoint what a server has granted it, instead of what it had; gives that.
     pub fn set_dhcp_lease(
         &mut self,

@@ -121,9 +121,10 @@ impl World {
         let network_id = document.network.ok_or_else(no_network)?;
         document.id = Some(id);
         document.namespace = None;
+        let leased = self.leased_beside(network_id)?;
         let network = self.network_mut(network_id)?;
         endpoint::check(&document, network)?;
-        let allocated = endpoint::allocate(&mut document, network, id);
+        let allocated = network.without(&leased, |network| endpoint::allocate(&mut document, network, id));
         allocated.map_err(|error| self.naming_holder(error, network_id))?;
         self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, false);
@@ -300,8 +301,12 @@ impl World {
     /// The refusal of an address, with the endpoint that has it.
     fn naming_holder(&self, error: ModelError, id: Guid) -> ModelError {
         let ModelError::AddressTaken { network, address, why } = error else { return error };
+        let switch = self.network(id).map(Network::switch_id);
+        let is_beside = |endpoint: &&Endpoint| {
+            endpoint.network == id || self.network(endpoint.network).map(Network::switch_id) == switch
+        };
         let has_it = |endpoint: &&Endpoint| endpoint.addresses().any(|held| held.address() == address);
-        let holder = self.endpoints.values().filter(|endpoint| endpoint.network == id).find(has_it);
+        let holder = self.endpoints.values().filter(is_beside).find(has_it);
         let why = holder.map_or(why, |holder| format!("in use by {}", self.describe_endpoint(holder.id())));
         ModelError::AddressTaken { network, address, why }
     }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a document that cannot be made fails the test")]
 
 use hns_hcn as hcn;
-use hns_model::{ModelError, Surroundings, World};
+use hns_model::{DhcpLease, DhcpServer, ModelError, Surroundings, Term, World};
 use hns_net::Guid;
 use serde_json::{Value, json};
 
@@ -83,4 +83,39 @@ fn an_endpoint_names_no_address_there_and_gets_a_mac_address() {
         })
         .collect();
     assert_ne!(macs[0], macs[1]);
+}
+
+/// Somebody on the LAN has it, and that is an endpoint of ours.
+#[test]
+fn an_address_that_the_lan_gave_is_not_given_out_beside() {
+    let mut world = World::default();
+    reserve(&mut world, &json!({})).unwrap();
+    let subnet = json!({"IpAddressPrefix": "198.18.0.0/24"});
+    reserve(&mut world, &json!({"ID": id(9).to_string(), "Name": "fixed", "Ipams": [{"Subnets": [subnet]}]}))
+        .unwrap();
+    let on = |network: Guid, more: Value| {
+        let mut document = json!({"HostComputeNetwork": network.to_string()});
+        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        hcn::Endpoint::from_v2(&document).unwrap()
+    };
+    let leased = world.reserve_endpoint(on(id(1), json!({"Name": "web"})), id(2)).unwrap();
+    let lease = DhcpLease {
+        address: "198.18.0.1/24".parse().unwrap(),
+        routes: Vec::new(),
+        dns: Vec::new(),
+        domain: None,
+        server: DhcpServer { address: [198, 18, 0, 254].into(), mac: "02:00:00:00:00:01".parse().unwrap() },
+        term: Term { obtained: 0, renew_after: 1, rebind_after: 2, lifetime: 3 },
+    };
+    world.set_dhcp_lease(leased, Some(lease)).unwrap();
+    let first = |world: &World, id| world.endpoint(id).unwrap().addresses().next().unwrap().to_string();
+    let other = world.reserve_endpoint(on(id(9), json!({})), id(3)).unwrap();
+    assert_eq!(first(&world, other), "198.18.0.2/24");
+    let named = json!({"IpConfigurations": [{"IpAddress": "198.18.0.1"}]});
+    let said = world.reserve_endpoint(on(id(9), named.clone()), id(4)).unwrap_err().to_string();
+    assert!(said.contains("198.18.0.1") && said.contains("\"web\""), "{said}");
+    // Free again with its lease.
+    world.set_dhcp_lease(leased, None).unwrap();
+    let third = world.reserve_endpoint(on(id(9), named), id(4)).unwrap();
+    assert_eq!(first(&world, third), "198.18.0.1/24");
 }
