@@ -326,8 +326,16 @@ fn a_short_lease_is_renewed_and_one_that_ended_is_not_used() {
     let words = ["ping", "-n", "-q", "-i", "0.1", "-c", "250", "-W", "1", &address.to_string()];
     let mut stream = stage.client.spawn(&words);
     let left = |stage: &Stage| endpoint(stage, "web")["Health"]["Extra"]["DhcpLease"]["SecondsLeft"].as_u64();
-    eventually!(within 15 s, left(&stage).is_some_and(|left| left <= 5));
-    eventually!(within 5 s, left(&stage).is_some_and(|left| left >= 8));
+    // Its server is asked half way, and answers; everybody would be asked after nine seconds.
+    let mut least = 10;
+    for is_there in [|left: u64| left <= 5, |left| left >= 9, |left| left <= 5, |left| left >= 9] {
+        hns_testbed::until(Duration::from_secs(8), "the lease grows old, and is renewed", || {
+            let left = left(&stage)?;
+            least = least.min(left);
+            is_there(left).then_some(())
+        });
+    }
+    assert!(least >= 3, "{least}");
     stage.here.restart();
     assert_eq!(address_of(&endpoint(&stage, "web")), Some(address));
     let ended = hns_testbed::until(Duration::from_secs(40), "the stream ends", || stream.ended());
