@@ -322,8 +322,8 @@ fn a_short_lease_is_renewed_and_one_that_ended_is_not_used() {
     let web = leased(&stage, "corp", "web");
     let address = web.v4();
     eventually!(stage.client.ping(address));
-    // Twenty-five seconds, in which the lease would have ended twice.
-    let words = ["ping", "-n", "-q", "-i", "0.1", "-c", "250", "-W", "1", &address.to_string()];
+    // Twenty-two seconds, in which the lease would have ended twice.
+    let words = ["ping", "-n", "-q", "-i", "0.1", "-c", "220", "-W", "1", &address.to_string()];
     let mut stream = stage.client.spawn(&words);
     let left = |stage: &Stage| endpoint(stage, "web")["Health"]["Extra"]["DhcpLease"]["SecondsLeft"].as_u64();
     // Its server is asked half way, and answers; everybody would be asked after nine seconds.
@@ -340,9 +340,17 @@ fn a_short_lease_is_renewed_and_one_that_ended_is_not_used() {
     assert_eq!(address_of(&endpoint(&stage, "web")), Some(address));
     let ended = hns_testbed::until(Duration::from_secs(40), "the stream ends", || stream.ended());
     assert!(ended.success(), "{}", stream.output());
-    assert!(stream.output().contains("250 received"), "{}", stream.output());
+    assert!(stream.output().contains("220 received"), "{}", stream.output());
     assert_eq!(address_of(&endpoint(&stage, "web")), Some(address));
     assert_eq!(endpoint(&stage, "web")["State"], 3);
+
+    // Nor does a container use it when nobody is there to renew it.
+    stage.here.kill9();
+    eventually!(within 15 s, !inside(&web, &["-4", "addr", "show", "eth0"]).contains("inet "));
+    assert!(!stage.client.ping(address) && !inside(&web, &["route"]).contains("default"));
+    stage.here.start_again();
+    eventually!(within 20 s, address_of(&endpoint(&stage, "web")).is_some_and(|now| now == address));
+    eventually!(stage.client.ping(address));
 
     // Without its server the lease ends: the container has no address, and says nothing under it.
     server.0.kill9();

@@ -69,10 +69,16 @@ impl Term {
         }
     }
 
+    /// When it ends; none for one that does not.
+    #[must_use]
+    pub fn end(&self) -> Option<u64> {
+        (self.lifetime != FOREVER).then(|| self.obtained + u64::from(self.lifetime))
+    }
+
     /// Seconds until it ends; none for one that does not.
     #[must_use]
     pub fn rest(&self, now: u64) -> Option<u64> {
-        (self.lifetime != FOREVER).then(|| (self.obtained + u64::from(self.lifetime)).saturating_sub(now))
+        self.end().map(|end| end.saturating_sub(now))
     }
 }
 

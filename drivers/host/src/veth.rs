@@ -136,7 +136,7 @@ pub(crate) fn configure(target: &mut Netlink, port: &Port, ipv6: bool) -> Result
         address::add(&mut batch, vnic, address::link_local(port.mac));
     }
     for address in &port.addresses {
-        address::add(&mut batch, vnic, *address);
+        address::add_until(&mut batch, vnic, *address, port.until);
     }
     for route in &port.routes {
         address::add_route(&mut batch, vnic, route);
@@ -155,7 +155,7 @@ pub(crate) fn readdress(target: &mut Netlink, port: &Port, before: &Port) -> Res
         address::remove(&mut batch, vnic, *address);
     }
     for address in &port.addresses {
-        address::add(&mut batch, vnic, *address);
+        address::add_until(&mut batch, vnic, *address, port.until);
     }
     for route in &port.routes {
         address::add_route(&mut batch, vnic, route);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hns_host::HostError;
 use hns_net::{Mac, Uplink};
 use hns_planner::{Inside, Port, Step, differences, readdress};
-use support::{address, name, on_both, port, route, run, switch};
+use support::{address, name, on_both, on_real, port, route, run, switch, wait_until};
 
 #[test]
 fn a_port_gets_other_addresses_and_none() {
@@ -41,6 +41,37 @@ fn a_port_gets_other_addresses_and_none() {
         host.execute(&Step::UnplugPort { name: first.name.clone() }).unwrap();
         host.reap().unwrap();
         assert!(host.execute(&readdress(&first, &other).unwrap()).is_err());
+    });
+}
+
+/// Nobody else is there to do it.
+#[test]
+fn the_kernel_takes_addresses_away_whose_time_is_over() {
+    on_real(|world| {
+        let host = &*world.host;
+        host.execute(&Step::MakeSwitch(switch())).unwrap();
+        let first = port(1, &world.container("a"));
+        world.plug(&first);
+        let until = |rest: u64| {
+            let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+            let now: u64 = uptime.split('.').next().unwrap().parse().unwrap();
+            let addresses = vec![address("10.77.0.5/24")];
+            let routes = vec![route("0.0.0.0/0", "10.77.0.1")];
+            Port { addresses, routes, until: Some(now + rest), ..first.clone() }
+        };
+        let (long, short) = (until(600), until(2));
+        host.execute(&readdress(&first, &long).unwrap()).unwrap();
+        host.execute(&readdress(&long, &short).unwrap()).unwrap();
+        assert_eq!(differences(&short, &host.look_inside(&short).unwrap()), []);
+        let shows_none = || match host.look_inside(&short).unwrap() {
+            Inside::Here(vnic) => !vnic.addresses.contains(&short.addresses[0]),
+            other => panic!("{other:?}"),
+        };
+        wait_until("the kernel has taken it", shows_none);
+        // Another lease without an end stays.
+        let for_ever = Port { until: None, ..long };
+        host.execute(&readdress(&short, &for_ever).unwrap()).unwrap();
+        assert_eq!(differences(&for_ever, &host.look_inside(&for_ever).unwrap()), []);
     });
 }
 

@@ -249,8 +249,9 @@ impl Engine {
             (before, after, news, plan(&compile_endpoint(endpoint, &world), &observed).steps)
         };
         self.record_endpoint(id)?;
-        let address = before.zip(after).and_then(|(before, after)| readdress(&before, &after));
-        let is_other = address.is_some();
+        let both = before.zip(after);
+        let is_other = both.as_ref().is_some_and(|(before, after)| before.addresses != after.addresses);
+        let address = both.and_then(|(before, after)| readdress(&before, &after));
         steps.into_iter().chain(address).try_for_each(|step: Step| self.execute_one(&step))?;
         if lease.is_some() {
             self.renewals.agenda().tries.remove(&id);
