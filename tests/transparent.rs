@@ -19,6 +19,10 @@ mod guide;
 mod host;
 #[path = "transparent/l2bridge.rs"]
 mod l2bridge;
+#[path = "transparent/leases.rs"]
+mod leases;
+#[path = "transparent/many_leases.rs"]
+mod many_leases;
 #[path = "transparent/stage.rs"]
 mod stage;
 #[path = "transparent/vlan.rs"]
@@ -219,8 +223,9 @@ fn what_cannot_be_is_refused_by_name() {
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }
     for (more, word) in [
-        (&[][..], "the LAN's DHCP server are not available yet"),
-        (&["--subnet", "198.18.0.0/24", "--ipv6"], "DHCP server are not available yet"),
+        (&["--dhcp", "--subnet", "198.18.0.0/24"][..], "cannot be used with"),
+        (&["--ipv6"], "those of IPv6 from the LAN are not available yet"),
+        (&["--subnet", "198.18.0.0/24", "--ipv6"], "a subnet without a prefix"),
         (&["--subnet", "198.18.0.0/24", "--mtu", "9000"], "AdditionalParams.Mtu: 9000"),
         (&["--subnet", "198.18.0.0/24", "--gateway-mode", "routed"], "GatewayMode"),
         (&["--subnet", "198.18.0.0/24", "--vlan", "4095"], "1 to 4094"),

@@ -20,6 +20,7 @@ Examples:
   hnsctl network create blue --subnet 10.7.0.0/24 --subnet fd00:7::/64 --gateway 10.7.0.1
   hnsctl network create lab --type internal --ipv6 --mtu 1400
   hnsctl network create corp -t transparent --interface eth0 --subnet 192.0.2.0/24
+  hnsctl network create home -t transparent --interface eth0 --dhcp
   hnsctl network create public6 --subnet 2001:db8:7::/64 --gateway-mode routed:6
   hnsctl network create -f network.json";
 
@@ -72,6 +73,9 @@ pub struct CreateArgs {
     /// The VLAN of that adapter
     #[arg(long, value_name = "NUMBER", requires = "interface")]
     vlan: Option<VlanId>,
+    /// Let the DHCP server of that LAN give the endpoints their addresses
+    #[arg(long, requires = "interface", conflicts_with_all = ["subnets", "gateways", "ip_ranges", "ipv6", "no_ipv4"])]
+    dhcp: bool,
     /// A subnet; once for each family or more often
     #[arg(long = "subnet", value_name = "CIDR")]
     subnets: Vec<Cidr>,
@@ -111,7 +115,7 @@ pub struct CreateArgs {
     /// Create from this HCN document as it is; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
-        conflicts_with_all = ["name", "interface", "vlan", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
+        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
             "non_persistent", "ipv6", "no_ipv4", "gateway_modes", "dns_servers", "dns_search"]
     )]
     file: Option<PathBuf>,
@@ -190,7 +194,9 @@ impl CreateArgs {
             document.insert("Dns".into(), json!({"ServerList": self.dns_servers, "Search": self.dns_search}));
         }
         let subnets = self.subnet_documents()?;
-        if !subnets.is_empty() {
+        if self.dhcp {
+            document.insert("Ipams".into(), json!([{"Type": "Dhcp"}]));
+        } else if !subnets.is_empty() {
             document.insert("Ipams".into(), json!([{"Type": "Static", "Subnets": subnets}]));
         }
         let params = self.additional_params();
@@ -458,6 +464,8 @@ mod tests {
     fn what_is_not_given_is_not_said() {
         let document = document_of("blue").expect("a name is enough").to_string();
         assert_eq!(document, r#"{"Name":"blue","Type":"NAT","SchemaVersion":{"Major":2,"Minor":0}}"#);
+        let document = document_of("home -t transparent --interface eth0 --dhcp").expect("the flags fit");
+        assert_eq!(document["Ipams"].to_string(), r#"[{"Type":"Dhcp"}]"#);
         let document = document_of("six -t internal --ipv6 --no-ipv4").expect("the flags fit").to_string();
         assert_eq!(
             document,

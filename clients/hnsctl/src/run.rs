@@ -265,9 +265,14 @@ fn etc_files(name: &str, endpoint: &Value, network: &Value) -> Result<EtcFiles, 
         let list = if own.is_empty() { of(network) } else { own };
         list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
+    let mut search = texts("Search");
+    if search.is_empty() {
+        let domain = |document: &Value| document.get("Dns")?.get("Domain")?.as_str().map(str::to_owned);
+        search.extend(domain(endpoint).or_else(|| domain(network)));
+    }
     let addresses = view::bare_addresses(endpoint);
     let host = EtcFiles::host_resolv_conf()?;
-    Ok(EtcFiles::new(name, &addresses, &texts("ServerList"), &texts("Search"), &host))
+    Ok(EtcFiles::new(name, &addresses, &texts("ServerList"), &search, &host))
 }
 
 /// Runs the container to its end, passing on the signals that we get meanwhile.

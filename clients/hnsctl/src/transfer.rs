@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hns_client::{Client, ClientError, Kind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
@@ -107,6 +107,9 @@ fn input_of(kind: Kind, document: &Value, networks: &Translations) -> Value {
     if let Some(here) = networks.get(view::text(document, "HostComputeNetwork")) {
         fields.insert("HostComputeNetwork".into(), json!(here));
     }
+    if let Some(lease) = view::shown(document, "DhcpLease") {
+        forget_lease(fields, lease);
+    }
     // The daemon makes its own namespaces anew, each under its id, and refuses a path that is not there.
     if kind == Kind::Namespace
         && let Some(params) = fields.get_mut("AdditionalParams").and_then(Value::as_object_mut)
@@ -118,6 +121,18 @@ fn input_of(kind: Kind, document: &Value, networks: &Translations) -> Value {
         }
     }
     input
+}
+
+/// Takes out of an endpoint's document what the LAN it was on had given it. An endpoint there names no next hops of its own.
+fn forget_lease(fields: &mut Map<String, Value>, lease: &Value) {
+    fields.remove("IpConfigurations");
+    if let Some(routes) = fields.get_mut("Routes").and_then(Value::as_array_mut) {
+        routes.retain(|route| matches!(view::text(route, "NextHop"), "" | "0.0.0.0"));
+    }
+    let given = lease.get("Dns");
+    if let Some(dns) = fields.get_mut("Dns").and_then(Value::as_object_mut) {
+        dns.retain(|key, value| given.and_then(|given| given.get(key)) != Some(value));
+    }
 }
 
 /// Reads the JSON document in a file, or on standard input for `-`.
@@ -147,6 +162,20 @@ mod tests {
         );
         let given = json!({"ID": "9E3A", "AdditionalParams": {"Path": "/run/netns/x"}});
         assert_eq!(input_of(Kind::Namespace, &given, &same), given);
+    }
+
+    #[test]
+    fn what_a_lan_had_given_is_not_asked_for() {
+        let endpoint = json!({"ID": "1F0E", "HostComputeNetwork": "LAN",
+            "IpConfigurations": [{"IpAddress": "198.18.0.100", "PrefixLength": 24}],
+            "Routes": [{"NextHop": "198.18.0.254", "DestinationPrefix": "0.0.0.0/0"}],
+            "Dns": {"ServerList": ["198.18.0.53"], "Domain": "mine.example"},
+            "Health": {"Extra": {"DhcpLease": {"Server": "198.18.0.254", "Dns": {
+                "ServerList": ["198.18.0.53"], "Domain": "corp.example"}}}}});
+        assert_eq!(
+            input_of(Kind::Endpoint, &endpoint, &Translations::new()),
+            json!({"ID": "1F0E", "HostComputeNetwork": "LAN", "Routes": [], "Dns": {"Domain": "mine.example"}})
+        );
     }
 
     #[test]

@@ -61,7 +61,11 @@ fn subnets(network: &Value) -> impl Iterator<Item = &Value> {
     list(network, "Ipams").iter().flat_map(|ipam| list(ipam, "Subnets"))
 }
 
+/// Its subnets, or where they come from instead.
 pub fn prefixes(network: &Value) -> String {
+    if list(network, "Ipams").iter().any(|ipam| text(ipam, "Type") == "Dhcp") {
+        return "DHCP".to_owned();
+    }
     join(subnets(network).map(|subnet| text(subnet, "IpAddressPrefix").to_owned()))
 }
 

@@ -97,6 +97,7 @@ impl World {
         let attachment = endpoint.attachment.take().ok_or(ModelError::NotAttached(id))?;
         let network = endpoint.network;
         endpoint.trouble = None;
+        endpoint.lease_trouble = None;
         self.seats.remove(&attachment.port);
         if let Some(namespace) = attachment.namespace()
             && let Ok(namespace) = self.namespace_mut(namespace)

@@ -8,6 +8,7 @@ use hns_hcn::{
 };
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
 
+use crate::dhcp::DhcpLease;
 use crate::error::ModelError;
 use crate::ipam::Claim;
 use crate::network::Network;
@@ -36,6 +37,10 @@ pub struct Endpoint {
     /// Why the host does not show what is asked for, if it does not.
     pub(crate) trouble: Option<String>,
     pub(crate) contest: Option<String>,
+    /// What it has from the LAN's DHCP server, on a network whose addresses come from there.
+    pub(crate) dhcp: Option<DhcpLease>,
+    /// Why it has no such lease, or will have none soon.
+    pub(crate) lease_trouble: Option<String>,
     pub(crate) order: u64,
 }
 
@@ -231,6 +236,11 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
             let problem = format!("{count} entries; an endpoint has {most} at most");
             return Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_ENDPOINT));
         }
+    }
+    if network.has_dhcp() && !document.addresses.is_empty() {
+        let problem =
+            format!("network \"{}\" takes its addresses from the LAN's DHCP server", network.name());
+        return Err(ModelError::endpoint("IpConfigurations", problem, ErrorCode::INVALID_IP));
     }
     for (place, configured) in document.addresses.iter().enumerate() {
         let Some(address) = configured.address else { continue };
@@ -450,9 +460,13 @@ pub(crate) fn allocate(
     id: Guid,
 ) -> Result<(), ModelError> {
     let mut granted: Vec<IpAddr> = Vec::new();
-    let outcome = addresses(document, network, &mut granted)
-        .and_then(|()| mac(document, network, id))
-        .inspect(|()| complete_routes(document, network));
+    let chosen = match network.has_dhcp() {
+        // The LAN's server does.
+        true => Ok(()),
+        false => addresses(document, network, &mut granted),
+    };
+    let outcome =
+        chosen.and_then(|()| mac(document, network, id)).inspect(|()| complete_routes(document, network));
     if outcome.is_err() {
         for address in granted {
             network.beside.remove(&address);

@@ -40,6 +40,10 @@ pub enum ModelError {
         "network \"{network}\" is the bridge {bridge} of the administrator's: nobody has told which {family} addresses are free on its LAN"
     )]
     AddressNeeded { network: String, bridge: IfName, family: Family },
+    #[error(
+        "endpoint {endpoint} has no address: those of network \"{network}\" come from the LAN's DHCP server, which is asked when an endpoint joins a namespace"
+    )]
+    Unaddressed { endpoint: Guid, network: String },
     #[error("address {address} of network \"{network}\" is {why}")]
     AddressTaken { network: String, address: IpAddr, why: String },
     #[error("MAC address {mac} of network \"{network}\" belongs to endpoint {holder}")]
@@ -133,6 +137,7 @@ impl ModelError {
             Self::InNamespaceAlready { .. } => ErrorCode::ENDPOINT_NAMESPACE_ALREADY_EXISTS,
             Self::InSandboxAlready { .. } => ErrorCode::ENDPOINT_ALREADY_ATTACHED,
             Self::NotAttached(_) => ErrorCode::ENDPOINT_NOT_ATTACHED,
+            Self::Unaddressed { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
             Self::HostOnLan { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::SwitchShared { .. } | Self::SwitchOfAnotherType { .. } | Self::NotOurs { .. } => {

@@ -104,11 +104,32 @@ pub(crate) fn check(document: &hcn::Network) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Refuses subnets that only a server of the LAN could name.
+/// A network on a LAN that names no prefix of it takes its addresses from the LAN's server (TRN-3).
+pub(crate) fn choose_source(document: &mut hcn::Network) {
+    let is_named = document.subnets().any(|subnet| subnet.prefix.is_some_and(|prefix| !prefix.is_default()));
+    if !is_external(document) || is_named {
+        return;
+    }
+    if document.ipams.is_empty() {
+        document.ipams.push(hcn::Ipam::default());
+    }
+    for ipam in &mut document.ipams {
+        ipam.kind = IpamType::Dhcp;
+        ipam.subnets.iter_mut().for_each(|subnet| subnet.prefix = None);
+    }
+}
+
+/// Whether its addresses come from the LAN's DHCP server.
+pub(crate) fn has_dhcp(document: &hcn::Network) -> bool {
+    is_external(document) && document.ipams.iter().any(|ipam| ipam.kind == IpamType::Dhcp)
+}
+
+/// Refuses subnets beside the server of the LAN, which names them, and those that are left open without it.
 pub(crate) fn check_subnets(document: &hcn::Network) -> Result<(), ModelError> {
     if !is_external(document) {
         return Ok(());
     }
+    let refuse = |problem: &str| Err(ModelError::network("Ipams", problem, ErrorCode::INVALID_SUBNET));
     let named = |family| {
         let prefixes = document.subnets().filter_map(|subnet| subnet.prefix);
         prefixes.filter(|prefix| !prefix.is_default()).any(|prefix| prefix.family() == family)
@@ -116,14 +137,29 @@ pub(crate) fn check_subnets(document: &hcn::Network) -> Result<(), ModelError> {
     let wanted = [(Family::V4, document.params.enable_v4), (Family::V6, document.params.enable_v6)];
     let missing = wanted.into_iter().find(|(family, wanted)| *wanted == Some(true) && !named(*family));
     let open = document.subnets().any(|subnet| subnet.prefix.is_none_or(hns_net::Cidr::is_default));
-    let none = !named(Family::V4) && !named(Family::V6);
-    let dhcp = document.ipams.iter().any(|ipam| ipam.kind == IpamType::Dhcp);
-    if none || open || dhcp || missing.is_some() {
-        let problem =
-            "addresses from the LAN's DHCP server are not available yet: name the LAN's prefix in a subnet";
-        return Err(ModelError::network("Ipams", problem, ErrorCode::INVALID_SUBNET));
+    if !has_dhcp(document) {
+        return match open || missing.is_some() {
+            true => refuse("a subnet without a prefix beside one that names the LAN's: name each of them"),
+            false => Ok(()),
+        };
     }
-    Ok(())
+    let params = &document.params;
+    match () {
+        () if mode_of(document.kind) == Some(UplinkMode::OneMac) => refuse(
+            "the LAN's DHCP server knows a container by its MAC address, which an L2Bridge network does not show: name the LAN's prefix \
+             in a subnet",
+        ),
+        () if named(Family::V4) || named(Family::V6) => refuse(
+            "a prefix beside the LAN's DHCP server, which names it: leave the subnets out, or the server",
+        ),
+        () if document.subnets().any(|subnet| !subnet.routes.is_empty()) => {
+            refuse("a route beside the LAN's DHCP server, which names them")
+        }
+        () if params.enable_v6 == Some(true) || params.enable_v4 == Some(false) => {
+            refuse("a DHCP server gives addresses of IPv4; those of IPv6 from the LAN are not available yet")
+        }
+        () => Ok(()),
+    }
 }
 
 /// Refuses a switch that another network does not share, or that this one does not.

@@ -16,6 +16,7 @@
 mod adoption;
 mod amend;
 mod attach;
+mod dhcp;
 mod endpoint;
 mod error;
 mod external;
@@ -34,6 +35,7 @@ mod world;
 
 pub use adoption::{Bridge, Device, Followed, is_external_switch, is_of_a_program, network_id};
 pub use amend::{EndpointAmendment, NetworkAmendment, ParamChange};
+pub use dhcp::{DhcpLease, DhcpServer, FOREVER, LeasePhase, Term};
 pub use endpoint::{Attachment, Endpoint, EndpointState, Seat};
 pub use error::ModelError;
 pub use external::{Lan, uplink_of};

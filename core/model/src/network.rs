@@ -147,6 +147,12 @@ impl Network {
         self.has_host_port() || self.lan().is_some()
     }
 
+    /// Whether a DHCP server of the LAN gives its endpoints their addresses.
+    #[must_use]
+    pub fn has_dhcp(&self) -> bool {
+        external::has_dhcp(&self.document)
+    }
+
     pub fn prefixes(&self) -> impl Iterator<Item = Cidr> {
         self.document.subnets().filter_map(|subnet| subnet.prefix)
     }
@@ -220,6 +226,7 @@ pub(crate) fn complete<'n>(
     if document.name.is_empty() {
         document.name = id.to_string();
     }
+    external::choose_source(&mut document);
     check_kind(&document)?;
     choose_families(&mut document)?;
     external::check_switch(&document, others.clone())?;
@@ -308,7 +315,8 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
     network_policies::check(document, &[])?;
     external::check(document)?;
     external::check_subnets(document)?;
-    if let Some(place) = document.ipams.iter().position(|ipam| ipam.kind == IpamType::Dhcp) {
+    let is_asking = |ipam: &hcn::Ipam| ipam.kind == IpamType::Dhcp && !external::is_external(document);
+    if let Some(place) = document.ipams.iter().position(is_asking) {
         let problem = format!("{} networks have no DHCP server to ask", document.kind.name());
         return Err(ModelError::network(format!("Ipams[{place}].Type"), problem, ErrorCode::INVALID_NETWORK));
     }
@@ -337,6 +345,9 @@ fn choose_families(document: &mut hcn::Network) -> Result<(), ModelError> {
         for subnet in &mut ipam.subnets {
             subnet.prefix = subnet.prefix.filter(|prefix| !prefix.is_default());
         }
+    }
+    if external::has_dhcp(document) {
+        return Ok(());
     }
     let has = |document: &hcn::Network, family| {
         document.subnets().any(|subnet| subnet.prefix.is_some_and(|prefix| prefix.family() == family))

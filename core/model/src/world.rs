@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use hns_hcn as hcn;
 use hns_net::{Cidr, Guid, IfName};
 
+use crate::dhcp::DhcpLease;
 use crate::endpoint::{self, Attachment, Endpoint, EndpointState};
 use crate::error::ModelError;
 use crate::lease::{LeaseBook, PoolId};
@@ -128,9 +129,10 @@ impl World {
         let network_id = document.network.ok_or_else(no_network)?;
         document.id = Some(id);
         document.namespace = None;
+        let leased = self.leased_beside(network_id)?;
         let network = self.network_mut(network_id)?;
         endpoint::check(&document, network)?;
-        let allocated = endpoint::allocate(&mut document, network, id);
+        let allocated = network.without(&leased, |network| endpoint::allocate(&mut document, network, id));
         allocated.map_err(|error| self.naming_holder(error, network_id))?;
         self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, false);
@@ -143,6 +145,7 @@ impl World {
         mut document: hcn::Endpoint,
         attachment: Option<Attachment>,
         attachments: u32,
+        lease: Option<DhcpLease>,
     ) -> Result<Guid, ModelError> {
         let no_field = |field| ModelError::endpoint(field, "absent", hcn::ErrorCode::INVALID_ENDPOINT);
         let id = document.id.ok_or_else(|| no_field("ID"))?;
@@ -155,7 +158,9 @@ impl World {
             self.remember_segment(network_id, attachment.segment)?;
             self.place(id, attachment)?;
         }
-        self.endpoint_mut(id)?.attachments = attachments;
+        let endpoint = self.endpoint_mut(id)?;
+        endpoint.attachments = attachments;
+        endpoint.dhcp = lease;
         Ok(id)
     }
 
@@ -196,6 +201,8 @@ impl World {
             settled,
             trouble: None,
             contest: None,
+            dhcp: None,
+            lease_trouble: None,
             order,
         };
         self.endpoints.insert(id, endpoint);
@@ -240,7 +247,8 @@ impl World {
             endpoint.attachment().is_some() && network.is_ok_and(Network::has_host_port)
         };
         let of_rules = || self.rules_trouble.as_deref().filter(|_| is_ruled());
-        endpoint.trouble().or_else(of_rules).or_else(|| endpoint.contest())
+        let of_lease = || endpoint.lease_trouble.as_deref();
+        endpoint.trouble().or_else(of_rules).or_else(of_lease).or_else(|| endpoint.contest())
     }
 
     #[must_use]
@@ -302,8 +310,12 @@ impl World {
     /// The refusal of an address, with the endpoint that has it.
     fn naming_holder(&self, error: ModelError, id: Guid) -> ModelError {
         let ModelError::AddressTaken { network, address, why } = error else { return error };
+        let switch = self.network(id).map(Network::switch_id);
+        let is_beside = |endpoint: &&Endpoint| {
+            endpoint.network == id || self.network(endpoint.network).map(Network::switch_id) == switch
+        };
         let has_it = |endpoint: &&Endpoint| endpoint.addresses().any(|held| held.address() == address);
-        let holder = self.endpoints.values().filter(|endpoint| endpoint.network == id).find(has_it);
+        let holder = self.endpoints.values().filter(is_beside).find(has_it);
         let why = holder.map_or(why, |holder| format!("in use by {}", self.describe_endpoint(holder.id())));
         ModelError::AddressTaken { network, address, why }
     }

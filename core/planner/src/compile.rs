@@ -278,6 +278,7 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<
         mtu: endpoint.mtu().unwrap_or(network.mtu()),
         addresses,
         routes,
+        until: endpoint.dhcp_lease().and_then(|lease| lease.term.end()),
         target,
     })
 }

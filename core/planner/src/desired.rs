@@ -108,6 +108,9 @@ pub struct Port {
     pub mtu: Mtu,
     pub addresses: Vec<IfAddr>,
     pub routes: Vec<Route>,
+    /// When its addresses are no longer its own, in seconds since the host's boot: those of a lease that ends. The kernel takes them
+    /// away then, whoever is there to renew them or not.
+    pub until: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

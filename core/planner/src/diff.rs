@@ -156,6 +156,14 @@ fn clear(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
     }
 }
 
+/// What gives a port that stays as it is otherwise the addresses and routes of `after`, if they differ, or for another time.
+#[must_use]
+pub fn readdress(before: &Port, after: &Port) -> Option<Step> {
+    let is_same =
+        before.addresses == after.addresses && before.routes == after.routes && before.until == after.until;
+    (!is_same).then(|| Step::AddressPort { port: after.clone(), before: before.clone() })
+}
+
 fn add_elements(missing: Vec<Element>, steps: &mut Vec<Step>) {
     if !missing.is_empty() {
         steps.push(Step::AddElements(missing));

@@ -32,7 +32,7 @@ pub use compile::{
     forwarding_for, port_of, switch_name, switch_of,
 };
 pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
-pub use diff::{Plan, plan};
+pub use diff::{Plan, plan, readdress};
 pub use inside::{Difference, Inside, Vnic, differences};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};
 pub use policy::{network_sets, port_policy};

@@ -60,6 +60,11 @@ pub enum Step {
         target: Target,
         interface: IfName,
     },
+    /// Give the vNIC other addresses and routes, in its container, instead of those of `before`.
+    AddressPort {
+        port: Port,
+        before: Port,
+    },
     /// Stop the port at once and hand its link to the reaper.
     UnplugPort {
         name: IfName,
@@ -74,7 +79,9 @@ impl Step {
     #[must_use]
     pub const fn port(&self) -> Option<&IfName> {
         match self {
-            Self::PlugPort(port) | Self::ReplugPort(port) => Some(&port.name),
+            Self::PlugPort(port) | Self::ReplugPort(port) | Self::AddressPort { port, .. } => {
+                Some(&port.name)
+            }
             Self::FilterPort { name, .. } | Self::OpenPort { name, .. } | Self::UnplugPort { name } => {
                 Some(name)
             }
@@ -110,6 +117,9 @@ impl Step {
                 policy: before,
                 before: Some(Arc::clone(policy)),
             }),
+            Self::AddressPort { port, before } => {
+                Some(Self::AddressPort { port: before.clone(), before: port.clone() })
+            }
             Self::SetSets { network, sets, before } => {
                 Some(Self::SetSets { network: *network, sets: Arc::clone(before), before: Arc::clone(sets) })
             }

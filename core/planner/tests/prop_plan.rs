@@ -64,6 +64,7 @@ fn port(n: u8) -> Port {
         mtu: Mtu::ETHERNET,
         addresses: Vec::new(),
         routes: Vec::new(),
+        until: None,
     }
 }
 
@@ -199,6 +200,7 @@ fn perform(step: &Step, host: &mut Observed) {
             host.sets.retain(|_, sets| !sets.is_empty());
         }
         Step::OpenPort { name, .. } => host.ports.get_mut(name).unwrap().up = true,
+        Step::AddressPort { port, .. } => unreachable!("no plan looks into the container of {}", port.name),
         Step::UnplugPort { name } => {
             host.policies.remove(name);
             drop(host.ports.remove(name).unwrap());

@@ -5,14 +5,17 @@
 
 mod cni;
 mod documents;
+mod leases;
 mod requests;
 
 pub use cni::cni;
 pub use documents::documents;
+pub use leases::leases;
 pub use requests::requests;
 
 /// Takes any bytes; panics when something is wrong.
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its program.
-pub const TARGETS: [(&str, Body); 3] = [("cni", cni), ("documents", documents), ("requests", requests)];
+pub const TARGETS: [(&str, Body); 4] =
+    [("cni", cni), ("documents", documents), ("leases", leases), ("requests", requests)];

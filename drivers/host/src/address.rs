@@ -1,16 +1,20 @@
 //! Addresses, routes and neighbours.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use hns_net::{Cidr, Family, IfAddr, Mac};
 use hns_planner::Route;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
+};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::time::{ClockId, clock_gettime};
 
 use crate::HostError;
 use crate::link::LOOPBACK;
@@ -55,7 +59,19 @@ fn message(link: u32, address: IfAddr) -> AddressMessage {
 /// Gives `link` the address. Duplicates are ruled out by whoever chose it, so IPv6 does not probe for them,
 /// which would keep it unusable for a second.
 pub(crate) fn add(batch: &mut Batch, link: u32, address: IfAddr) {
+    add_until(batch, link, address, None);
+}
+
+/// As [`add`], until a moment in seconds since the host's boot, when the kernel takes the address and its routes away.
+pub(crate) fn add_until(batch: &mut Batch, link: u32, address: IfAddr, until: Option<u64>) {
     let mut message = message(link, address);
+    if let Some(until) = until {
+        let rest = u32::try_from(until.saturating_sub(now())).unwrap_or(u32::MAX);
+        let mut times = CacheInfo::default();
+        // The kernel takes 0 for a mistake.
+        (times.ifa_valid, times.ifa_preferred) = (rest.max(1), rest.max(1));
+        message.attributes.push(AddressAttribute::CacheInfo(times));
+    }
     match address.address() {
         IpAddr::V4(ip) => {
             if address.length() < 31 {
@@ -74,6 +90,12 @@ pub(crate) fn add(batch: &mut Batch, link: u32, address: IfAddr) {
         NLM_F_CREATE | NLM_F_REPLACE,
         Subject::new("add", format!("address {address}")),
     );
+}
+
+/// Seconds since the host's boot, sleep included.
+fn now() -> u64 {
+    // It fails for clocks that do not exist, of which this is none.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| Duration::from(time).as_secs())
 }
 
 fn broadcast(ip: Ipv4Addr, length: u8) -> Ipv4Addr {
@@ -144,6 +166,22 @@ pub(crate) fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 /// A route out of `link`. One that is there already is left as it is.
 pub(crate) fn add_route(batch: &mut Batch, link: u32, route: &Route) {
+    batch.route(
+        RouteNetlinkMessage::NewRoute(route_message(link, route)),
+        NLM_F_CREATE,
+        Subject::new("add", format!("route to {}", route.destination)).fine_if(&[libc::EEXIST]),
+    );
+}
+
+pub(crate) fn remove_route(batch: &mut Batch, link: u32, route: &Route) {
+    batch.route(
+        RouteNetlinkMessage::DelRoute(route_message(link, route)),
+        0,
+        Subject::new("remove", format!("route to {}", route.destination)).fine_if(&[libc::ESRCH]),
+    );
+}
+
+fn route_message(link: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family_number(route.destination.family());
     message.header.destination_prefix_length = route.destination.length();
@@ -159,11 +197,7 @@ pub(crate) fn add_route(batch: &mut Batch, link: u32, route: &Route) {
     }
     message.attributes.push(RouteAttribute::Oif(link));
     message.attributes.push(RouteAttribute::Priority(route.metric));
-    batch.route(
-        RouteNetlinkMessage::NewRoute(message),
-        NLM_F_CREATE,
-        Subject::new("add", format!("route to {}", route.destination)).fine_if(&[libc::EEXIST]),
-    );
+    message
 }
 
 fn local_loopback(link: u32) -> RouteMessage {

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use hns_abi::MARK_RULED;
-use hns_net::Mac;
+use hns_net::{IfName, Mac};
 use hns_planner::Announcement;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 
@@ -39,6 +39,20 @@ impl Announcer {
             address::forget_neighbour(&mut batch, index, *address);
         }
         netlink.execute(&batch)
+    }
+
+    /// Sends a whole frame from the side of the switch: to all its ports and to what it leads to.
+    pub(crate) fn transmit(
+        &self,
+        netlink: &mut Netlink,
+        switch: &IfName,
+        frame: &[u8],
+    ) -> Result<(), HostError> {
+        let index = link::index(netlink, switch)?;
+        send(self.socket()?, index, frame).map_err(|source| {
+            let object = format!("a frame on {switch}");
+            HostError::Conversation { operation: "send", object, source }
+        })
     }
 
     fn socket(&self) -> Result<&OwnedFd, HostError> {

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hns_model::{Bridge, is_of_a_program};
-use hns_net::{Cidr, Guid, IfAddr, IfName, Mtu, Uplink};
+use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Mtu, Uplink};
 use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Target, Vnic};
 
 use crate::event::Wake;
 use crate::{
-    Adapter, Asker, Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats,
+    Adapter, Asker, Ear, Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats,
     NamespaceIdentity, PortHolder, Question, Scope, Settings, TakenPort, Watch,
 };
 use kernel::{Kernel, Link, SpaceId};
@@ -226,6 +227,15 @@ impl Host for FakeHost {
         Ok(())
     }
 
+    fn transmit(&self, switch: &IfName, _frame: &[u8]) -> Result<(), HostError> {
+        self.call()?.find_bridge(switch).map(drop)
+    }
+
+    fn listen(&self, uplink: &Uplink, _station: Mac) -> Result<Box<dyn Ear>, HostError> {
+        self.adapter(uplink)?;
+        Ok(Box::new(Silence))
+    }
+
     fn flush_flows(&self, _filters: &[FlowFilter]) -> Result<usize, HostError> {
         // No packet ever passes here, so no connection is tracked.
         self.call().map(|_| 0)
@@ -353,6 +363,15 @@ impl Host for FakeHost {
     /// No other program has rules here.
     fn follow_host_firewall(&self) -> Result<usize, HostError> {
         Ok(0)
+    }
+}
+
+/// Nobody is on the LANs of this host.
+struct Silence;
+
+impl Ear for Silence {
+    fn hear(&self, _patience: Duration) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
     }
 }
 

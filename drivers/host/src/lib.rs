@@ -29,6 +29,7 @@ mod announce;
 mod bridge;
 mod conntrack;
 mod diagnose;
+mod ear;
 mod error;
 mod event;
 mod external;
@@ -58,9 +59,10 @@ mod watch;
 mod ways_out;
 
 use hns_model::Bridge;
-use hns_net::{Cidr, Guid, IfAddr, IfName, Uplink};
+use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Uplink};
 use hns_planner::{Announcement, Forwarding, Inside, Observed, Port, Step, Target};
 
+pub use ear::Ear;
 pub use error::{HostError, KernelError};
 pub use event::{HostEvent, Next, Stopper, Watch};
 pub use fake::FakeHost;
@@ -113,6 +115,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// Tells the neighbours of the switch where these addresses are now.
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError>;
+
+    /// Sends a whole frame of Ethernet to all that is on a switch, and to what an external one leads to.
+    fn transmit(&self, switch: &IfName, frame: &[u8]) -> Result<(), HostError>;
+
+    /// Hears what comes by an external switch's adapter for a station, whether the host has it by now or not.
+    fn listen(&self, uplink: &Uplink, station: Mac) -> Result<Box<dyn Ear>, HostError>;
 
     /// Forgets the host's tracked connections that one of the filters means; says how many.
     fn flush_flows(&self, filters: &[FlowFilter]) -> Result<usize, HostError>;

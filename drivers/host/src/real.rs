@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hns_model::Bridge;
-use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Uplink};
+use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Uplink};
 use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Step, Switch, Target};
 
 use crate::adapter::{self, Told};
+use crate::ear::{Ear, PacketEar};
 use crate::held_ports::HeldPorts;
 use crate::link;
 use crate::namespace::{self, Namespace, path_of_target};
@@ -185,6 +186,14 @@ impl RealHost {
             }
             result => result,
         }
+    }
+
+    fn readdress(&self, port: &Port, before: &Port) -> Result<(), HostError> {
+        let opened =
+            path_of_target(&port.target).map(|path| Namespace::open_given(path, &self.home)).transpose()?;
+        let target = opened.as_ref().unwrap_or(&self.home);
+        let mut far = target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
+        veth::readdress(&mut far, port, before)
     }
 
     /// Plugs in where one of the two names is taken already.
@@ -389,6 +398,7 @@ impl Host for RealHost {
                 self.route.with(|netlink| self.told.remove_station(netlink, station))
             }
             Step::OpenPort { name, target, interface } => self.open(name, target, interface),
+            Step::AddressPort { port, before } => self.readdress(port, before),
             Step::UnplugPort { name } => self.unplug(name),
             Step::AddElements(elements) => self.add_elements(elements),
             Step::RemoveElements(elements) => self.netfilter.with(|netlink| batch::remove(netlink, elements)),
@@ -404,6 +414,15 @@ impl Host for RealHost {
 
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError> {
         self.route.with(|netlink| self.announcer.announce(netlink, announcement))
+    }
+
+    fn transmit(&self, switch: &IfName, frame: &[u8]) -> Result<(), HostError> {
+        self.route.with(|netlink| self.announcer.transmit(netlink, switch, frame))
+    }
+
+    fn listen(&self, uplink: &Uplink, station: Mac) -> Result<Box<dyn Ear>, HostError> {
+        let ear = self.route.with(|netlink| PacketEar::open(netlink, uplink, station))?;
+        Ok(Box::new(ear))
     }
 
     fn flush_flows(&self, filters: &[FlowFilter]) -> Result<usize, HostError> {

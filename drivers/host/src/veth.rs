@@ -150,7 +150,26 @@ pub(crate) fn configure(target: &mut Netlink, port: &Port, ipv6: bool) -> Result
         address::add(&mut batch, vnic, address::link_local(port.mac));
     }
     for address in &port.addresses {
-        address::add(&mut batch, vnic, *address);
+        address::add_until(&mut batch, vnic, *address, port.until);
+    }
+    for route in &port.routes {
+        address::add_route(&mut batch, vnic, route);
+    }
+    target.execute(&batch)
+}
+
+/// Gives the vNIC other addresses and routes, and takes those of `before` away. What else it has stays.
+pub(crate) fn readdress(target: &mut Netlink, port: &Port, before: &Port) -> Result<(), HostError> {
+    let vnic = link::index(target, &port.interface)?;
+    let mut batch = Batch::new();
+    for route in before.routes.iter().filter(|route| !port.routes.contains(route)) {
+        address::remove_route(&mut batch, vnic, route);
+    }
+    for address in before.addresses.iter().filter(|address| !port.addresses.contains(address)) {
+        address::remove(&mut batch, vnic, *address);
+    }
+    for address in &port.addresses {
+        address::add_until(&mut batch, vnic, *address, port.until);
     }
     for route in &port.routes {
         address::add_route(&mut batch, vnic, route);

@@ -21,6 +21,10 @@ pub(crate) enum Refusal {
     Unavailable { driver: &'static str },
     #[error("{driver} networks belong to one host; swarm cannot allocate one")]
     LocalScope { driver: &'static str },
+    #[error(
+        "{driver} networks of Docker need a subnet: name the LAN's with --subnet and its router with --gateway"
+    )]
+    SubnetMissing { driver: &'static str },
     #[error("{field} \"{value}\" is not {expected}")]
     Field { field: &'static str, value: String, expected: &'static str },
 

@@ -121,6 +121,18 @@ fn a_null_ipam_driver_leaves_the_choice_to_hns() {
     assert_eq!(answer["Interface"]["MacAddress"], json!(endpoint.mac().unwrap().colons()));
 }
 
+/// Docker would give its containers addresses of its own, not the LAN's.
+#[test]
+fn a_network_on_a_lan_needs_its_subnet() {
+    let rig = Rig::new();
+    let mut body = network_body(&id('a'), 50, &json!({ "interface": "eth0" }));
+    body["IPv4Data"] = json!([{ "AddressSpace": "null", "Pool": "0.0.0.0/0" }]);
+    let answer = rig.answer("transparent", "NetworkDriver.CreateNetwork", &body);
+    let text = answer["Err"].as_str().unwrap_or_default();
+    assert!(text.contains("transparent networks of Docker need a subnet"), "{text}");
+    assert!(rig.find_network(&id('a')).is_none());
+}
+
 #[test]
 fn a_network_can_do_without_ipv4() {
     let rig = Rig::new();

@@ -19,6 +19,7 @@ use hns_datapath::RealDatapath;
 use hns_docker::Front;
 use hns_host::RealHost;
 use hns_reconciler::{Engine, EngineError, EngineSettings, HostThreads, WithoutRecords};
+use hns_resolver::DhcpClient;
 use hns_server::{Access, Api, Limits, Listener};
 use hns_store::{SqliteStore, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -148,7 +149,7 @@ fn start_engine(config: &Config, host: RealHost, store: SqliteStore) -> anyhow::
     };
     let filters = hns_datapath::Settings { pins: config.bpf_dir.clone() };
     let datapath = RealDatapath::start(&filters).context("no switch port can be filtered")?;
-    Engine::start(Arc::new(host), Arc::new(datapath), Arc::new(store), settings)
+    Engine::start(Arc::new(host), Arc::new(datapath), Arc::new(DhcpClient), Arc::new(store), settings)
         .context("cannot bring the host in line")
 }
 

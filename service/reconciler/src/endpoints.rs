@@ -22,6 +22,9 @@ const ANNOUNCED_TO_MAX: usize = 256;
 impl Engine {
     /// Creates an endpoint, and attaches it when the document names a namespace.
     pub fn create_endpoint(&self, document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
+        if self.needs_lease(&document) {
+            return self.create_leased_endpoint(document);
+        }
         self.through_a_reload(|| self.try_to_create_endpoint(document.clone()))
     }
 
@@ -78,6 +81,7 @@ impl Engine {
         id: Guid,
         reserve: impl FnOnce(&mut World) -> Result<Attachment, ModelError>,
     ) -> Result<hcn::Endpoint, EngineError> {
+        self.check_addressed(id)?;
         self.reserve_port(id, reserve)?;
         let outcome = self.plug_reserved(id);
         if outcome.is_err() {
@@ -133,7 +137,7 @@ impl Engine {
     }
 
     /// Writes the endpoint's record, after which it exists for everyone.
-    fn record_endpoint(&self, id: Guid) -> Result<hcn::Endpoint, EngineError> {
+    pub(crate) fn record_endpoint(&self, id: Guid) -> Result<hcn::Endpoint, EngineError> {
         let endpoint = self.world().endpoint(id)?.clone();
         let key = records::key(records::ENDPOINTS, id);
         let mut txn = Txn::new(Durability::Process).put(key, records::endpoint(&endpoint));
@@ -173,6 +177,7 @@ impl Engine {
         let txn = Txn::new(Durability::Process).delete(records::key(records::ENDPOINTS, id));
         self.commit(txn, format!("endpoint {id}"))?;
         self.take_down(removal.steps);
+        self.give_back_lease(endpoint);
         self.host.release_ports(id);
         self.world().forget_endpoint(id)?;
         self.after_unplug(endpoint, removal.forwarded);
@@ -202,14 +207,20 @@ impl Engine {
     pub(crate) fn unplug(&self, id: Guid) -> Result<(), EngineError> {
         let endpoint = self.world().endpoint(id)?.clone();
         let removal = self.removal(&endpoint)?;
-        let attachment = self.world().release_attachment(id)?;
+        let (attachment, lease) = {
+            let mut world = self.world();
+            (world.release_attachment(id)?, world.set_dhcp_lease(id, None)?)
+        };
         let record = records::endpoint(self.world().endpoint(id)?);
         let txn = Txn::new(Durability::Process).put(records::key(records::ENDPOINTS, id), record);
         if let Err(error) = self.commit(txn, format!("endpoint {id}")) {
-            self.world().reserve_again(id, attachment.seat)?;
+            let mut world = self.world();
+            world.set_dhcp_lease(id, lease)?;
+            world.reserve_again(id, attachment.seat)?;
             return Err(error);
         }
         self.take_down(removal.steps);
+        self.give_back_lease(&endpoint);
         self.after_unplug(&endpoint, removal.forwarded);
         Ok(())
     }

@@ -10,12 +10,14 @@ use hns_host::{BridgeNetfilter, Host, LinkStats, NamespaceIdentity};
 use hns_model::World;
 use hns_net::{Cidr, Guid, IfName};
 use hns_planner::{Layout, Observed, Step};
+use hns_resolver::Resolver;
 use hns_store::{Revision, Store, Txn};
 
 use crate::background::Background;
 use crate::error::EngineError;
 use crate::events::{EventStream, Events, EventsError};
 use crate::locks::Locks;
+use crate::renewal::Renewals;
 use crate::rounds::Repairs;
 
 /// What the configuration says of the engine.
@@ -41,6 +43,7 @@ pub enum DefaultNetwork {
 pub struct Engine {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) datapath: Arc<dyn Datapath>,
+    pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: EngineSettings,
     pub(crate) layout: Layout,
@@ -52,6 +55,7 @@ pub struct Engine {
     /// Ports whose link is gone and whose sandbox was still there.
     pub(crate) bereft: Mutex<BTreeSet<IfName>>,
     pub(crate) repairs: Repairs,
+    pub(crate) renewals: Renewals,
     world: Mutex<World>,
     commits: AtomicU64,
     /// How many drops of the host's own firewall published ports obey.
@@ -66,6 +70,7 @@ impl Engine {
     pub(crate) fn new(
         host: Arc<dyn Host>,
         datapath: Arc<dyn Datapath>,
+        resolver: Arc<dyn Resolver>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Self, EngineError> {
@@ -73,6 +78,7 @@ impl Engine {
         Ok(Self {
             host,
             datapath,
+            resolver,
             store,
             layout: Layout { namespaces: settings.namespaces.clone() },
             settings,
@@ -82,6 +88,7 @@ impl Engine {
             identities: Mutex::default(),
             bereft: Mutex::default(),
             repairs: Repairs::default(),
+            renewals: Renewals::default(),
             world: Mutex::default(),
             commits: AtomicU64::new(0),
             host_drops: AtomicUsize::new(0),

@@ -2,6 +2,8 @@ use hns_datapath::DatapathError;
 use hns_hcn::{DocumentError, ErrorCode};
 use hns_host::HostError;
 use hns_model::ModelError;
+use hns_net::{Guid, Uplink};
+use hns_resolver::ResolverError;
 use hns_store::StoreError;
 
 use crate::lost_state::Unrecorded;
@@ -18,6 +20,8 @@ pub enum EngineError {
     Host { operation: String, source: HostError },
     #[error("{operation}")]
     Datapath { operation: String, source: DatapathError },
+    #[error("endpoint {endpoint}: network \"{network}\" has no address for it from the LAN of {uplink}")]
+    NoLease { endpoint: Guid, network: String, uplink: Uplink, source: ResolverError },
     #[error("cannot {operation} the record of {object}")]
     Store { operation: &'static str, object: String, source: StoreError },
     #[error("the record {key} cannot be read: {problem}")]
@@ -73,6 +77,7 @@ impl EngineError {
             | Self::Record { .. }
             | Self::Unrecorded { .. }
             | Self::NothingToForget => ErrorCode::FAIL,
+            Self::NoLease { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
             Self::Stopping => ErrorCode::MANAGER_STOPPED,
         }
     }
@@ -108,6 +113,16 @@ impl EngineError {
             }
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
+            Self::NoLease { source: ResolverError::Conflict { .. }, .. } => {
+                Some("the server gives out what others have taken by themselves: look at its range")
+            }
+            Self::NoLease {
+                source: ResolverError::Refused { .. } | ResolverError::Unusable { .. }, ..
+            } => Some("look at the settings of that server"),
+            Self::NoLease { .. } => Some(
+                "look whether a DHCP server serves this LAN, in this VLAN, and has addresses left; \
+                 tcpdump -ni ADAPTER 'port 67 or port 68' shows what is asked",
+            ),
             Self::Store { source, .. } => source.hint(),
             Self::Record { .. } => Some(
                 "hnsd recover shows what can be read of the state and what the backup holds, and puts it in place; nothing is \
@@ -145,7 +160,11 @@ impl EngineError {
             Self::Store { .. } | Self::Record { .. } | Self::Unrecorded { .. } | Self::NothingToForget => {
                 true
             }
-            Self::Model(_) | Self::Document { .. } | Self::Untraceable(_) | Self::Stopping => false,
+            Self::Model(_)
+            | Self::Document { .. }
+            | Self::Untraceable(_)
+            | Self::NoLease { .. }
+            | Self::Stopping => false,
         }
     }
 }

@@ -130,6 +130,7 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::FilterPort { name, .. } => format!("cannot set the filter of the port {name}"),
         Step::SetSets { network, .. } => format!("cannot give network {network} its address sets"),
         Step::OpenPort { name, .. } => format!("cannot open the port {name}"),
+        Step::AddressPort { port, .. } => format!("cannot give {} its addresses", port.interface),
         Step::UnplugPort { name } => format!("cannot unplug the port {name}"),
         Step::AddElements(elements) => format!("cannot add {} elements to the table", elements.len()),
         Step::RemoveElements(elements) => format!("cannot remove {} elements from the table", elements.len()),

@@ -14,8 +14,8 @@
 //! without one is a leftover that the next start removes. So whenever the process dies, nothing that was
 //! acknowledged is lost and nothing else stays (LIFE-7).
 //!
-//! Locks, in the order they are taken: the gate (shared by requests, exclusive for a repair of
-//! everything), a network, a namespace, an endpoint, a network's segments; the world's own mutex is held
+//! Locks, in the order they are taken: an endpoint's lease (held while the LAN is asked), the gate (shared by requests, exclusive
+//! for a repair of everything), a network, a namespace, an endpoint, a network's segments; the world's own mutex is held
 //! only between kernel calls, never across one.
 //!
 //! To add an operation on an object: a method in the file of its resource, its steps from `hns_planner`,
@@ -29,6 +29,7 @@ mod amend;
 mod background;
 mod bridges;
 mod datapath;
+mod dhcp;
 mod doctor;
 mod drift;
 mod endpoints;
@@ -50,6 +51,7 @@ mod networks;
 mod policies;
 mod ports;
 mod records;
+mod renewal;
 mod repair;
 mod rounds;
 mod sandboxes;

@@ -10,6 +10,8 @@ use hns_net::Guid;
 pub(crate) enum Key {
     Namespace(Guid),
     Endpoint(Guid),
+    /// What the LAN's DHCP server gives it. Taken before all others.
+    Lease(Guid),
     /// Opening a further bridge of a network.
     Segments(Guid),
     /// The pools of engines' IPAM, whose records hold many leases each.

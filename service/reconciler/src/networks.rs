@@ -142,34 +142,19 @@ impl Engine {
             txn = txn.delete(records::key(records::ENDPOINTS, *endpoint));
         }
         self.commit(txn, format!("network \"{}\"", network.name()))?;
-        self.take_down(self.network_removal_steps(&network, &endpoints));
+        self.take_down(self.members_removal_steps(&endpoints));
+        self.give_back_leases(&endpoints);
+        self.take_down(network_removal_steps(&network));
         self.forget_members(&network, &endpoints);
         self.locks.forget_network(id);
         self.notify(NotificationType::NetworkDelete, id, None);
         Ok(())
     }
 
-    fn network_removal_steps(&self, network: &Network, endpoints: &[Guid]) -> Vec<Step> {
-        let mut steps = {
-            let world = self.world();
-            let members = endpoints.iter().filter_map(|id| world.endpoint(*id).ok());
-            self.removal_steps(members, &world)
-        };
-        let desired = compile_network(network);
-        if !desired.rules.is_empty() {
-            steps.push(Step::RemoveElements(desired.rules.into_iter().collect()));
-        }
-        steps.extend(desired.sets.into_iter().map(|(network, before)| Step::SetSets {
-            network,
-            sets: Arc::default(),
-            before,
-        }));
-        let Some(switch) = switch_of(network) else { return steps };
-        if switch.uplink.is_some() {
-            steps.push(Step::LeaveAdapter { switch: switch.name.clone() });
-        }
-        steps.push(Step::RemoveSwitch { name: switch.name });
-        steps
+    fn members_removal_steps(&self, endpoints: &[Guid]) -> Vec<Step> {
+        let world = self.world();
+        let members = endpoints.iter().filter_map(|id| world.endpoint(*id).ok());
+        self.removal_steps(members, &world)
     }
 
     fn forget_members(&self, network: &Network, endpoints: &[Guid]) {
@@ -231,6 +216,26 @@ impl Engine {
         }
         Ok(network.document().clone())
     }
+}
+
+/// What takes a network without members off the host.
+fn network_removal_steps(network: &Network) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let desired = compile_network(network);
+    if !desired.rules.is_empty() {
+        steps.push(Step::RemoveElements(desired.rules.into_iter().collect()));
+    }
+    steps.extend(desired.sets.into_iter().map(|(network, before)| Step::SetSets {
+        network,
+        sets: Arc::default(),
+        before,
+    }));
+    let Some(switch) = switch_of(network) else { return steps };
+    if switch.uplink.is_some() {
+        steps.push(Step::LeaveAdapter { switch: switch.name.clone() });
+    }
+    steps.push(Step::RemoveSwitch { name: switch.name });
+    steps
 }
 
 fn unsupported(field: &str, problem: impl std::fmt::Display, code: ErrorCode) -> ModelError {

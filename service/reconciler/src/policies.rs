@@ -99,7 +99,7 @@ impl Engine {
 
     /// The host as it shows this endpoint, if that is in line: its port and elements are those that it asks for. Its policy is
     /// asked of the datapath, so that one that is not in line is put right by the way.
-    fn observed_endpoint(&self, id: Guid) -> Result<Observed, EngineError> {
+    pub(crate) fn observed_endpoint(&self, id: Guid) -> Result<Observed, EngineError> {
         let desired = {
             let world = self.world();
             compile_endpoint(world.endpoint(id)?, &world)

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use hns_hcn as hcn;
 use hns_host::NamespaceIdentity;
-use hns_model::{Attachment, Endpoint, LeaseBook, Namespace, NamespaceOrigin, Network, Seat};
-use hns_net::Guid;
+use hns_model::{
+    Attachment, DhcpLease, DhcpServer, Endpoint, LeaseBook, Namespace, NamespaceOrigin, Network, Seat, Term,
+};
+use hns_net::{Cidr, Guid};
 use serde_json::{Value, json};
 
 use crate::error::EngineError;
@@ -47,7 +49,22 @@ pub(crate) fn endpoint(endpoint: &Endpoint) -> Vec<u8> {
         "Document": endpoint.document().to_v2(),
         "Attachments": endpoint.attachments(),
         "Attachment": attachment,
+        "DhcpLease": endpoint.dhcp_lease().map(dhcp_lease),
     }))
+}
+
+fn dhcp_lease(lease: &DhcpLease) -> Value {
+    let route = |route: &hcn::Route| json!([route.destination.to_string(), route.next_hop]);
+    let Term { obtained, renew_after, rebind_after, lifetime } = lease.term;
+    json!({
+        "Address": lease.address.to_string(),
+        "Routes": lease.routes.iter().map(route).collect::<Vec<_>>(),
+        "Dns": lease.dns,
+        "Domain": lease.domain,
+        "Server": lease.server.address,
+        "ServerMac": lease.server.mac.to_string(),
+        "Term": [obtained, u64::from(renew_after), u64::from(rebind_after), u64::from(lifetime)],
+    })
 }
 
 pub(crate) fn namespace(namespace: &Namespace, identity: Option<NamespaceIdentity>) -> Vec<u8> {
@@ -84,6 +101,7 @@ pub(crate) struct EndpointRecord {
     pub document: hcn::Endpoint,
     pub attachment: Option<Attachment>,
     pub attachments: u32,
+    pub lease: Option<DhcpLease>,
 }
 
 pub(crate) struct NamespaceRecord {
@@ -118,7 +136,39 @@ impl<'a> Reader<'a> {
             attachment => Some(self.attachment(attachment)?),
         };
         let attachments = self.value["Attachments"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        Ok(EndpointRecord { document, attachment, attachments })
+        let lease = match &self.value["DhcpLease"] {
+            Value::Null => None,
+            lease => Some(self.dhcp_lease(lease)?),
+        };
+        Ok(EndpointRecord { document, attachment, attachments, lease })
+    }
+
+    fn dhcp_lease(&self, value: &Value) -> Result<DhcpLease, EngineError> {
+        let missing = || self.error("no whole DhcpLease");
+        let number = |place: usize| value["Term"][place].as_u64().ok_or_else(missing);
+        let seconds = |place| u32::try_from(number(place)?).map_err(|error| self.error(error));
+        let routes = value["Routes"].as_array().ok_or_else(missing)?;
+        let route = |route: &Value| {
+            let destination: Cidr = parsed(&route[0])?;
+            Some(hcn::Route { destination, next_hop: parsed(&route[1]), metric: 0 })
+        };
+        let servers = value["Dns"].as_array().ok_or_else(missing)?;
+        Ok(DhcpLease {
+            address: parsed(&value["Address"]).ok_or_else(missing)?,
+            routes: routes.iter().map(route).collect::<Option<_>>().ok_or_else(missing)?,
+            dns: servers.iter().map(parsed).collect::<Option<_>>().ok_or_else(missing)?,
+            domain: value["Domain"].as_str().map(str::to_owned),
+            server: DhcpServer {
+                address: parsed(&value["Server"]).ok_or_else(missing)?,
+                mac: parsed(&value["ServerMac"]).ok_or_else(missing)?,
+            },
+            term: Term {
+                obtained: number(0)?,
+                renew_after: seconds(1)?,
+                rebind_after: seconds(2)?,
+                lifetime: seconds(3)?,
+            },
+        })
     }
 
     fn attachment(&self, value: &Value) -> Result<Attachment, EngineError> {
@@ -163,5 +213,42 @@ impl<'a> Reader<'a> {
             .zip(identity[1].as_u64())
             .map(|(device, inode)| NamespaceIdentity { device, inode });
         Ok(NamespaceRecord { document, origin, identity })
+    }
+}
+
+fn parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
+    value.as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_read_as_it_was_written() {
+        let route = |to: &str, via: Option<&str>| hcn::Route {
+            destination: to.parse().unwrap(),
+            next_hop: via.map(|via| via.parse().unwrap()),
+            metric: 0,
+        };
+        let lease = DhcpLease {
+            address: "198.18.0.7/24".parse().unwrap(),
+            routes: vec![route("203.0.113.1/32", None), route("0.0.0.0/0", Some("198.18.0.254"))],
+            dns: vec!["198.18.0.53".parse().unwrap()],
+            domain: Some("corp.example".into()),
+            server: DhcpServer {
+                address: "198.18.0.254".parse().unwrap(),
+                mac: "02:00:00:00:00:01".parse().unwrap(),
+            },
+            term: Term { obtained: 1, renew_after: 2, rebind_after: 3, lifetime: 4 },
+        };
+        let reader = Reader { key: "endpoints/x", value: Value::Null };
+        let written = dhcp_lease(&lease);
+        assert_eq!(reader.dhcp_lease(&written).unwrap(), lease);
+        for key in ["Address", "Routes", "Dns", "Server", "ServerMac", "Term"] {
+            let mut damaged = written.clone();
+            damaged[key] = Value::Null;
+            assert!(reader.dhcp_lease(&damaged).is_err(), "without {key}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use hns_host::{Host, Settings};
 use hns_model::{Attachment, NamespaceOrigin, Seat};
 use hns_net::{Family, Guid};
 use hns_planner::Target;
+use hns_resolver::Resolver;
 use hns_store::{Durability, Record, Store, Txn};
 
 use crate::engine::{DefaultNetwork, Engine, EngineSettings, store_error};
@@ -20,13 +21,14 @@ impl Engine {
     pub fn start(
         host: Arc<dyn Host>,
         datapath: Arc<dyn Datapath>,
+        resolver: Arc<dyn Resolver>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Arc<Self>, EngineError> {
         let prepare = Settings { bridge_netfilter: settings.bridge_netfilter };
         let operation = || "cannot prepare the host".to_owned();
         host.prepare(&prepare).map_err(EngineError::host(operation))?;
-        let engine = Arc::new(Self::new(host, datapath, store, settings)?);
+        let engine = Arc::new(Self::new(host, datapath, resolver, store, settings)?);
         engine.restore()?;
         // Watching begins before looking, so that nothing changes unseen in between.
         engine.watch()?;
@@ -121,7 +123,16 @@ impl Engine {
         if !network_is_there || (rebooted && attachment.is_none()) {
             return self.drop_record(record);
         }
-        let restored = self.world().restore_endpoint(read.document, attachment, read.attachments);
+        let mut document = read.document;
+        let lease = read.lease.filter(|lease| {
+            // It goes with its attachment, and nobody knows how long a boot took. The server ends it by itself.
+            let holds = attachment.is_some() && !rebooted;
+            if !holds {
+                lease.withdraw(&mut document);
+            }
+            holds
+        });
+        let restored = self.world().restore_endpoint(document, attachment, read.attachments, lease);
         if let Err(error) = restored {
             tracing::error!(record = record.key, error = &error as &dyn std::error::Error, "dropped");
             return self.drop_record(record);

@@ -14,6 +14,7 @@ use hns_model::{Bridge, Device, Endpoint, LeasePurpose, PoolWish, network_id};
 use hns_net::{Guid, IfName, Mac, Mtu};
 use hns_planner::{Observed, Step, compile, plan};
 use hns_reconciler::{Admission, DefaultNetwork, Engine, EngineError, EngineSettings, WantedNetwork};
+use hns_resolver::FakeResolver;
 use hns_store::{MemoryStore, Store};
 use hns_testbed::eventually;
 use proptest::prelude::*;
@@ -25,6 +26,7 @@ const NAMESPACES: &str = "/run/hns/netns";
 struct Rig {
     host: FakeHost,
     datapath: FakeDatapath,
+    resolver: FakeResolver,
     store: Arc<dyn Store>,
     engine: Arc<Engine>,
 }
@@ -46,7 +48,7 @@ impl Rig {
     fn new() -> Self {
         let (host, store) = (FakeHost::new(), Arc::new(MemoryStore::new()) as Arc<dyn Store>);
         host.add_adapter(&"eth0".parse().unwrap());
-        Self::on(host, store)
+        Self::on(host, FakeResolver::new(), store)
     }
 
     /// Beside a bridge of the administrator's.
@@ -57,19 +59,20 @@ impl Rig {
     }
 
     /// A daemon that starts on what another one left. It knows of no filter what that holds its port to.
-    fn on(host: FakeHost, store: Arc<dyn Store>) -> Self {
+    fn on(host: FakeHost, resolver: FakeResolver, store: Arc<dyn Store>) -> Self {
         let datapath = FakeDatapath::new();
-        let engine = Self::start(&host, &datapath, &store).unwrap();
-        Self { host, datapath, store, engine }
+        let engine = Self::start(&host, &datapath, &resolver, &store).unwrap();
+        Self { host, datapath, resolver, store, engine }
     }
 
     fn restarted(self) -> Self {
-        Self::on(self.host, self.store)
+        Self::on(self.host, self.resolver, self.store)
     }
 
     fn start(
         host: &FakeHost,
         datapath: &FakeDatapath,
+        resolver: &FakeResolver,
         store: &Arc<dyn Store>,
     ) -> Result<Arc<Engine>, EngineError> {
         let settings = EngineSettings {
@@ -78,7 +81,13 @@ impl Rig {
             bridge_netfilter: BridgeNetfilter::Auto,
             boot_id: "boot".to_owned(),
         };
-        Engine::start(Arc::new(host.clone()), Arc::new(datapath.clone()), Arc::clone(store), settings)
+        Engine::start(
+            Arc::new(host.clone()),
+            Arc::new(datapath.clone()),
+            Arc::new(resolver.clone()),
+            Arc::clone(store),
+            settings,
+        )
     }
 
     fn observed(&self) -> Observed {
@@ -110,6 +119,16 @@ impl Rig {
         let publishers: BTreeSet<Guid> = world.endpoints().filter(publishes).map(Endpoint::id).collect();
         let holders: BTreeSet<Guid> = self.host.held_ports().into_keys().collect();
         assert_eq!(holders, publishers, "who holds ports of the host, and who publishes some");
+        let leased = world.endpoints().filter_map(|one| Some((one.mac()?, one.dhcp_lease()?.ipv4())));
+        assert_eq!(
+            self.resolver.leases(),
+            leased.collect(),
+            "what the LAN's server has given, and who has it"
+        );
+        let asks = |one: &&Endpoint| {
+            one.attachment().is_some() && world.network(one.network()).is_ok_and(hns_model::Network::has_dhcp)
+        };
+        assert!(world.endpoints().filter(asks).all(|one| one.dhcp_lease().is_some()));
     }
 
     /// Every object as it is shown to clients.
@@ -193,7 +212,7 @@ fn network_change() -> impl Strategy<Value = NetworkChange> {
 fn request() -> impl Strategy<Value = Request> {
     let n = 0usize..6;
     prop_oneof![
-        2 => (0usize..5, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
+        2 => (0usize..6, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
         1 => n.clone().prop_map(Request::DeleteNetwork),
         2 => any::<bool>().prop_map(|given| Request::CreateNamespace { given }),
         1 => n.clone().prop_map(Request::DeleteNamespace),
@@ -268,10 +287,14 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
     let namespace = |n| pick(engine.world().namespaces().map(hns_model::Namespace::id), n);
     match request {
         Request::CreateNetwork { kind, v6 } => {
-            let named = ["NAT", "Internal", "Private", "Transparent", "Transparent"][*kind];
+            let named = ["NAT", "Internal", "Private", "Transparent", "Transparent", "Transparent"][*kind];
             let mut document = json!({ "Name": format!("n{number}"), "Type": named, "AdditionalParams": { "EnableIPv6": v6 } });
             if named == "Transparent" {
                 on_the_lan(&mut document, number, *kind == 4, *v6);
+            }
+            if *kind == 5 {
+                document["Ipams"] = json!([{ "Type": "Dhcp" }]);
+                document["AdditionalParams"] = json!({});
             }
             engine.create_network(hcn::Network::from_v2(&document).unwrap()).map(drop)
         }
@@ -521,7 +544,7 @@ fn an_endpoint_whose_sandbox_goes_after_its_link_is_collected() {
 /// What cannot be filtered is not opened, and is tried again.
 #[test]
 fn a_port_whose_filter_fails_stays_closed_until_it_has_one() {
-    let Rig { host, store, engine, .. } = {
+    let Rig { host, resolver, store, engine, .. } = {
         let rig = Rig::new();
         let endpoint = Request::CreateEndpoint { network: 0, namespace: Some(0), port: 0, quiet: false };
         let requests = [
@@ -541,8 +564,8 @@ fn a_port_whose_filter_fails_stays_closed_until_it_has_one() {
     host.delete_link(&port);
     // The first three ask what there is; the fourth sets the filter.
     let datapath = FakeDatapath::new().fail_on_call(3);
-    let engine = Rig::start(&host, &datapath, &store).unwrap();
-    let rig = Rig { host, datapath, store, engine };
+    let engine = Rig::start(&host, &datapath, &resolver, &store).unwrap();
+    let rig = Rig { host, datapath, resolver, store, engine };
     let trouble = || rig.engine.world().endpoint(id).unwrap().trouble().map(str::to_owned);
     let told = trouble();
     assert!(!rig.observed().ports[&port].up);

@@ -10,6 +10,7 @@ use hns_hcn::{Endpoint, Namespace, Network};
 use hns_host::{BridgeNetfilter, FakeHost, Finding, Host, Level, Scope};
 use hns_net::{Guid, IfName};
 use hns_reconciler::{DefaultNetwork, Engine, EngineSettings};
+use hns_resolver::FakeResolver;
 use hns_store::MemoryStore;
 use serde_json::json;
 
@@ -23,6 +24,7 @@ fn engine(host: &FakeHost) -> Arc<Engine> {
     Engine::start(
         Arc::new(host.clone()),
         Arc::new(FakeDatapath::new()),
+        Arc::new(FakeResolver::new()),
         Arc::new(MemoryStore::new()),
         settings,
     )

@@ -14,6 +14,7 @@ use hns_net::{Guid, IfAddr};
 use hns_reconciler::{
     Beyond, DefaultNetwork, Engine, EngineError, EngineSettings, Fate, TableDrop, Trace, Untraceable,
 };
+use hns_resolver::FakeResolver;
 use hns_store::MemoryStore;
 use hns_vfp::Port;
 use serde_json::{Value, json};
@@ -33,7 +34,9 @@ impl Rig {
         };
         let datapath = FakeDatapath::new();
         let (host, store) = (Arc::new(FakeHost::new()), Arc::new(MemoryStore::new()));
-        let engine = Engine::start(host, Arc::new(datapath.clone()), store, settings).unwrap();
+        let engine =
+            Engine::start(host, Arc::new(datapath.clone()), Arc::new(FakeResolver::new()), store, settings)
+                .unwrap();
         Self { engine, datapath }
     }
 

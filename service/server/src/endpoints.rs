@@ -31,11 +31,14 @@ struct Snapshot {
     endpoint: model::Endpoint,
     state: model::EndpointState,
     trouble: Option<String>,
+    /// What is left of its lease, in seconds.
+    lease_left: Option<u64>,
 }
 
 impl Snapshot {
-    fn take(world: &model::World, endpoint: &model::Endpoint) -> Self {
+    fn take(world: &model::World, endpoint: &model::Endpoint, now: u64) -> Self {
         Self {
+            lease_left: endpoint.dhcp_lease().and_then(|lease| lease.term.rest(now)),
             endpoint: endpoint.clone(),
             state: world.state_of(endpoint),
             trouble: world.trouble_of(endpoint).map(str::to_owned),
@@ -52,6 +55,16 @@ impl Snapshot {
                 extra["Sandbox"] = json!(sandbox);
             }
         }
+        if let Some(lease) = self.endpoint.dhcp_lease() {
+            extra["DhcpLease"] = json!({
+                "Server": lease.server.address, "Address": lease.address.to_string(),
+                "Dns": { "ServerList": lease.dns, "Domain": lease.domain },
+            });
+            if let Some(left) = self.lease_left {
+                extra["DhcpLease"]["Seconds"] = json!(lease.term.lifetime);
+                extra["DhcpLease"]["SecondsLeft"] = json!(left);
+            }
+        }
         let data = self.trouble.as_ref().map(|trouble| json!({ "LastError": trouble }));
         document["Health"] = json!({ "Data": data, "Extra": extra });
         document
@@ -61,6 +74,7 @@ impl Snapshot {
 async fn list(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Json<Value>, Refusal> {
     let enumeration = body::enumeration(raw.as_deref())?;
     let _turn = LISTS.acquire().await;
+    let now = api.engine.now();
     let snapshots: Vec<Snapshot> = {
         let world = api.engine.world();
         // Look-ups by id are lists to the clients (rule Q5), and must not cost a list.
@@ -72,7 +86,7 @@ async fn list(State(api): State<Api>, RawQuery(raw): RawQuery) -> Result<Json<Va
             None => world.endpoints().collect(),
         };
         endpoints.sort_by_key(|endpoint| endpoint.order());
-        endpoints.into_iter().map(|endpoint| Snapshot::take(&world, endpoint)).collect()
+        endpoints.into_iter().map(|endpoint| Snapshot::take(&world, endpoint, now)).collect()
     };
     let rendered = tokio::task::spawn_blocking(move || {
         let documents = snapshots.iter().map(Snapshot::render).collect();
@@ -118,17 +132,19 @@ async fn create_from(api: Api, document: Endpoint) -> Result<(StatusCode, Json<V
 
 /// The answer to a change. The endpoint may be gone again by now; the answer then shows what was made.
 pub(crate) fn shown(api: &Api, made: &Endpoint) -> Value {
+    let now = api.engine.now();
     let world = api.engine.world();
-    let now = made.id.and_then(|id| world.endpoint(id).ok());
-    now.map_or_else(|| made.to_v2(), |endpoint| Snapshot::take(&world, endpoint).render())
+    let shown = made.id.and_then(|id| world.endpoint(id).ok());
+    shown.map_or_else(|| made.to_v2(), |endpoint| Snapshot::take(&world, endpoint, now).render())
 }
 
 /// An endpoint that exists for everyone.
 fn settled(api: &Api, id: Guid) -> Result<Value, Refusal> {
+    let now = api.engine.now();
     let world = api.engine.world();
     let endpoint = world.endpoint(id)?;
     if endpoint.is_settled() {
-        Ok(Snapshot::take(&world, endpoint).render())
+        Ok(Snapshot::take(&world, endpoint, now).render())
     } else {
         Err(model::ModelError::EndpointNotFound(id).into())
     }

@@ -111,6 +111,8 @@ fn hnsctl_network_create() {
           --interface <NAME>           The adapter on whose LAN the endpoints are, which the host goes
                                        on to use
           --vlan <NUMBER>              The VLAN of that adapter
+          --dhcp                       Let the DHCP server of that LAN give the endpoints their
+                                       addresses
           --subnet <CIDR>              A subnet; once for each family or more often
           --gateway <ADDR>             A subnet's gateway; once for each subnet
           --ip-range <CIDR>            Give out addresses of these blocks only
@@ -137,6 +139,7 @@ fn hnsctl_network_create() {
       hnsctl network create blue --subnet 10.7.0.0/24 --subnet fd00:7::/64 --gateway 10.7.0.1
       hnsctl network create lab --type internal --ipv6 --mtu 1400
       hnsctl network create corp -t transparent --interface eth0 --subnet 192.0.2.0/24
+      hnsctl network create home -t transparent --interface eth0 --dhcp
       hnsctl network create public6 --subnet 2001:db8:7::/64 --gateway-mode routed:6
       hnsctl network create -f network.json
     ");

@@ -39,6 +39,7 @@ impl Kernel {
             Step::AddStation(station) => drop(self.stations.insert(station.clone())),
             Step::RemoveStation(station) => drop(self.stations.remove(station)),
             Step::OpenPort { name, .. } => self.open(name)?,
+            Step::AddressPort { port, before } => self.readdress(port, before)?,
             Step::UnplugPort { name } => self.doom(name),
             Step::AddElements(elements) => self.add_elements(elements)?,
             Step::RemoveElements(elements) => self.remove_elements(elements),
@@ -101,6 +102,20 @@ impl Kernel {
             }
             _ => Err(HostError::NoSuchLink { name: port.name.clone() }),
         }
+    }
+
+    fn readdress(&mut self, port: &Port, before: &Port) -> Result<(), HostError> {
+        let Some(Link::Port(link)) = self.links.get_mut(&port.name) else {
+            return Err(HostError::NoSuchLink { name: port.interface.clone() });
+        };
+        let (stale, wanted) = (Vnic::in_line_with(before), Vnic::in_line_with(port));
+        let vnic = &mut link.vnic;
+        vnic.addresses
+            .retain(|address| !stale.addresses.contains(address) && !wanted.addresses.contains(address));
+        vnic.routes.retain(|route| !stale.routes.contains(route) && !wanted.routes.contains(route));
+        vnic.addresses.extend(wanted.addresses);
+        vnic.routes.extend(wanted.routes);
+        Ok(())
     }
 
     fn open(&mut self, name: &IfName) -> Result<(), HostError> {

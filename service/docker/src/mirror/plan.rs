@@ -186,6 +186,7 @@ fn for_hns(
     if docker.iter().any(|known| known.name == network.name && !is_removed(&known.id)) {
         return Some(leave(Obstacle::NameTaken));
     }
+    // Docker's own IPAM would give its containers addresses, which are the LAN's to give.
     if network.subnets.is_empty() {
         return Some(leave(Obstacle::NoSubnet));
     }

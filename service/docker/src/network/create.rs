@@ -18,6 +18,9 @@ pub(crate) fn create(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
     let options = NetworkOptions::read(call.driver, &request.options)?;
     let subnets = Subnets::read(&request)?;
     let asked = Asked { docker: &request.network, kind: super::kind_of(call, &options), subnets: &subnets };
+    if asked.kind == hcn::NetworkType::Transparent && asked.subnets.named.is_empty() {
+        return Err(Refusal::SubnetMissing { driver: call.driver.name });
+    }
     let id = ids::guid(&request.network)?;
     let _alone = call.bindings.alone();
     if let Some(network) = options.bind {

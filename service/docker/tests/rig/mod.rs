@@ -14,6 +14,7 @@ use hns_host::{BridgeNetfilter, FakeHost};
 use hns_model::{Endpoint, Network};
 use hns_net::Guid;
 use hns_reconciler::{DefaultNetwork, Engine, EngineSettings, HostThreads};
+use hns_resolver::FakeResolver;
 use hns_server::Limits;
 use hns_store::{MemoryStore, Store};
 use serde_json::{Value, json};
@@ -55,8 +56,14 @@ impl Rig {
             bridge_netfilter: BridgeNetfilter::Auto,
             boot_id: "boot".to_owned(),
         };
-        let engine =
-            Engine::start(Arc::new(host.clone()), Arc::new(FakeDatapath::new()), store, settings).unwrap();
+        let engine = Engine::start(
+            Arc::new(host.clone()),
+            Arc::new(FakeDatapath::new()),
+            Arc::new(FakeResolver::new()),
+            store,
+            settings,
+        )
+        .unwrap();
         let runtime = Runtime::new().unwrap();
         let folder = TempDir::new().unwrap();
         let (ready, engine_ready) = watch::channel(None);

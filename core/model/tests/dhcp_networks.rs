@@ -1,0 +1,121 @@
+//! Networks whose addresses come from a LAN, and what endpoints on them may say.
+
+#![expect(clippy::unwrap_used, reason = "a document that cannot be made fails the test")]
+
+use hns_hcn as hcn;
+use hns_model::{DhcpLease, DhcpServer, ModelError, Surroundings, Term, World};
+use hns_net::Guid;
+use serde_json::{Value, json};
+
+fn id(number: u8) -> Guid {
+    Guid::from_bytes([number; 16])
+}
+
+fn reserve(world: &mut World, more: &Value) -> Result<hcn::Network, ModelError> {
+    let mut document = json!({"Name": "home", "Type": "Transparent",
+        "Policies": [{"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}}]});
+    let fields = more.as_object().unwrap().clone();
+    document.as_object_mut().unwrap().extend(fields);
+    let mut number = 100;
+    let mut fresh = || {
+        number += 1;
+        id(number)
+    };
+    let mut around = Surroundings { id: id(1), fresh_id: &mut fresh, routes: &[] };
+    let network = world.reserve_network(hcn::Network::from_v2(&document).unwrap(), &mut around)?;
+    Ok(network.document().clone())
+}
+
+#[test]
+fn a_network_on_a_lan_that_names_no_prefix_takes_its_addresses_from_there() {
+    for more in [
+        json!({}),
+        json!({"Ipams": [{"Type": "Dhcp"}]}),
+        json!({"Ipams": [{"Type": 1, "Subnets": [{"IpAddressPrefix": "0.0.0.0/0"}]}]}),
+        json!({"Ipams": [{"Subnets": [{"Policies": [{"Type": "VLAN", "Settings": {"IsolationId": 7}}]}]}]}),
+    ] {
+        let mut world = World::default();
+        let made = reserve(&mut world, &more).unwrap();
+        assert!(made.ipams.iter().all(|ipam| ipam.kind == hcn::IpamType::Dhcp), "{more}");
+        assert!(made.subnets().all(|subnet| subnet.prefix.is_none()), "{more}");
+        let network = world.network(id(1)).unwrap();
+        assert!(network.has_dhcp() && network.prefixes().next().is_none());
+        assert_eq!(hcn::Network::from_v2(&made.to_v2()).unwrap(), made, "{more}");
+    }
+}
+
+#[test]
+fn what_contradicts_the_lans_server_is_refused() {
+    let subnet = json!([{"IpAddressPrefix": "198.18.0.0/24"}]);
+    let route = json!([{"Routes": [{"NextHop": "198.18.0.254", "DestinationPrefix": "0.0.0.0/0"}]}]);
+    for (more, word) in [
+        (json!({"Ipams": [{"Type": "Dhcp", "Subnets": subnet}]}), "a prefix beside"),
+        (json!({"Ipams": [{"Type": "Dhcp", "Subnets": route}]}), "a route beside"),
+        (json!({"AdditionalParams": {"EnableIPv6": true}}), "IPv6 from the LAN are not available"),
+        (json!({"AdditionalParams": {"EnableIPv4": false}}), "gives addresses of IPv4"),
+        (json!({"AdditionalParams": {"IpRange": "198.18.0.0/25"}}), "lies in no subnet"),
+        (json!({"Type": "NAT", "Policies": [], "Ipams": [{"Type": "Dhcp"}]}), "no DHCP server to ask"),
+    ] {
+        let said = reserve(&mut World::default(), &more).unwrap_err().to_string();
+        assert!(said.contains(word), "{more}: {said}");
+    }
+}
+
+#[test]
+fn an_endpoint_names_no_address_there_and_gets_a_mac_address() {
+    let mut world = World::default();
+    reserve(&mut world, &json!({})).unwrap();
+    let endpoint = |more: Value| {
+        let mut document = json!({"HostComputeNetwork": id(1).to_string()});
+        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        hcn::Endpoint::from_v2(&document).unwrap()
+    };
+    let named = endpoint(json!({"IpConfigurations": [{"IpAddress": "198.18.0.7"}]}));
+    let said = world.reserve_endpoint(named, id(2)).unwrap_err().to_string();
+    assert!(said.contains("\"home\" takes its addresses from the LAN's DHCP server"), "{said}");
+    let macs: Vec<_> = [3, 4]
+        .into_iter()
+        .map(|number| {
+            let made = world.reserve_endpoint(endpoint(json!({})), id(number)).unwrap();
+            let made = world.endpoint(made).unwrap();
+            assert_eq!(made.addresses().count(), 0);
+            made.mac().unwrap()
+        })
+        .collect();
+    assert_ne!(macs[0], macs[1]);
+}
+
+/// Somebody on the LAN has it, and that is an endpoint of ours.
+#[test]
+fn an_address_that_the_lan_gave_is_not_given_out_beside() {
+    let mut world = World::default();
+    reserve(&mut world, &json!({})).unwrap();
+    let subnet = json!({"IpAddressPrefix": "198.18.0.0/24"});
+    reserve(&mut world, &json!({"ID": id(9).to_string(), "Name": "fixed", "Ipams": [{"Subnets": [subnet]}]}))
+        .unwrap();
+    let on = |network: Guid, more: Value| {
+        let mut document = json!({"HostComputeNetwork": network.to_string()});
+        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        hcn::Endpoint::from_v2(&document).unwrap()
+    };
+    let leased = world.reserve_endpoint(on(id(1), json!({"Name": "web"})), id(2)).unwrap();
+    let lease = DhcpLease {
+        address: "198.18.0.1/24".parse().unwrap(),
+        routes: Vec::new(),
+        dns: Vec::new(),
+        domain: None,
+        server: DhcpServer { address: [198, 18, 0, 254].into(), mac: "02:00:00:00:00:01".parse().unwrap() },
+        term: Term { obtained: 0, renew_after: 1, rebind_after: 2, lifetime: 3 },
+    };
+    world.set_dhcp_lease(leased, Some(lease)).unwrap();
+    let first = |world: &World, id| world.endpoint(id).unwrap().addresses().next().unwrap().to_string();
+    let other = world.reserve_endpoint(on(id(9), json!({})), id(3)).unwrap();
+    assert_eq!(first(&world, other), "198.18.0.2/24");
+    let named = json!({"IpConfigurations": [{"IpAddress": "198.18.0.1"}]});
+    let said = world.reserve_endpoint(on(id(9), named.clone()), id(4)).unwrap_err().to_string();
+    assert!(said.contains("198.18.0.1") && said.contains("\"web\""), "{said}");
+    // Free again with its lease.
+    world.set_dhcp_lease(leased, None).unwrap();
+    let third = world.reserve_endpoint(on(id(9), named), id(4)).unwrap();
+    assert_eq!(first(&world, third), "198.18.0.1/24");
+}

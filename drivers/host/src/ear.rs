@@ -1,0 +1,177 @@
+//! Listening on an adapter for a station that may have no link yet: to answers of DHCP servers, and to whoever says that he has an
+//! address.
+
+#![expect(unsafe_code, reason = "no library call gives a packet socket its filter, its station and its link")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use hns_net::{Mac, Uplink, VlanId};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket};
+
+use crate::netlink::Netlink;
+use crate::{HostError, link};
+
+/// What an external switch's adapter receives for one station, and what others of this host send to it there.
+pub trait Ear: Send {
+    /// The next such frame, without its VLAN tag; none when none comes in time.
+    fn hear(&self, patience: Duration) -> io::Result<Option<Vec<u8>>>;
+}
+
+/// A packet socket in front of all programs at the adapter. The kernel lets the station's frames in for as long as it is open.
+#[derive(Debug)]
+pub(crate) struct PacketEar(OwnedFd);
+
+/// The longest frame that is of use.
+const FRAME_MAX: usize = 2048;
+
+impl PacketEar {
+    pub(crate) fn open(netlink: &mut Netlink, uplink: &Uplink, station: Mac) -> Result<Self, HostError> {
+        let missing = || HostError::NoSuchAdapter { name: uplink.adapter.clone() };
+        let index = link::find_index(netlink, &uplink.adapter)?.ok_or_else(missing)?;
+        let failed = |source| HostError::Socket { kind: "packet", source };
+        let opened = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
+            .map_err(|errno| failed(errno.into()))?;
+        // It has no protocol yet, and hears nothing before it has its filter.
+        filter(&opened, &program(uplink.vlan, station)).map_err(failed)?;
+        let fail = |source| {
+            let object = uplink.to_string();
+            HostError::Conversation { operation: "listen on", object, source }
+        };
+        join(&opened, index, station).map_err(fail)?;
+        bind(&opened, index).map_err(fail)?;
+        Ok(Self(opened))
+    }
+}
+
+impl Ear for PacketEar {
+    fn hear(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        let mut sources = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut sources, timeout)? == 0 {
+            return Ok(None);
+        }
+        let mut frame = vec![0; FRAME_MAX];
+        match recv(self.0.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT) {
+            Ok(length) => {
+                frame.truncate(length);
+                Ok(Some(frame))
+            }
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
+    let (socket, value) = (socket.as_raw_fd(), (&raw const *value).cast());
+    // SAFETY: the pointer is to a value that outlives the call, with its own length beside it.
+    let done = unsafe { libc::setsockopt(socket, level, option, value, length) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn filter(socket: &OwnedFd, program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).expect("the program has some twenty steps");
+    // The kernel copies it, and writes nothing to it.
+    let whole = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &whole)
+}
+
+/// Lets the station's frames in by the adapter.
+fn join(socket: &OwnedFd, adapter: u32, station: Mac) -> io::Result<()> {
+    let mut mr_address = [0; 8];
+    mr_address[..6].copy_from_slice(&station.octets());
+    let request = libc::packet_mreq {
+        mr_ifindex: i32::try_from(adapter).unwrap_or_default(),
+        mr_type: u16::try_from(libc::PACKET_MR_UNICAST).expect("it is 3"),
+        mr_alen: 6,
+        mr_address,
+    };
+    set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+}
+
+fn bind(socket: &OwnedFd, link: u32) -> io::Result<()> {
+    // SAFETY: `sockaddr_ll` is plain old data, for which zeroes are valid.
+    let mut at: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    at.sll_family = u16::try_from(libc::AF_PACKET).expect("the number of the family is 17");
+    at.sll_protocol = u16::try_from(libc::ETH_P_ALL).expect("it is 3").to_be();
+    at.sll_ifindex = i32::try_from(link).unwrap_or_default();
+    let length = libc::socklen_t::try_from(size_of_val(&at)).expect("an address is 20 bytes");
+    // SAFETY: the pointer is to a value that outlives the call, with its own length beside it.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const at).cast(), length) };
+    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Places that the steps of a program jump to, until their distance is known.
+const REJECT: u8 = 255;
+const ARP: u8 = 254;
+
+/// What an adapter says of a frame's VLAN tag, which it has taken out of the frame.
+const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG).cast_unsigned();
+
+/// The frames of this VLAN, or without a tag, that are answers of DHCP to this station (by the address in the message: they come by
+/// broadcast), or answers of ARP to it. The kernel asks this of all that the adapter carries.
+fn program(vlan: Option<VlanId>, station: Mac) -> Vec<libc::sock_filter> {
+    const WORD: u32 = libc::BPF_LD | libc::BPF_W;
+    const HALF: u32 = libc::BPF_LD | libc::BPF_H;
+    const BYTE: u32 = libc::BPF_LD | libc::BPF_B;
+    const JUMP: u32 = libc::BPF_JMP | libc::BPF_K;
+    let [a, b, c, d, e, f] = station.octets();
+    let (front, back) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([0, 0, e, f]));
+    let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: u16::try_from(code).expect("codes have 16 bits"),
+        jt,
+        jf,
+        k,
+    };
+    let load = |size: u32, at: u32| step(size | libc::BPF_ABS, at, 0, 0);
+    let load_behind_ip = |size: u32, at: u32| step(size | libc::BPF_IND, at, 0, 0);
+    let must_be = |value: u32| step(JUMP | libc::BPF_JEQ, value, 0, REJECT);
+    let mut program = vec![
+        load(WORD, VLAN_TAG),
+        step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0x0fff, 0, 0),
+        must_be(vlan.map_or(0, |vlan| vlan.number().into())),
+        load(HALF, 12),
+        step(JUMP | libc::BPF_JEQ, 0x0806, ARP, 0),
+        must_be(0x0800),
+        // UDP, whole, to port 68, and the client's address in the message.
+        load(BYTE, 23),
+        must_be(17),
+        load(HALF, 20),
+        step(JUMP | libc::BPF_JSET, 0x3fff, REJECT, 0),
+        step(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 14, 0, 0),
+        load_behind_ip(HALF, 16),
+        must_be(68),
+        load_behind_ip(WORD, 50),
+        must_be(front),
+        load_behind_ip(HALF, 54),
+        must_be(back),
+        step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0),
+    ];
+    let arp = program.len();
+    program.extend([
+        load(HALF, 20),
+        must_be(2),
+        load(WORD, 0),
+        must_be(front),
+        load(HALF, 4),
+        must_be(back),
+        step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0),
+    ]);
+    let reject = program.len();
+    program.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, 0));
+    for (place, step) in program.iter_mut().enumerate() {
+        for jump in [&mut step.jt, &mut step.jf] {
+            let to = match *jump {
+                REJECT => reject,
+                ARP => arp,
+                _ => continue,
+            };
+            *jump = u8::try_from(to - place - 1).expect("the program has some twenty steps");
+        }
+    }
+    program
+}

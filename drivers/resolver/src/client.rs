@@ -1,0 +1,262 @@
+//! The conversation with a LAN's servers.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use hns_model::{DhcpLease, DhcpServer, LeasePhase};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::frame::{self, Heard, To};
+use crate::message::{self, Answer, AnswerKind, Question};
+use crate::{Client, Resolver, ResolverError, Wire};
+
+/// For so long a LAN may take to give an address that works. A server that looks itself whether the address is free takes three seconds.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When a question is asked again, after the one before.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(3), Duration::from_secs(4)];
+
+/// How often a server may be asked that takes its offer back, or gives what somebody has.
+const ROUNDS_MAX: usize = 4;
+
+/// How often, and for how long each time, it is asked whether somebody has an address. RFC 5227 would take seven seconds, for links
+/// that take a while until they carry frames.
+const PROBES: usize = 2;
+const PROBE_PATIENCE: Duration = Duration::from_millis(150);
+
+/// For so long an answer is waited for when a lease is renewed: there is time for another try.
+const RENEWAL_PATIENCE: Duration = Duration::from_millis(800);
+
+/// Speaks DHCP.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DhcpClient;
+
+impl Resolver for DhcpClient {
+    fn now(&self) -> u64 {
+        // It fails for clocks that do not exist, of which this is none.
+        clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| Duration::from(time).as_secs())
+    }
+
+    fn acquire(
+        &self,
+        wire: &dyn Wire,
+        client: &Client,
+        wanted: Option<Ipv4Addr>,
+    ) -> Result<DhcpLease, ResolverError> {
+        let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
+        let mut trouble = None;
+        for round in 0..ROUNDS_MAX {
+            // What was refused is not asked for again.
+            match talk.acquire(wanted.filter(|_| round == 0)) {
+                Err(error @ ResolverError::Silent { .. }) => return Err(trouble.unwrap_or(error)),
+                Err(error @ ResolverError::Wire { .. }) => return Err(error),
+                Err(error) => trouble = Some(error),
+                granted => return granted,
+            }
+        }
+        Err(trouble.unwrap_or_else(|| talk.silence()))
+    }
+
+    fn renew(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<DhcpLease, ResolverError> {
+        let address = lease.ipv4();
+        let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
+        let everybody = [
+            (Question::Extend { own: address }, To::Everybody),
+            // The answer to this one comes by broadcast: a server on this very host is heard by that alone.
+            (Question::Again { address }, To::Everybody),
+        ];
+        let server = [(Question::Extend { own: address }, to_server(lease.server))];
+        let questions = match lease.term.phase(self.now()) {
+            LeasePhase::Bound | LeasePhase::Renewing => &server[..],
+            LeasePhase::Rebinding | LeasePhase::Expired => &everybody[..],
+        };
+        for (question, to) in questions {
+            if let Some(renewed) = talk.extend(*question, *to, address)? {
+                return Ok(renewed);
+            }
+        }
+        Err(ResolverError::Unanswered { server: lease.server.address, address })
+    }
+
+    fn release(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError> {
+        let question = Question::Release { own: lease.ipv4(), server: lease.server.address };
+        let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
+        talk.say(message::fresh_id(), question, to_server(lease.server))
+    }
+}
+
+fn to_server(server: DhcpServer) -> To {
+    To::Server { mac: server.mac, address: server.address }
+}
+
+/// One conversation.
+struct Talk<'a> {
+    resolver: &'a DhcpClient,
+    wire: &'a dyn Wire,
+    client: &'a Client,
+    begin: Instant,
+    /// How often everybody was asked.
+    questions: u32,
+}
+
+/// An offer that can be taken.
+struct Offer {
+    address: Ipv4Addr,
+    server: Ipv4Addr,
+}
+
+impl Talk<'_> {
+    fn rest(&self) -> Duration {
+        PATIENCE.saturating_sub(self.begin.elapsed())
+    }
+
+    fn silence(&self) -> ResolverError {
+        ResolverError::Silent { questions: self.questions, seconds: PATIENCE.as_secs() }
+    }
+
+    fn say(&mut self, id: u32, question: Question, to: To) -> Result<(), ResolverError> {
+        let elapsed = u16::try_from(self.begin.elapsed().as_secs()).unwrap_or(u16::MAX);
+        let bytes = message::write(self.client, id, question, elapsed);
+        let frame = frame::dhcp(self.client.mac, question.own(), to, &bytes);
+        self.wire.send(&frame).map_err(wire("ask"))
+    }
+
+    /// The first answer that `chosen` takes, if one comes in time.
+    fn answer<T>(
+        &self,
+        id: u32,
+        patience: Duration,
+        mut chosen: impl FnMut(Answer) -> Option<T>,
+    ) -> Result<Option<T>, ResolverError> {
+        let end = Instant::now() + patience;
+        loop {
+            let rest = end.saturating_duration_since(Instant::now());
+            let Some(frame) = self.wire.receive(rest).map_err(wire("hear"))? else { return Ok(None) };
+            let Some(Heard::Dhcp { from, message }) = frame::read(&frame) else { continue };
+            let answer = message::read(message, self.client, id, from);
+            if let Some(found) = answer.and_then(&mut chosen) {
+                return Ok(Some(found));
+            }
+            if rest.is_zero() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// One round: an offer, taken, confirmed, and the address nobody else's.
+    fn acquire(&mut self, wanted: Option<Ipv4Addr>) -> Result<DhcpLease, ResolverError> {
+        let id = message::fresh_id();
+        let offer = self.discover(id, wanted)?;
+        let lease = self.request(id, &offer)?;
+        match self.holder_of(offer.address)? {
+            None => Ok(lease),
+            Some(holder) => {
+                let (address, server) = (offer.address, offer.server);
+                self.say(id, Question::Decline { address, server }, To::Everybody)?;
+                Err(ResolverError::Conflict { server, address, holder })
+            }
+        }
+    }
+
+    fn discover(&mut self, id: u32, wanted: Option<Ipv4Addr>) -> Result<Offer, ResolverError> {
+        let mut useless = None;
+        for pause in PAUSES {
+            let patience = pause.min(self.rest());
+            if patience.is_zero() {
+                break;
+            }
+            self.questions += 1;
+            self.say(id, Question::Discover { wanted }, To::Everybody)?;
+            let usable = |answer: Answer| {
+                if answer.kind != AnswerKind::Offer {
+                    return None;
+                }
+                let (address, server) = (answer.address(), answer.server.address);
+                match answer.lease(0) {
+                    Ok(_) => Some(Offer { address, server }),
+                    Err(why) => {
+                        useless = Some(ResolverError::Unusable { server, address, why });
+                        None
+                    }
+                }
+            };
+            if let Some(offer) = self.answer(id, patience, usable)? {
+                return Ok(offer);
+            }
+        }
+        // Once all patience is gone nothing else can be asked.
+        Err(useless.unwrap_or_else(|| self.silence()))
+    }
+
+    fn request(&mut self, id: u32, offer: &Offer) -> Result<DhcpLease, ResolverError> {
+        let Offer { address, server } = *offer;
+        for pause in PAUSES {
+            let patience = pause.min(self.rest());
+            if patience.is_zero() {
+                break;
+            }
+            let asked = self.resolver.now();
+            self.say(id, Question::Request { address, server }, To::Everybody)?;
+            let decided = |answer: Answer| {
+                (answer.server.address == server).then(|| decide(&answer, address, asked)).flatten()
+            };
+            if let Some(decision) = self.answer(id, patience, decided)? {
+                return decision;
+            }
+        }
+        Err(ResolverError::Unconfirmed { server, address })
+    }
+
+    fn extend(
+        &mut self,
+        question: Question,
+        to: To,
+        address: Ipv4Addr,
+    ) -> Result<Option<DhcpLease>, ResolverError> {
+        let (id, asked) = (message::fresh_id(), self.resolver.now());
+        self.say(id, question, to)?;
+        self.answer(id, RENEWAL_PATIENCE, |answer| decide(&answer, address, asked))?.transpose()
+    }
+
+    /// Who has an address already, if somebody does.
+    fn holder_of(&self, address: Ipv4Addr) -> Result<Option<hns_net::Mac>, ResolverError> {
+        for _ in 0..PROBES {
+            self.wire.send(&frame::probe(self.client.mac, address)).map_err(wire("ask"))?;
+            let end = Instant::now() + PROBE_PATIENCE;
+            while let Some(rest) = end.checked_duration_since(Instant::now()) {
+                let Some(heard) = self.wire.receive(rest).map_err(wire("hear"))? else { break };
+                match frame::read(&heard) {
+                    Some(Heard::Claim { mac, address: claimed })
+                        if claimed == address && mac != self.client.mac =>
+                    {
+                        return Ok(Some(mac));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What an answer to a request for this address means; nothing for one that is none.
+fn decide(answer: &Answer, address: Ipv4Addr, asked: u64) -> Option<Result<DhcpLease, ResolverError>> {
+    let server = answer.server.address;
+    match answer.kind {
+        AnswerKind::Offer => None,
+        AnswerKind::Nak => Some(Err(ResolverError::Refused { server, message: answer.text() })),
+        AnswerKind::Ack if answer.address() != address => {
+            let why = "it is another one than was asked for";
+            Some(Err(ResolverError::Unusable { server, address: answer.address(), why }))
+        }
+        AnswerKind::Ack => {
+            Some(answer.lease(asked).map_err(|why| ResolverError::Unusable { server, address, why }))
+        }
+    }
+}
+
+fn wire(operation: &'static str) -> impl Fn(io::Error) -> ResolverError {
+    move |source| ResolverError::Wire { operation, source }
+}

@@ -1,0 +1,74 @@
+//! Asks the DHCP servers of a LAN for addresses on behalf of containers, which run no client of their own (RFC 2131).
+//!
+//! One trait, [`Resolver`], with two bodies: [`DhcpClient`] speaks the protocol, [`FakeResolver`] is a server in memory. The frames
+//! themselves go by a [`Wire`], which whoever owns the links brings along.
+//!
+//! ```text
+//!   acquire   DISCOVER ─► OFFER ─► REQUEST ─► ACK ─► is anybody there? (ARP) ─► DhcpLease
+//!                                      │ NAK             │ somebody: DECLINE
+//!                                      └─────────────────┴──► again, until the patience ends
+//!   renew     REQUEST to the server, later to everybody ─► ACK, or NAK: the address is lost
+//!   release   RELEASE, which nobody answers
+//! ```
+//!
+//! The servers are asked to answer by broadcast: a container's port, and its container, may not exist yet. No answer is believed that is
+//! not to a question of ours, and no address that no container may have.
+//!
+//! To read another option: a field of `DhcpLease` in `core/model`, its code in the list that `message.rs` asks for, and its reading there.
+//!
+//! Never here: links and sockets, which address is whose, when to renew.
+
+mod client;
+mod error;
+mod fake;
+mod frame;
+mod message;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use hns_model::DhcpLease;
+use hns_net::Mac;
+
+pub use client::{DhcpClient, PATIENCE};
+pub use error::ResolverError;
+pub use fake::FakeResolver;
+pub use message::host_name;
+
+/// A LAN as one station sees it.
+pub trait Wire {
+    /// Sends a whole frame of Ethernet, without a VLAN tag.
+    fn send(&self, frame: &[u8]) -> io::Result<()>;
+
+    /// The next frame that may be for the station, without a VLAN tag; none when none comes in time.
+    fn receive(&self, patience: Duration) -> io::Result<Option<Vec<u8>>>;
+}
+
+/// For whom an address is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    pub mac: Mac,
+    /// As its server may enter it into the LAN's name service.
+    pub host_name: Option<String>,
+}
+
+/// The LAN's DHCP servers.
+pub trait Resolver: Send + Sync + 'static {
+    /// The moment that leases count by: seconds since the host's boot, sleep included.
+    fn now(&self) -> u64;
+
+    /// Asks for an address, best this one, and makes sure that nobody else has it. Takes some seconds when no server answers.
+    fn acquire(
+        &self,
+        wire: &dyn Wire,
+        client: &Client,
+        wanted: Option<Ipv4Addr>,
+    ) -> Result<DhcpLease, ResolverError>;
+
+    /// Asks for more time, once: the lease's server, or everybody when that is due.
+    fn renew(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<DhcpLease, ResolverError>;
+
+    /// Gives the address back.
+    fn release(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError>;
+}

@@ -1,0 +1,270 @@
+//! Endpoints whose addresses a DHCP server of the LAN gives.
+//!
+//! ```text
+//!   attach:  the LAN is asked ─► the lease is in the world ─► as every attach: the port's first frame meets the leased address
+//!   detach:  as every detach ─► nothing comes out of the port any more ─► the server is told
+//! ```
+//!
+//! A LAN may take seconds to answer, or never do: it is asked before the gate, so that nobody waits but who wants the address. A
+//! lease belongs to an attachment, and is recorded with it; `renewal.rs` keeps it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use hns_hcn as hcn;
+use hns_host::{Ear, Host};
+use hns_model::{DhcpLease, Endpoint, ModelError, Network};
+use hns_net::{Guid, IfName, Mac, Uplink};
+use hns_planner::switch_name;
+use hns_resolver::{Client, ResolverError, Wire, host_name};
+
+use crate::engine::{Engine, fresh_id};
+use crate::error::EngineError;
+use crate::locks::{Held, Key};
+use crate::threads::while_waiting;
+
+/// Nobody answers when an address is given back: what a server cannot read in time is lost to it. So many messages its socket holds for
+/// sure, and then it gets time for each.
+const AT_ONCE_MAX: usize = 32;
+const SERVER_READS: Duration = Duration::from_millis(2);
+
+/// Who asks, and where.
+pub(crate) struct Lessee {
+    pub endpoint: Guid,
+    network: String,
+    switch: IfName,
+    uplink: Uplink,
+    client: Client,
+}
+
+impl Lessee {
+    /// Nobody, on a network with addresses of its own.
+    pub fn of(endpoint: &Endpoint, network: &Network) -> Option<Self> {
+        let uplink = network.uplink().filter(|_| network.has_dhcp())?;
+        Some(Self {
+            endpoint: endpoint.id(),
+            network: network.name().to_owned(),
+            switch: switch_name(network.switch_id()),
+            uplink,
+            client: Client { mac: endpoint.mac()?, host_name: host_name(&endpoint.document().name) },
+        })
+    }
+}
+
+impl Lessee {
+    fn refusal(&self) -> impl Fn(ResolverError) -> EngineError {
+        move |source| EngineError::NoLease {
+            endpoint: self.endpoint,
+            network: self.network.clone(),
+            uplink: self.uplink.clone(),
+            source,
+        }
+    }
+}
+
+/// The LAN of an external switch.
+struct Segment<'e> {
+    host: &'e dyn Host,
+    switch: &'e IfName,
+    /// Without one nothing is heard.
+    ear: Option<Box<dyn Ear>>,
+}
+
+impl Wire for Segment<'_> {
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        self.host.transmit(self.switch, frame).map_err(io::Error::other)
+    }
+
+    fn receive(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
+        self.ear.as_ref().map_or(Ok(None), |ear| ear.hear(patience))
+    }
+}
+
+/// An endpoint that has its address and is about to be attached. Where that fails the address goes back.
+pub(crate) struct Ahead<'e> {
+    engine: &'e Engine,
+    id: Guid,
+    _held: Held<'e>,
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        let unused = {
+            let mut world = self.engine.world();
+            let endpoint = world.endpoint(self.id).ok().filter(|endpoint| endpoint.attachment().is_none());
+            let endpoint = endpoint.cloned();
+            endpoint.inspect(|_| {
+                // It was there just now.
+                let _ = world.set_dhcp_lease(self.id, None);
+            })
+        };
+        if let Some(endpoint) = unused {
+            self.engine.give_back_lease(&endpoint);
+        }
+    }
+}
+
+impl Engine {
+    /// Seconds since the host's boot, by which leases count.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.resolver.now()
+    }
+
+    /// Whether this endpoint is to be attached with an address that the LAN must be asked for.
+    pub(crate) fn needs_lease(&self, document: &hcn::Endpoint) -> bool {
+        let world = self.world();
+        let network = document.network.and_then(|id| world.network(id).ok());
+        document.namespace.is_some() && network.is_some_and(Network::has_dhcp)
+    }
+
+    /// As every create, with the LAN being asked between the reservation and the rest.
+    pub(crate) fn create_leased_endpoint(
+        &self,
+        mut document: hcn::Endpoint,
+    ) -> Result<hcn::Endpoint, EngineError> {
+        let namespace = document.namespace.take();
+        let id = self.reserve_to_lease(&document)?;
+        let outcome = self.lease_ahead(id).and_then(|_ahead| match namespace {
+            Some(namespace) => self.through_a_reload(|| self.attach_reserved(id, namespace)),
+            None => self.record_endpoint(id),
+        });
+        if outcome.is_err() {
+            let _pass = self.locks.pass();
+            // Reserved above and shown to nobody since.
+            let _ = self.world().forget_endpoint(id);
+        }
+        outcome
+    }
+
+    fn reserve_to_lease(&self, document: &hcn::Endpoint) -> Result<Guid, EngineError> {
+        let _pass = self.locks.pass();
+        let lock = document.network.map(|network| self.locks.network(network));
+        let _shared = lock.as_ref().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner));
+        Ok(self.world().reserve_endpoint(document.clone(), fresh_id())?)
+    }
+
+    fn attach_reserved(&self, id: Guid, namespace: Guid) -> Result<hcn::Endpoint, EngineError> {
+        let _pass = self.locks.pass();
+        let lock = self.locks.network(self.world().endpoint(id)?.network());
+        let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+        let _joined = self.locks.hold(Key::Namespace(namespace));
+        self.world().namespace(namespace)?;
+        let _held = self.locks.hold(Key::Endpoint(id));
+        self.plug(id, |world| world.reserve_attachment(id, namespace))
+    }
+
+    /// Gets an endpoint that is not attached its address, if the LAN gives it. Without any lock but this endpoint's of leases.
+    pub(crate) fn lease_ahead(&self, id: Guid) -> Result<Option<Ahead<'_>>, EngineError> {
+        let held = self.locks.hold(Key::Lease(id));
+        let lessee = {
+            let world = self.world();
+            let endpoint = world.endpoint(id)?;
+            let unattached = endpoint.attachment().is_none().then_some(endpoint);
+            unattached.and_then(|endpoint| Lessee::of(endpoint, world.network(endpoint.network()).ok()?))
+        };
+        let Some(lessee) = lessee else { return Ok(None) };
+        let lease = while_waiting(|| self.ask_for_lease(&lessee, None))?;
+        tracing::info!(
+            endpoint = %id, network = lessee.network, address = %lease.address, server = %lease.server.address,
+            "the LAN gave an address"
+        );
+        let kept = self.world().set_dhcp_lease(id, Some(lease.clone()));
+        if let Err(error) = kept {
+            self.release_lease(&lessee, &lease);
+            return Err(error.into());
+        }
+        Ok(Some(Ahead { engine: self, id, _held: held }))
+    }
+
+    /// Asks for an address, best the one it had.
+    pub(crate) fn ask_for_lease(
+        &self,
+        lessee: &Lessee,
+        former: Option<Ipv4Addr>,
+    ) -> Result<DhcpLease, EngineError> {
+        let wire = self.segment_of(lessee)?;
+        let lease = self.resolver.acquire(&wire, &lessee.client, former).map_err(lessee.refusal())?;
+        // What goes from one container to another's station is not heard at the adapter.
+        let Some(holder) = self.neighbour_with(lessee, lease.address.address()) else { return Ok(lease) };
+        self.release_lease(lessee, &lease);
+        let (server, address) = (lease.server.address, lease.ipv4());
+        Err(lessee.refusal()(ResolverError::Conflict { server, address, holder }))
+    }
+
+    pub(crate) fn renew_lease(&self, lessee: &Lessee, lease: &DhcpLease) -> Result<DhcpLease, EngineError> {
+        let wire = self.segment_of(lessee)?;
+        self.resolver.renew(&wire, &lessee.client, lease).map_err(lessee.refusal())
+    }
+
+    fn segment_of<'a>(&'a self, lessee: &'a Lessee) -> Result<Segment<'a>, EngineError> {
+        let operation = || format!("cannot ask for an address on {}", lessee.uplink);
+        let ear =
+            self.host.listen(&lessee.uplink, lessee.client.mac).map_err(EngineError::host(operation))?;
+        Ok(Segment { host: &*self.host, switch: &lessee.switch, ear: Some(ear) })
+    }
+
+    /// Whether another container on the same switch has this address.
+    fn neighbour_with(&self, lessee: &Lessee, address: IpAddr) -> Option<Mac> {
+        let world = self.world();
+        let on_switch = |endpoint: &&Endpoint| {
+            let network = world.network(endpoint.network()).ok();
+            endpoint.id() != lessee.endpoint
+                && endpoint.attachment().is_some()
+                && network.is_some_and(|network| switch_name(network.switch_id()) == lessee.switch)
+        };
+        let mut neighbours = world.endpoints().filter(on_switch);
+        neighbours.find(|endpoint| endpoint.addresses().any(|held| held.address() == address))?.mac()
+    }
+
+    /// Gives back what an endpoint has from the LAN, if anything. Its port carries nothing any more, and its network is still there.
+    pub(crate) fn give_back_lease(&self, endpoint: &Endpoint) {
+        let Some(lease) = endpoint.dhcp_lease() else { return };
+        let lessee = {
+            let world = self.world();
+            world.network(endpoint.network()).ok().and_then(|network| Lessee::of(endpoint, network))
+        };
+        if let Some(lessee) = lessee {
+            self.release_lease(&lessee, lease);
+        }
+    }
+
+    /// The same of all these.
+    pub(crate) fn give_back_leases(&self, endpoints: &[Guid]) {
+        let leased = |id: &Guid| {
+            let world = self.world();
+            world.endpoint(*id).ok().filter(|endpoint| endpoint.dhcp_lease().is_some()).cloned()
+        };
+        for (number, endpoint) in endpoints.iter().filter_map(leased).enumerate() {
+            if number >= AT_ONCE_MAX {
+                std::thread::park_timeout(SERVER_READS);
+            }
+            self.give_back_lease(&endpoint);
+        }
+    }
+
+    pub(crate) fn release_lease(&self, lessee: &Lessee, lease: &DhcpLease) {
+        let wire = Segment { host: &*self.host, switch: &lessee.switch, ear: None };
+        if let Err(error) = self.resolver.release(&wire, &lessee.client, lease) {
+            // The server takes it back by itself when its time is over.
+            tracing::warn!(
+                endpoint = %lessee.endpoint, error = &error as &dyn std::error::Error,
+                "an address of the LAN was not given back"
+            );
+        }
+    }
+
+    /// Refuses an endpoint that has no address yet and would need one.
+    pub(crate) fn check_addressed(&self, id: Guid) -> Result<(), ModelError> {
+        let world = self.world();
+        let endpoint = world.endpoint(id)?;
+        let network = world.network(endpoint.network())?;
+        if network.has_dhcp() && endpoint.dhcp_lease().is_none() {
+            let network = network.name().to_owned();
+            return Err(ModelError::Unaddressed { endpoint: id, network });
+        }
+        Ok(())
+    }
+}

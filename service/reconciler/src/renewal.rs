@@ -1,0 +1,285 @@
+//! Keeping the LAN's leases: renewed in time, given up when they end, asked for again until there is one.
+//!
+//! ```text
+//!            T1: the server is asked     T2: everybody is asked      end, or a server's NAK
+//!   bound ──────────► renewing ──────────────► rebinding ──────────────────► without: the port lets out questions for an address alone,
+//!     ▲                  │ ACK                     │ ACK                       the container has none, its health says so
+//!     └──────────────────┴─────────────────────────┴────────────── asked anew ◄──────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hns_model::{DhcpLease, Endpoint, LeasePhase, Network, Term};
+use hns_net::{Guid, IfName};
+use hns_planner::{Port, Step, compile_endpoint, plan, readdress};
+
+use crate::dhcp::Lessee;
+use crate::endpoints::announcement;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::locks::Key;
+use crate::repair::chain;
+
+/// How many leases are asked for at one time: each takes a thread for as long as a server is waited for.
+const ASKING_MAX: usize = 128;
+
+/// After how many seconds an endpoint without an address asks again, at first and at most.
+const AGAIN_MIN: u64 = 2;
+const AGAIN_MAX: u64 = 60;
+
+/// A server with long leases is not asked more often than this, in seconds (RFC 2131 section 4.4.5).
+const PAUSE_MIN: u64 = 60;
+
+/// What is under way, and when what failed is tried again.
+#[derive(Debug, Default)]
+pub(crate) struct Renewals(Mutex<Agenda>);
+
+#[derive(Debug, Default)]
+struct Agenda {
+    asking: BTreeSet<Guid>,
+    tries: BTreeMap<Guid, Try>,
+}
+
+/// After a try that failed.
+#[derive(Debug, Clone, Copy)]
+struct Try {
+    next: u64,
+    /// Seconds to the one after that, of an endpoint without an address.
+    pause: u64,
+    /// The address it had.
+    former: Option<Ipv4Addr>,
+}
+
+impl Renewals {
+    fn agenda(&self) -> MutexGuard<'_, Agenda> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a lease that could not be renewed is tried again: half of what is left of its phase later.
+fn pause_after(term: &Term, now: u64) -> u64 {
+    let at = |seconds: u32| (term.obtained + u64::from(seconds)).saturating_sub(now);
+    let left =
+        if term.phase(now) == LeasePhase::Renewing { at(term.rebind_after) } else { at(term.lifetime) };
+    (left / 2).max(PAUSE_MIN.min(u64::from(term.lifetime) / 20)).max(1)
+}
+
+impl Engine {
+    /// Looks after all leases. Called again and again; what takes time goes on behind it.
+    pub(crate) fn keep_leases(self: &Arc<Self>) {
+        let now = self.resolver.now();
+        let due: Vec<Guid> = {
+            let world = self.world();
+            if !world.networks().any(Network::has_dhcp) {
+                return;
+            }
+            let is_leased = |endpoint: &&Endpoint| {
+                endpoint.attachment().is_some()
+                    && world.network(endpoint.network()).is_ok_and(Network::has_dhcp)
+            };
+            let leased: Vec<&Endpoint> = world.endpoints().filter(is_leased).collect();
+            let mut agenda = self.renewals.agenda();
+            agenda.tries.retain(|id, _| leased.iter().any(|endpoint| endpoint.id() == *id));
+            let is_due = |endpoint: &&&Endpoint| {
+                let phase = endpoint.dhcp_lease().map(|lease| lease.term.phase(now));
+                match phase {
+                    Some(LeasePhase::Bound) => false,
+                    // It is over, whenever the next try would be.
+                    Some(LeasePhase::Expired) => true,
+                    Some(LeasePhase::Renewing | LeasePhase::Rebinding) | None => {
+                        agenda.tries.get(&endpoint.id()).is_none_or(|last| last.next <= now)
+                    }
+                }
+            };
+            leased.iter().filter(is_due).map(|endpoint| endpoint.id()).collect()
+        };
+        for id in due {
+            {
+                let mut agenda = self.renewals.agenda();
+                if agenda.asking.len() >= ASKING_MAX || !agenda.asking.insert(id) {
+                    continue;
+                }
+            }
+            let engine = Arc::clone(self);
+            let asking = std::thread::Builder::new().name("hns-lease".to_owned()).spawn(move || {
+                engine.keep_lease(id);
+                engine.renewals.agenda().asking.remove(&id);
+            });
+            if let Err(error) = asking {
+                tracing::warn!(endpoint = %id, %error, "no thread for its lease");
+                self.renewals.agenda().asking.remove(&id);
+            }
+        }
+    }
+
+    fn keep_lease(&self, id: Guid) {
+        let _held = self.locks.hold(Key::Lease(id));
+        let Some((lessee, lease, port)) = self.lessee_at_port(id) else { return };
+        let now = self.resolver.now();
+        match lease {
+            None => self.lease_again(&lessee, &port),
+            Some(lease) if lease.term.phase(now) == LeasePhase::Expired => {
+                self.lose_lease(&lessee, &port, &lease, "it has ended and was not renewed");
+            }
+            Some(lease) => match self.renew_lease(&lessee, &lease) {
+                Ok(renewed) => self.hold_lease(&lessee, &port, Some(renewed)),
+                Err(EngineError::NoLease { source, .. }) if source.is_final() => {
+                    self.lose_lease(&lessee, &port, &lease, &source.to_string());
+                }
+                Err(error) => {
+                    let next = now + pause_after(&lease.term, now);
+                    self.renewals.agenda().tries.insert(id, Try { next, pause: AGAIN_MIN, former: None });
+                    tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not renewed yet");
+                    if lease.term.phase(now) == LeasePhase::Rebinding {
+                        let trouble =
+                            format!("its lease of {} is not renewed: {}", lease.address, chain(&error));
+                        let _ = self.world().set_lease_trouble(id, Some(trouble));
+                    }
+                }
+            },
+        }
+    }
+
+    fn lessee_at_port(&self, id: Guid) -> Option<(Lessee, Option<DhcpLease>, IfName)> {
+        let world = self.world();
+        let endpoint = world.endpoint(id).ok()?;
+        let port = endpoint.attachment()?.port.clone();
+        let lessee = Lessee::of(endpoint, world.network(endpoint.network()).ok()?)?;
+        Some((lessee, endpoint.dhcp_lease().cloned(), port))
+    }
+
+    /// Takes the address away from the container. It asks for another one at once.
+    fn lose_lease(&self, lessee: &Lessee, port: &IfName, lease: &DhcpLease, why: &str) {
+        let id = lessee.endpoint;
+        tracing::warn!(endpoint = %id, address = %lease.address, why, "its lease is lost");
+        let former = Some(lease.ipv4());
+        self.renewals.agenda().tries.insert(id, Try { next: 0, pause: AGAIN_MIN, former });
+        self.hold_lease(lessee, port, None);
+        let trouble = format!("its lease of {} is lost: {why}", lease.address);
+        let _ = self.world().set_lease_trouble(id, Some(trouble));
+    }
+
+    fn lease_again(&self, lessee: &Lessee, port: &IfName) {
+        let id = lessee.endpoint;
+        let last = self.renewals.agenda().tries.get(&id).copied();
+        match self.ask_for_lease(lessee, last.and_then(|last| last.former)) {
+            Ok(lease) => {
+                tracing::info!(endpoint = %id, address = %lease.address, "the LAN gave an address again");
+                self.hold_lease(lessee, port, Some(lease));
+            }
+            Err(error) => {
+                let pause = last.map_or(AGAIN_MIN, |last| last.pause);
+                let next = self.resolver.now() + pause;
+                let pause = (pause * 2).min(AGAIN_MAX);
+                let former = last.and_then(|last| last.former);
+                self.renewals.agenda().tries.insert(id, Try { next, pause, former });
+                let _ = self.world().set_lease_trouble(id, Some(chain(&error)));
+            }
+        }
+    }
+
+    /// Holds the endpoint to another lease, or to none: its port's filter first, then the container.
+    fn hold_lease(&self, lessee: &Lessee, port: &IfName, lease: Option<DhcpLease>) {
+        let id = lessee.endpoint;
+        if let Err(error) = self.try_to_hold_lease(lessee, port, lease.as_ref()) {
+            tracing::error!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not in force");
+            if let Some(lease) = lease {
+                self.give_up(lessee, &lease);
+            }
+            let _ = self.world().set_lease_trouble(id, Some(chain(&error)));
+            // It knows what the filter should be by now.
+            self.background.repair_everything("a lease changed");
+        }
+    }
+
+    /// A lease that the container could not be given is of no use. It is asked for again later.
+    fn give_up(&self, lessee: &Lessee, lease: &DhcpLease) {
+        let id = lessee.endpoint;
+        let next = self.resolver.now() + AGAIN_MIN;
+        self.renewals.agenda().tries.insert(id, Try { next, pause: AGAIN_MIN, former: Some(lease.ipv4()) });
+        if let Err(error) = self.forget_lease(id) {
+            tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its record has a lease that is gone");
+        }
+        self.release_lease(lessee, lease);
+    }
+
+    fn forget_lease(&self, id: Guid) -> Result<(), EngineError> {
+        let _pass = self.locks.pass();
+        let lock = self.locks.network(self.world().endpoint(id)?.network());
+        let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.locks.hold(Key::Endpoint(id));
+        self.world().set_dhcp_lease(id, None)?;
+        self.record_endpoint(id).map(drop)
+    }
+
+    fn try_to_hold_lease(
+        &self,
+        lessee: &Lessee,
+        port: &IfName,
+        lease: Option<&DhcpLease>,
+    ) -> Result<(), EngineError> {
+        let id = lessee.endpoint;
+        let _pass = self.locks.pass();
+        let network = self.world().endpoint(id)?.network();
+        let lock = self.locks.network(network);
+        let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.locks.hold(Key::Endpoint(id));
+        let is_at_port = |endpoint: &Endpoint| endpoint.attachment().is_some_and(|there| there.port == *port);
+        if !self.world().endpoint(id).is_ok_and(is_at_port) {
+            // Detached meanwhile, or deleted; what it had went back then.
+            if let Some(lease) = lease {
+                self.release_lease(lessee, lease);
+            }
+            return Ok(());
+        }
+        let observed = self.observed_endpoint(id)?;
+        let (before, after, news, steps) = {
+            let mut world = self.world();
+            let port_of = |world: &hns_model::World| -> Option<Port> {
+                compile_endpoint(world.endpoint(id).ok()?, world).ports.remove(port)
+            };
+            let before = port_of(&world);
+            world.set_dhcp_lease(id, lease.cloned())?;
+            world.set_lease_trouble(id, None)?;
+            let after = port_of(&world);
+            let endpoint = world.endpoint(id)?;
+            let news = announcement(endpoint, world.network(network)?);
+            (before, after, news, plan(&compile_endpoint(endpoint, &world), &observed).steps)
+        };
+        self.record_endpoint(id)?;
+        let both = before.zip(after);
+        let is_other = both.as_ref().is_some_and(|(before, after)| before.addresses != after.addresses);
+        let address = both.and_then(|(before, after)| readdress(&before, &after));
+        steps.into_iter().chain(address).try_for_each(|step: Step| self.execute_one(&step))?;
+        if lease.is_some() {
+            self.renewals.agenda().tries.remove(&id);
+        }
+        if let Some(news) = news.filter(|news| is_other && !news.addresses.is_empty()) {
+            self.background.announce(news);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_renewed_is_tried_again_ever_sooner_but_not_all_the_time() {
+        let tries = |lifetime: u32, from: u64, to: u64| {
+            let term =
+                Term { obtained: 0, renew_after: lifetime / 2, rebind_after: lifetime / 8 * 7, lifetime };
+            let after = |now: &u64| Some(now + pause_after(&term, *now)).filter(|next| *next < to);
+            std::iter::successors(Some(from), after).collect::<Vec<_>>()
+        };
+        assert_eq!(tries(8, 4, 8), [4, 5, 6, 7]);
+        for lifetime in [3_600, 86_400] {
+            let all = tries(lifetime, u64::from(lifetime / 2), lifetime.into());
+            assert!((10..40).contains(&all.len()), "{all:?}");
+            assert!(all.windows(2).all(|pair| pair[1] - pair[0] >= PAUSE_MIN), "{all:?}");
+        }
+    }
+}

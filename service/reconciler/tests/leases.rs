@@ -1,0 +1,196 @@
+//! Leases of the LAN over time: renewed, lost, given again, whatever fails on the way.
+
+#![expect(clippy::unwrap_used, reason = "a rig that cannot be built fails the test")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hns_datapath::FakeDatapath;
+use hns_hcn::{Endpoint, Namespace, Network};
+use hns_host::{BridgeNetfilter, FakeHost, Host};
+use hns_model::EndpointState;
+use hns_net::{Guid, IfAddr, Mac};
+use hns_planner::{Inside, port_of};
+use hns_reconciler::{DefaultNetwork, Engine, EngineSettings};
+use hns_resolver::FakeResolver;
+use hns_store::{MemoryStore, Store};
+use hns_testbed::eventually;
+use serde_json::json;
+
+struct Rig {
+    host: FakeHost,
+    resolver: FakeResolver,
+    store: Arc<dyn Store>,
+    engine: Arc<Engine>,
+    boot: &'static str,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let host = FakeHost::new();
+        host.add_adapter(&"eth0".parse().unwrap());
+        Self::on(host, FakeResolver::new(), Arc::new(MemoryStore::new()), "boot")
+    }
+
+    fn on(host: FakeHost, resolver: FakeResolver, store: Arc<dyn Store>, boot: &'static str) -> Self {
+        let settings = EngineSettings {
+            namespaces: PathBuf::from("/run/hns/netns"),
+            default_network: DefaultNetwork::Suppressed,
+            bridge_netfilter: BridgeNetfilter::Auto,
+            boot_id: boot.to_owned(),
+        };
+        let datapath = Arc::new(FakeDatapath::new());
+        let (lan, records) = (Arc::new(resolver.clone()), Arc::clone(&store));
+        let engine = Engine::start(Arc::new(host.clone()), datapath, lan, records, settings).unwrap();
+        Self { host, resolver, store, engine, boot }
+    }
+
+    fn restarted(self) -> Self {
+        let boot = self.boot;
+        Self::on(self.host, self.resolver, self.store, boot)
+    }
+
+    fn network(&self) -> Guid {
+        let document = json!({"Name": "home", "Type": "Transparent",
+            "Policies": [{"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}}]});
+        self.engine.create_network(Network::from_v2(&document).unwrap()).unwrap().id.unwrap()
+    }
+
+    fn endpoint(&self, network: Guid, name: &str) -> Result<Guid, hns_reconciler::EngineError> {
+        let path = format!("/run/netns/{name}");
+        self.host.add_foreign_namespace(&path);
+        let namespace = json!({"AdditionalParams": {"Path": path}});
+        let namespace = self.engine.create_namespace(Namespace::from_v2(&namespace).unwrap())?.id.unwrap();
+        let document = json!({"HostComputeNetwork": network.to_string(), "Name": name,
+            "HostComputeNamespace": namespace.to_string()});
+        Ok(self.engine.create_endpoint(Endpoint::from_v2(&document).unwrap())?.id.unwrap())
+    }
+
+    fn addresses(&self, id: Guid) -> Vec<IfAddr> {
+        self.engine.world().endpoint(id).unwrap().addresses().collect()
+    }
+
+    fn state(&self, id: Guid) -> EndpointState {
+        let world = self.engine.world();
+        world.state_of(world.endpoint(id).unwrap())
+    }
+
+    /// What the container has.
+    fn inside(&self, id: Guid) -> Vec<IfAddr> {
+        let port = {
+            let world = self.engine.world();
+            let endpoint = world.endpoint(id).unwrap();
+            port_of(endpoint, world.network(endpoint.network()).unwrap(), &world).unwrap()
+        };
+        match self.host.look_inside(&port) {
+            Ok(Inside::Here(vnic)) => vnic.addresses,
+            // The look itself was the call that had to fail.
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[test]
+fn a_lease_is_renewed_in_time_and_kept_over_a_restart() {
+    let rig = Rig::new();
+    let id = rig.endpoint(rig.network(), "web").unwrap();
+    let had = rig.addresses(id);
+    assert_eq!(rig.inside(id), had);
+    for _ in 0..3 {
+        rig.resolver.pass_time(310);
+        let left = || {
+            let world = rig.engine.world();
+            world.endpoint(id).unwrap().dhcp_lease().unwrap().term.rest(rig.engine.now())
+        };
+        eventually!(left() == Some(600));
+    }
+    let rig = rig.restarted();
+    assert_eq!((rig.addresses(id), rig.inside(id)), (had.clone(), had));
+    assert_eq!(rig.state(id), EndpointState::AttachedSharing);
+}
+
+#[test]
+fn a_lease_that_ends_leaves_the_container_and_there_is_another_one_when_there_is_a_server() {
+    let rig = Rig::new();
+    let id = rig.endpoint(rig.network(), "web").unwrap();
+    let had = rig.addresses(id);
+    rig.resolver.fall_silent(true);
+    rig.resolver.pass_time(560);
+    // Nobody answers, and there is still time.
+    eventually!(rig.state(id) == EndpointState::Degraded);
+    assert_eq!((rig.addresses(id), rig.inside(id)), (had.clone(), had.clone()));
+    rig.resolver.pass_time(50);
+    eventually!(rig.addresses(id).is_empty() && rig.inside(id).is_empty());
+    assert_eq!(rig.state(id), EndpointState::Degraded);
+    // A restart changes nothing of it.
+    let rig = rig.restarted();
+    assert!(rig.addresses(id).is_empty() && rig.inside(id).is_empty());
+    eventually!(rig.state(id) == EndpointState::Degraded);
+    rig.resolver.fall_silent(false);
+    rig.resolver.pass_time(100);
+    eventually!(rig.addresses(id) == had && rig.inside(id) == had);
+    eventually!(rig.state(id) == EndpointState::AttachedSharing);
+}
+
+#[test]
+fn an_address_that_the_server_takes_back_is_replaced() {
+    let rig = Rig::new();
+    let id = rig.endpoint(rig.network(), "web").unwrap();
+    let had = rig.addresses(id);
+    let std::net::IpAddr::V4(address) = had[0].address() else { unreachable!("it is of IPv4") };
+    rig.resolver.give(Mac::new([2, 0, 0, 0, 0, 9]), address);
+    rig.resolver.pass_time(310);
+    eventually!(!rig.addresses(id).is_empty() && rig.addresses(id) != had);
+    eventually!(rig.inside(id) == rig.addresses(id));
+}
+
+/// Nothing tells how long a boot took.
+#[test]
+fn after_a_boot_a_lease_is_asked_for_anew() {
+    let Rig { host, resolver, store, engine, .. } = {
+        let rig = Rig::new();
+        rig.endpoint(rig.network(), "web").unwrap();
+        rig
+    };
+    let id = engine.world().endpoints().next().unwrap().id();
+    drop(engine);
+    let rig = Rig::on(host, resolver, store, "another boot");
+    eventually!(rig.addresses(id).len() == 1 && rig.inside(id) == rig.addresses(id));
+}
+
+#[test]
+fn an_attach_without_an_answer_leaves_nothing() {
+    let rig = Rig::new();
+    let network = rig.network();
+    rig.resolver.fall_silent(true);
+    let said = rig.endpoint(network, "web").unwrap_err();
+    assert!(
+        said.to_string().contains("\"home\" has no address for it from the LAN of adapter eth0"),
+        "{said}"
+    );
+    assert_eq!(rig.engine.world().endpoints().count(), 0);
+    assert_eq!(rig.engine.world().network(network).unwrap().endpoints().count(), 0);
+}
+
+/// Whatever fails while an address is taken away or given, the container ends up with what the endpoint shows.
+#[test]
+fn a_change_that_fails_is_tried_until_it_holds() {
+    for call in 0..6 {
+        let rig = Rig::new();
+        let id = rig.endpoint(rig.network(), "web").unwrap();
+        let had = rig.addresses(id);
+        rig.resolver.fall_silent(true);
+        rig.host.fail_next(call);
+        rig.resolver.pass_time(610);
+        eventually!(rig.addresses(id).is_empty());
+        rig.host.fail_next(call);
+        rig.resolver.fall_silent(false);
+        let holds = || {
+            rig.resolver.pass_time(1);
+            rig.addresses(id) == had && rig.inside(id) == had
+        };
+        eventually!(holds());
+        rig.host.fail_next(1 << 40);
+        eventually!(holds() && rig.state(id) == EndpointState::AttachedSharing);
+    }
+}
