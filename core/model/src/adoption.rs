@@ -138,7 +138,7 @@ pub struct Followed {
     pub changed: Vec<Guid>,
     /// Those of them that have other prefixes or routers.
     pub renumbered: Vec<Guid>,
-    /// Its bridge is gone, and nobody uses it. It is in the books until it is forgotten.
+    /// Its bridge is gone, and nothing is on it. It is in the books until it is forgotten.
     pub idle: Vec<Guid>,
 }
 
@@ -150,8 +150,17 @@ struct Difference<'b> {
     missed: BTreeMap<IfName, Guid>,
     /// The networks whose bridges are there no longer.
     lost: Vec<Guid>,
-    /// Those of them that nobody uses.
+    /// Those whose bridges are not there and that nothing is on.
     idle: Vec<Guid>,
+}
+
+impl Network {
+    /// Whether anybody has put something on it that is not to go with its bridge: endpoints, or rules for those to come.
+    fn is_used(&self) -> bool {
+        let document = &self.document;
+        let is_bare = document.policies.is_empty() && document.dns == hcn::Dns::default();
+        !self.endpoints.is_empty() || !is_bare || document.params.port != hcn::PortParams::default()
+    }
 }
 
 impl World {
@@ -204,7 +213,7 @@ impl World {
             if network.is_present {
                 difference.lost.push(network.id);
             }
-            if network.endpoints.is_empty() {
+            if !network.is_used() {
                 difference.idle.push(network.id);
             }
         }

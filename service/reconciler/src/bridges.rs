@@ -7,7 +7,7 @@ use hns_model::{ModelError, Network};
 use hns_net::Guid;
 use hns_store::{Durability, Txn};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, store_error};
 use crate::error::EngineError;
 use crate::records;
 
@@ -25,7 +25,7 @@ impl Engine {
         }
     }
 
-    /// Takes over which bridges there are; says how many networks should have gone and did not. Every request is kept out meanwhile.
+    /// Takes over which bridges there are; says how many networks it was not done with. Every request is kept out meanwhile.
     pub(crate) fn follow_bridges(&self) -> Result<usize, EngineError> {
         let operation = || "cannot see which bridges lead to a LAN".to_owned();
         let seen = self.host.bridges().map_err(EngineError::host(operation))?;
@@ -34,14 +34,18 @@ impl Engine {
             self.say(id, "a bridge leads to a LAN: it is a network");
             self.notify(NotificationType::NetworkCreate, id, None);
         }
+        let mut stuck = 0;
         for id in followed.changed {
             self.say(id, "the bridge of a network has changed");
+            if let Err(error) = self.record_again(id) {
+                tracing::warn!(network = %id, error = &error as &dyn std::error::Error, "its record is of before");
+                stuck += 1;
+            }
         }
         // There is no notification of a change: whoever shows networks to others hears of it as of a new one.
         for id in followed.renumbered {
             self.notify(NotificationType::NetworkCreate, id, None);
         }
-        let mut stuck = 0;
         for id in followed.idle {
             if let Err(error) = self.leave_bridge(id) {
                 tracing::warn!(network = %id, error = &error as &dyn std::error::Error, "it stays in the books");
@@ -51,9 +55,20 @@ impl Engine {
         Ok(stuck)
     }
 
+    /// Brings the record of a network up to date, if it has one.
+    fn record_again(&self, id: Guid) -> Result<(), EngineError> {
+        let key = records::key(records::NETWORKS, id);
+        let operation = store_error("read", "an adopted network");
+        if self.store.get(&key).map_err(operation)?.is_none() {
+            return Ok(());
+        }
+        let value = records::network(self.world().network(id)?);
+        self.commit(Txn::new(Durability::Process).put(key, value), format!("network {id}")).map(drop)
+    }
+
     /// Takes a network out of the books whose bridge is gone.
     fn leave_bridge(&self, id: Guid) -> Result<(), EngineError> {
-        self.say(id, "the bridge of a network is gone, and nobody was on it");
+        self.say(id, "the bridge of a network is gone, and nothing was on it");
         let txn = Txn::new(Durability::Power).delete(records::key(records::NETWORKS, id));
         self.commit(txn, format!("network {id}"))?;
         self.world().forget_network(id)?;
@@ -120,9 +135,9 @@ impl Engine {
                 check: "bridges",
                 level: Level::Problem,
                 detail: format!(
-                    "bridge {bridge} is gone, or leads to no LAN any more, and endpoints are on it"
+                    "bridge {bridge} is gone, or leads to no LAN any more; endpoints or rules are on its network"
                 ),
-                hint: Some("make it again: they are plugged in by themselves; or delete them".to_owned()),
+                hint: Some("make it again, and endpoints are plugged in by themselves; or delete the network".to_owned()),
             })
         });
         missed.chain(lost).collect()

@@ -185,6 +185,23 @@ fn a_network_follows_its_bridge_and_goes_with_it_unless_it_is_used() {
     assert_eq!(scene.follow(&[]).idle.len(), 1);
 }
 
+/// A host may have its bridge later than its daemon.
+#[test]
+fn rules_do_not_go_with_the_bridge() {
+    let mut scene = Scene::new();
+    let seen = [corp(&["198.18.0.1/24"], &[])];
+    scene.follow(&seen);
+    let id = scene.corp().id();
+    let rule = serde_json::json!({"Type": "NetworkACL", "Settings": {"Action": "Block", "Direction": "In"}});
+    let rule = hcn::Network::from_v2(&serde_json::json!({"Policies": [rule]})).unwrap().policies;
+    scene.world.change_network_policies(id, hcn::RequestType::Add, &rule).unwrap();
+    assert_eq!(scene.follow(&[]), Followed::default());
+    scene.follow(&seen);
+    assert_eq!(scene.corp().policies(), rule);
+    scene.world.change_network_policies(id, hcn::RequestType::Remove, &rule).unwrap();
+    assert_eq!(scene.follow(&[]).idle, [id]);
+}
+
 #[test]
 fn a_bridge_is_the_same_network_after_a_restart_and_another_one_on_another_host() {
     let seen = corp(&["198.18.0.1/24", "fd00::1/64"], &[]);

@@ -106,7 +106,10 @@ fn for_unserved(network: &DockerNetwork, hns: &Hns, occasion: &Occasion) -> Opti
     {
         return Some(remove());
     }
-    occasion.is_start.then(|| Deed::Remake(network.clone()))
+    // A bridge may be there later than Docker, or have had other subnets when Docker started.
+    let is_back =
+        occasion.appeared.contains(&behind) && hns.network(behind).is_some_and(|there| there.is_adopted);
+    (occasion.is_start || is_back).then(|| Deed::Remake(network.clone()))
 }
 
 /// What Docker knows of a network that it made and did not tell us.

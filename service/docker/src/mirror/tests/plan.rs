@@ -109,6 +109,10 @@ fn a_bridge_with_other_subnets_is_shown_anew_unless_somebody_is_on_it() {
     assert_eq!(deeds, [remove(8, "CORP"), show(adopted.clone())]);
     shown.subnets[0].gateway = gateway(254);
     assert_eq!(plan(&[shown], &with(vec![adopted.clone()]), &told), []);
+    // A network of Docker's from before the bridge was there.
+    let returned = HnsNetwork { serves: Vec::new(), ..adopted.clone() };
+    let former = showing(8, "CORP", 1);
+    assert_eq!(plan(std::slice::from_ref(&former), &with(vec![returned]), &told), [Deed::Remake(former)]);
     // Without an address of the host's there is nothing to say.
     let bare = HnsNetwork { subnets: Vec::new(), serves: Vec::new(), ..adopted };
     assert_eq!(plan(&[], &with(vec![bare]), &told), [leave(1, "CORP", Obstacle::NoSubnet)]);
