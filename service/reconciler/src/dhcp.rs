@@ -126,6 +126,9 @@ impl Engine {
         mut document: hcn::Endpoint,
     ) -> Result<hcn::Endpoint, EngineError> {
         let namespace = document.namespace.take();
+        if let Some(namespace) = namespace {
+            self.world().namespace(namespace)?;
+        }
         let id = self.reserve_to_lease(&document)?;
         let outcome = self.lease_ahead(id).and_then(|_ahead| match namespace {
             Some(namespace) => self.through_a_reload(|| self.attach_reserved(id, namespace)),

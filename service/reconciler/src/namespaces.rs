@@ -133,7 +133,10 @@ impl Engine {
         request: &ModifyRequest<NamespaceResource>,
     ) -> Result<hcn::Namespace, EngineError> {
         let _ahead = match (request.request, &request.resource) {
-            (RequestType::Add, NamespaceResource::Endpoint(endpoint)) => self.lease_ahead(*endpoint)?,
+            (RequestType::Add, NamespaceResource::Endpoint(endpoint)) => {
+                self.world().namespace(id)?;
+                self.lease_ahead(*endpoint)?
+            }
             _ => None,
         };
         self.through_a_reload(|| self.try_to_modify_namespace(id, request))

@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a rig that cannot be built fails the test")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hns_datapath::FakeDatapath;
-use hns_hcn::{Endpoint, Namespace, Network};
+use hns_hcn::{Endpoint, ModifyRequest, Namespace, NamespaceResource, Network};
 use hns_host::{BridgeNetfilter, FakeHost, Host};
 use hns_model::EndpointState;
 use hns_net::{Guid, IfAddr, Mac};
@@ -170,6 +170,29 @@ fn an_attach_without_an_answer_leaves_nothing() {
     );
     assert_eq!(rig.engine.world().endpoints().count(), 0);
     assert_eq!(rig.engine.world().network(network).unwrap().endpoints().count(), 0);
+}
+
+/// Who cannot be attached anyway asks nobody for an address.
+#[test]
+fn no_address_is_asked_for_a_namespace_that_is_not_there() {
+    let rig = Rig::new();
+    let network = rig.network();
+    rig.resolver.fall_silent(true);
+    let nowhere = Guid::from_bytes([7; 16]);
+    let document =
+        json!({"HostComputeNetwork": network.to_string(), "HostComputeNamespace": nowhere.to_string()});
+    let said = rig.engine.create_endpoint(Endpoint::from_v2(&document).unwrap()).unwrap_err();
+    assert!(said.to_string().contains(&nowhere.to_string()) && !said.to_string().contains("LAN"), "{said}");
+    let document = json!({"HostComputeNetwork": network.to_string()});
+    let id = rig.engine.create_endpoint(Endpoint::from_v2(&document).unwrap()).unwrap().id.unwrap();
+    let request =
+        json!({"ResourceType": "Endpoint", "RequestType": "Add", "Settings": {"EndpointId": id.to_string()}});
+    let request = ModifyRequest::<NamespaceResource>::from_v2(&request).unwrap();
+    let said = rig.engine.modify_namespace(nowhere, &request).unwrap_err();
+    assert!(said.to_string().contains(&nowhere.to_string()) && !said.to_string().contains("LAN"), "{said}");
+    // Docker's way is not open: it would come too late for its own address book.
+    let said = rig.engine.join_endpoint(id, Path::new("/run/docker/netns/c1")).unwrap_err();
+    assert!(said.to_string().contains("has no address"), "{said}");
 }
 
 /// Whatever fails while an address is taken away or given, the container ends up with what the endpoint shows.
