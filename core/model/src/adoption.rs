@@ -155,6 +155,12 @@ struct Difference<'b> {
 }
 
 impl Network {
+    /// Whether it stands for a bridge that is gone, and nothing is on it: it goes with the next look at the bridges.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.adopted().is_some() && !self.is_present && !self.is_used()
+    }
+
     /// Whether anybody has put something on it that is not to go with its bridge: endpoints, or rules for those to come.
     fn is_used(&self) -> bool {
         let document = &self.document;

@@ -107,7 +107,7 @@ pub(crate) fn check(document: &hcn::Network) -> Result<(), ModelError> {
 /// A network on a LAN that names no prefix of it takes its addresses from the LAN's server (TRN-3).
 pub(crate) fn choose_source(document: &mut hcn::Network) {
     let is_named = document.subnets().any(|subnet| subnet.prefix.is_some_and(|prefix| !prefix.is_default()));
-    if !is_external(document) || is_named {
+    if document.kind != NetworkType::Transparent || is_named {
         return;
     }
     if document.ipams.is_empty() {
@@ -121,7 +121,8 @@ pub(crate) fn choose_source(document: &mut hcn::Network) {
 
 /// Whether its addresses come from the LAN's DHCP server.
 pub(crate) fn has_dhcp(document: &hcn::Network) -> bool {
-    is_external(document) && document.ipams.iter().any(|ipam| ipam.kind == IpamType::Dhcp)
+    let is_asking = document.ipams.iter().any(|ipam| ipam.kind == IpamType::Dhcp);
+    is_asking && document.kind == NetworkType::Transparent && uplink_of(document).is_some()
 }
 
 /// Refuses subnets beside the server of the LAN, which names them, and those that are left open without it.
@@ -138,17 +139,16 @@ pub(crate) fn check_subnets(document: &hcn::Network) -> Result<(), ModelError> {
     let missing = wanted.into_iter().find(|(family, wanted)| *wanted == Some(true) && !named(*family));
     let open = document.subnets().any(|subnet| subnet.prefix.is_none_or(hns_net::Cidr::is_default));
     if !has_dhcp(document) {
-        return match open || missing.is_some() {
-            true => refuse("a subnet without a prefix beside one that names the LAN's: name each of them"),
-            false => Ok(()),
+        return match () {
+            () if !named(Family::V4) && !named(Family::V6) => refuse("name the LAN's prefix in a subnet"),
+            () if open || missing.is_some() => {
+                refuse("a subnet without a prefix beside one that names the LAN's: name each of them")
+            }
+            () => Ok(()),
         };
     }
     let params = &document.params;
     match () {
-        () if mode_of(document.kind) == Some(UplinkMode::OneMac) => refuse(
-            "the LAN's DHCP server knows a container by its MAC address, which an L2Bridge network does not show: name the LAN's prefix \
-             in a subnet",
-        ),
         () if named(Family::V4) || named(Family::V6) => refuse(
             "a prefix beside the LAN's DHCP server, which names it: leave the subnets out, or the server",
         ),

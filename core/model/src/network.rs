@@ -315,7 +315,7 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
     network_policies::check(document, &[])?;
     external::check(document)?;
     external::check_subnets(document)?;
-    let is_asking = |ipam: &hcn::Ipam| ipam.kind == IpamType::Dhcp && !external::is_external(document);
+    let is_asking = |ipam: &hcn::Ipam| ipam.kind == IpamType::Dhcp && !external::has_dhcp(document);
     if let Some(place) = document.ipams.iter().position(is_asking) {
         let problem = format!("{} networks have no DHCP server to ask", document.kind.name());
         return Err(ModelError::network(format!("Ipams[{place}].Type"), problem, ErrorCode::INVALID_NETWORK));

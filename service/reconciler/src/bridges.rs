@@ -111,11 +111,8 @@ impl Engine {
 
     /// The last endpoint has left a network whose bridge is gone.
     pub(crate) fn leave_lost_bridge(&self, id: Guid) {
-        let is_over = |network: &Network| {
-            network.adopted().is_some() && !network.is_present() && network.endpoints().next().is_none()
-        };
-        let is_over = self.world().network(id).is_ok_and(is_over);
-        if is_over {
+        let is_leaving = self.world().network(id).is_ok_and(Network::is_leaving);
+        if is_leaving {
             self.background.repair_everything("the bridge of a network is gone");
         }
     }

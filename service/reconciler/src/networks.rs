@@ -189,7 +189,7 @@ impl Engine {
         let _pass = self.locks.pass();
         let lock = self.locks.network(id);
         let _alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match request.resource {
+        let changed = match request.resource {
             NetworkResource::Dns(dns) if request.request == RequestType::Update => self.update_dns(id, dns),
             NetworkResource::Policies(policies) => {
                 self.change_network_policies(id, request.request, &policies)
@@ -199,7 +199,10 @@ impl Engine {
                 let problem = "DNS settings take Update only";
                 Err(unsupported("RequestType", problem, ErrorCode::REQUEST_UNSUPPORTED).into())
             }
-        }
+        };
+        // What kept it may have been its last rule.
+        self.leave_lost_bridge(id);
+        changed
     }
 
     fn update_dns(&self, id: Guid, dns: hcn::Dns) -> Result<hcn::Network, EngineError> {

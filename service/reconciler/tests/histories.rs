@@ -134,7 +134,9 @@ impl Rig {
     /// Every object as it is shown to clients.
     fn documents(&self) -> BTreeMap<Guid, Value> {
         let world = self.engine.world();
-        let networks = world.networks().map(|network| (network.id(), network.document().to_v2()));
+        // Those that stand for nothing any more go a moment later.
+        let networks = world.networks().filter(|network| !network.is_leaving());
+        let networks = networks.map(|network| (network.id(), network.document().to_v2()));
         let endpoints = world.endpoints().map(|endpoint| (endpoint.id(), endpoint.document().to_v2()));
         let namespaces = world.namespaces().map(|namespace| (namespace.id(), namespace.document().to_v2()));
         networks.chain(endpoints).chain(namespaces).collect()
