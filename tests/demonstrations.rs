@@ -23,9 +23,10 @@ fn the_default_network_is_shown() {
 
 #[test]
 fn a_container_on_the_lan_is_shown() {
-    needs!(root, "nft", "crun", "busybox", "ip");
+    needs!(root, "nft", "crun", "busybox", "ip", "dnsmasq");
     let told = told(&["lan"]);
-    assert!(told.contains("host$ wget -qO- http://198.18.0.201/") && told.contains("Cleaning up"), "{told}");
+    assert!(told.contains("host$ wget -qO- http://198.18.0.1") && told.contains("Cleaning up"), "{told}");
+    assert!(told.contains("CORP"), "{told}");
 }
 
 #[test]
