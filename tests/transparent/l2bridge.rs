@@ -126,6 +126,23 @@ fn rules_hold_for_who_comes_by_the_one_mac_address() {
     }
 }
 
+/// Its frames would be the container's, who comes for the one MAC address by its address.
+#[test]
+fn no_container_gets_an_address_of_the_host() {
+    needs!(root, "nft");
+    let (stage, _wire) = stage();
+    let own = stage.here.host().addresses().map(|address| address.to_string());
+    for address in &own {
+        let words = ["endpoint", "create", "--network", "corp", "--ip", address];
+        let said = stage.here.try_hnsctl(&words).expect_failure();
+        assert!(said.contains("is the host's own"), "{said}");
+    }
+    // Nor by chance: those are the first ones of the LAN.
+    let free = stage.here.hnsctl_json(&["endpoint", "create", "--network", "corp"]);
+    let configured = free["IpConfigurations"].to_string();
+    assert!(own.iter().all(|own| !configured.contains(&format!("\"{own}\""))), "{configured}");
+}
+
 /// What a container is not held to by the guards does not show either.
 #[test]
 fn a_container_that_lies_about_its_station_is_not_seen_under_another() {

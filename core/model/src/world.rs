@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use hns_hcn as hcn;
@@ -32,6 +33,8 @@ pub struct World {
     rules_trouble: Option<String>,
     /// The bridges that another network keeps from being one, and which.
     pub(crate) missed_bridges: BTreeMap<IfName, Guid>,
+    /// What the host itself has on its LANs, as it was seen last.
+    hosts_own: Vec<IpAddr>,
 }
 
 /// Compartment 1 is the host's own (hcn-api 1.1).
@@ -129,10 +132,11 @@ impl World {
         let network_id = document.network.ok_or_else(no_network)?;
         document.id = Some(id);
         document.namespace = None;
-        let leased = self.leased_beside(network_id)?;
+        let mut others = self.leased_beside(network_id)?;
+        others.extend(self.hosts_own_on(network_id)?);
         let network = self.network_mut(network_id)?;
         endpoint::check(&document, network)?;
-        let allocated = network.without(&leased, |network| endpoint::allocate(&mut document, network, id));
+        let allocated = network.without(&others, |network| endpoint::allocate(&mut document, network, id));
         allocated.map_err(|error| self.naming_holder(error, network_id))?;
         self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, false);
@@ -307,6 +311,18 @@ impl World {
         }
     }
 
+    /// Says what the host itself has on its LANs: no endpoint there gets it.
+    pub fn set_hosts_own(&mut self, addresses: Vec<IpAddr>) {
+        self.hosts_own = addresses;
+    }
+
+    /// The host's own addresses, of a network on a LAN that the host is on.
+    fn hosts_own_on(&self, network: Guid) -> Result<&[IpAddr], ModelError> {
+        let network = self.network(network)?;
+        let is_beside = network.uplink().is_some_and(|uplink| uplink.vlan.is_none());
+        Ok(if is_beside { &self.hosts_own } else { &[] })
+    }
+
     /// The refusal of an address, with the endpoint that has it.
     fn naming_holder(&self, error: ModelError, id: Guid) -> ModelError {
         let ModelError::AddressTaken { network, address, why } = error else { return error };
@@ -315,6 +331,9 @@ impl World {
             endpoint.network == id || self.network(endpoint.network).map(Network::switch_id) == switch
         };
         let has_it = |endpoint: &&Endpoint| endpoint.addresses().any(|held| held.address() == address);
+        if self.hosts_own_on(id).is_ok_and(|own| own.contains(&address)) {
+            return ModelError::AddressTaken { network, address, why: "the host's own".to_owned() };
+        }
         let holder = self.endpoints.values().filter(is_beside).find(has_it);
         let why = holder.map_or(why, |holder| format!("in use by {}", self.describe_endpoint(holder.id())));
         ModelError::AddressTaken { network, address, why }

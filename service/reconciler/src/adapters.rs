@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hns_hcn::{self as hcn, DocumentError, ErrorCode};
 use hns_model::{ModelError, Network};
-use hns_net::{IfName, Mtu, Uplink};
+use hns_net::{Guid, IfName, Mtu, Uplink};
 use hns_planner::{Switch, switch_name};
 
 use crate::engine::Engine;
@@ -58,6 +58,17 @@ impl Engine {
         if is_back || (!off.is_empty() && !self.repairs.left_something_undone()) {
             self.repair_everything_and_log("a switch is off its adapter");
         }
+    }
+
+    /// Takes over what the host itself has, before an endpoint beside it on a LAN gets an address: it would take the host's frames.
+    pub(crate) fn look_at_own_addresses(&self, network: Guid) -> Result<(), EngineError> {
+        if self.world().network(network)?.uplink().is_none() {
+            return Ok(());
+        }
+        let operation = || "cannot see the host's own addresses".to_owned();
+        let own = self.host.addresses().map_err(EngineError::host(operation))?;
+        self.world().set_hosts_own(own.into_iter().map(|(_, address)| address.address()).collect());
+        Ok(())
     }
 
     /// Whether several networks are on this switch, so that it stays when one of them goes.
