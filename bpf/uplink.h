@@ -123,8 +123,9 @@ int adapter_in(struct __sk_buff *skb)
 			copy_to_switch(skb, uplink);
 		return TC_ACT_UNSPEC;
 	}
-	if (uplink->flags & UPLINK_ONE_MAC && same_mac(to, uplink->mac))
-		ifindex = l2_in(skb, uplink);
+	/* The host's station is nobody else's, whatever a port claims. */
+	if (same_mac(to, uplink->mac))
+		ifindex = uplink->flags & UPLINK_ONE_MAC ? l2_in(skb, uplink) : 0;
 	else
 		ifindex = port_of(uplink, to);
 	return ifindex ? deliver(skb, ifindex) : TC_ACT_UNSPEC;

@@ -150,9 +150,11 @@ impl Ear {
 
     /// Whether an answer comes in time.
     fn hears(&self, of: IpAddr) -> io::Result<bool> {
+        // Of a socket's patience nothing shorter than this is left, and none means for ever.
+        const LEAST: Duration = Duration::from_micros(1);
         let end = Instant::now() + PATIENCE;
         let mut buffer = [0; 128];
-        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| *left >= LEAST) {
             self.0.set_read_timeout(Some(left))?;
             match io::Read::read(&mut &self.0, &mut buffer) {
                 Ok(length) if answers(&buffer[..length], of) => return Ok(true),

@@ -134,11 +134,12 @@ impl Talk<'_> {
         loop {
             let rest = end.saturating_duration_since(Instant::now());
             let Some(frame) = self.wire.receive(rest).map_err(wire("hear"))? else { return Ok(None) };
-            let Some(Heard::Dhcp { from, message }) = frame::read(&frame) else { continue };
-            let answer = message::read(message, self.client, id, from);
-            if let Some(found) = answer.and_then(&mut chosen) {
+            if let Some(Heard::Dhcp { from, message }) = frame::read(&frame)
+                && let Some(found) = message::read(message, self.client, id, from).and_then(&mut chosen)
+            {
                 return Ok(Some(found));
             }
+            // Whatever else comes in the meantime, the wait has an end.
             if rest.is_zero() {
                 return Ok(None);
             }

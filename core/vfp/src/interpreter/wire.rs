@@ -50,8 +50,10 @@ impl Switch {
             let copy = (!own && !is_of_the_link(to)).then_some(place.port);
             return passed(Verdict::Next { copy }, frame);
         }
-        if place.one_mac && to == place.mac {
-            let Some((ifindex, port)) = l2::wanted(frame).and_then(|ip| self.resident(switch, ip)) else {
+        if to == place.mac {
+            // The host's station is nobody else's, whatever a port claims.
+            let address = l2::wanted(frame).filter(|_| place.one_mac);
+            let Some((ifindex, port)) = address.and_then(|ip| self.resident(switch, ip)) else {
                 return passed(NEXT, frame);
             };
             let mut frame = frame.to_vec();

@@ -33,20 +33,23 @@ struct End {
 }
 
 impl End {
-    fn of(end: TraceEnd, world: &World) -> Result<Self, EngineError> {
+    fn of(field: &'static str, end: TraceEnd, world: &World) -> Result<Self, EngineError> {
         let endpoint = match (end.endpoint, end.address) {
             (Some(id), _) => Some(world.endpoint(id)?),
             (None, Some(address)) => holder(world, address),
             (None, None) => None,
         };
         let own = endpoint.into_iter().flat_map(Endpoint::addresses).map(IfAddr::address);
-        let addresses = end.address.map_or_else(|| own.collect(), |address| vec![address]);
+        let addresses: Vec<IpAddr> = end.address.map_or_else(|| own.collect(), |address| vec![address]);
+        if let Some(endpoint) = endpoint.filter(|_| addresses.is_empty()) {
+            return Err(Untraceable::NoAddress { field, endpoint: endpoint.id() }.into());
+        }
         Ok(Self { network: endpoint.map(Endpoint::network), addresses })
     }
 }
 
 fn watch(request: &LiveTraceRequest, world: &World) -> Result<Watch, EngineError> {
-    let (from, to) = (End::of(request.from, world)?, End::of(request.to, world)?);
+    let (from, to) = (End::of("From", request.from, world)?, End::of("To", request.to, world)?);
     ends::refuse_foreign_address(request.to, world)?;
     let mut networks: Vec<Guid> = from.network.into_iter().chain(to.network).collect();
     networks.dedup();

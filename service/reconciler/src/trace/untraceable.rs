@@ -9,6 +9,10 @@ use hns_net::Guid;
 pub enum Untraceable {
     #[error("{field}: endpoint {endpoint} is attached to no namespace, and has no port")]
     NotAttached { field: &'static str, endpoint: Guid },
+    #[error(
+        "{field}: endpoint {endpoint} has no address yet, and nothing would tell its packets from those of others"
+    )]
+    NoAddress { field: &'static str, endpoint: Guid },
     #[error("{field}: the datapath knows no port of endpoint {endpoint}")]
     NotProgrammed { field: &'static str, endpoint: Guid },
     #[error("To.Address: endpoint {endpoint} does not have the address {address}")]
@@ -33,6 +37,7 @@ impl Untraceable {
     pub(crate) const fn code(&self) -> ErrorCode {
         match self {
             Self::NotAttached { .. } | Self::NotProgrammed { .. } => ErrorCode::ENDPOINT_NOT_ATTACHED,
+            Self::NoAddress { .. } => ErrorCode::INVALID_IP,
             Self::NotItsAddress { .. } | Self::Families { .. } => ErrorCode::INVALID_IP,
             Self::OnTheLan { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::NoEndpoint { .. }
@@ -46,7 +51,7 @@ impl Untraceable {
     pub(crate) const fn hint(&self) -> &'static str {
         match self {
             Self::NotAttached { .. } => "attach it first: hnsctl endpoint attach",
-            Self::NotProgrammed { .. } => "hnsctl endpoint inspect shows its health",
+            Self::NotProgrammed { .. } | Self::NoAddress { .. } => "hnsctl endpoint inspect shows its health",
             Self::NotItsAddress { .. } => {
                 "hnsctl endpoint inspect shows those it has; leave the address out to have one chosen"
             }

@@ -1,0 +1,52 @@
+//! At an adapter that an external switch shares with the host.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod bed;
+
+use bed::{A, B, Bed, ip, mac};
+use hns_net::{Guid, Mac};
+use hns_vfp::Switch;
+use hns_vfp::generate::{Content, Datagram, Link};
+use hns_vfp::interpreter::Verdict;
+use hns_vfp::model::Place;
+
+const ADAPTER: u32 = 9;
+const HOST: Mac = Mac::new([2, 0, 0, 0, 0x99, 1]);
+const FAR: Mac = Mac::new([2, 0, 0, 0, 0x99, 9]);
+
+/// Two ports on an external switch, of which B claims the host's station.
+fn on_the_wire(one_mac: bool) -> Switch {
+    let mut board = Bed::open().switch.board().clone();
+    let switch = Guid::from_bytes([0xe; 16]);
+    for ifindex in [A, B] {
+        board.ports.get_mut(&ifindex).unwrap().external = Some(switch);
+    }
+    board.ports.get_mut(&B).unwrap().mac = HOST;
+    let place = Place { adapter: ADAPTER, vlan: None, mac: HOST, port: 10, one_mac };
+    board.uplinks.insert(switch, place);
+    Switch::new(board)
+}
+
+fn comes(switch: &mut Switch, station: Mac, address: &str) -> Verdict {
+    let content = Content::Udp { source: 1, destination: 2, bytes: 0 };
+    let frame = Datagram::new(ip("10.0.0.99"), ip(address), content)
+        .frame(Link { destination: station, source: FAR });
+    switch.from_wire((ADAPTER, None), &frame, false, 0).verdict
+}
+
+#[test]
+fn the_hosts_station_is_nobody_elses_whatever_a_port_claims() {
+    let mut switch = on_the_wire(false);
+    let next = Verdict::Next { copy: None };
+    assert_eq!(comes(&mut switch, HOST, "10.0.0.2"), next);
+    assert_eq!(comes(&mut switch, mac(1), "10.0.0.1"), Verdict::Redirect { ifindex: A, peer: true });
+    assert_eq!(comes(&mut switch, FAR, "10.0.0.1"), next);
+}
+
+#[test]
+fn under_one_mac_the_address_says_whose_it_is() {
+    let mut switch = on_the_wire(true);
+    assert_eq!(comes(&mut switch, HOST, "10.0.0.1"), Verdict::Redirect { ifindex: A, peer: true });
+    assert_eq!(comes(&mut switch, HOST, "10.0.0.77"), Verdict::Next { copy: None });
+}
