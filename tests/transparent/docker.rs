@@ -48,7 +48,16 @@ fn a_container_on_the_lan(release: Release, driver: &str, kind: &str) {
     // To the LAN, to the host, and beyond the router.
     let script = "ping -c1 -W5 198.18.0.2 && ping -c1 -W5 198.18.0.1 && ping -c1 -W5 198.51.100.1 && ping -6 -c1 -W5 fd00:198:51::1";
     stage.docker.run(&["exec", "web", "sh", "-ec", script]);
-    let said = stage.refused_container(&["--network", "CORP", "-p", "8080:80"]);
+    let said = stage.refused_container(&[
+        "--network",
+        "CORP",
+        "--ip",
+        "198.18.0.203",
+        "--ip6",
+        "fd00:198:18::203",
+        "-p",
+        "8080:80",
+    ]);
     assert!(said.contains(kind), "{said}");
     // A container that is restarted has the same place on the LAN.
     stage.docker.run(&["restart", "-t", "0", "web"]);
@@ -81,6 +90,20 @@ fn listed(stage: &DockerScene) -> String {
     stage.docker.run(&["network", "ls", "--filter", "driver=transparent", "--format", format])
 }
 
+/// Those of the hosts are the first ones of the LAN.
+#[test]
+fn our_ipam_gives_docker_no_address_of_the_host() {
+    needs!(root, engines);
+    let stage = DockerScene::newest();
+    let place = ["-o", "interface=eth0", "--ipam-driver", "hns", "--subnet", "198.18.0.0/24"];
+    let gateway = ["--gateway", "198.18.0.254", "corp"];
+    stage.docker.run(&[&["network", "create", "-d", "transparent"], &place[..], &gateway].concat());
+    stage.web("web", &["--network", "corp"]);
+    let addresses = stage.addresses("web", "corp");
+    assert!(!addresses.is_empty());
+    assert!(stage.scene.host.addresses().iter().all(|own| !addresses.contains(own)), "{addresses:?}");
+}
+
 /// `CORP transparent local` in `docker network ls`.
 #[test]
 fn a_network_that_hnsctl_made_stands_in_dockers_list() {
@@ -89,7 +112,7 @@ fn a_network_that_hnsctl_made_stands_in_dockers_list() {
     stage.scene.hnsd.hnsctl(&[&["network", "create", "CORP"], &ON_THE_LAN[..]].concat());
     let listed = || listed(&stage);
     eventually!(listed() == "CORP transparent local");
-    stage.web("web", &["--network", "CORP", "--ip", "198.18.0.202"]);
+    stage.web("web", &["--network", "CORP", "--ip", "198.18.0.202", "--ip6", "fd00:198:18::202"]);
     for to in stage.addresses("web", "CORP") {
         eventually!(fetch(&stage.scene.outside.netns(), SocketAddr::new(to, 80)));
     }

@@ -217,9 +217,10 @@ impl World {
             Some(pool) if id.range.is_none() => (pool, Some(&book.pool)),
             _ => (&book.pool, there),
         };
+        let own = network.and_then(|network| self.hosts_own_on(network.id()).ok()).unwrap_or_default();
         let mut candidate = from.free_after(None);
         while let Some(address) = candidate {
-            if beside.is_none_or(|pool| pool.is_free(address)) {
+            if beside.is_none_or(|pool| pool.is_free(address)) && !own.contains(&address) {
                 return Ok(address);
             }
             candidate = from.free_after(Some(address));
@@ -280,7 +281,8 @@ impl World {
     }
 
     /// The network whose subnet this pool is.
-    fn network_of_pool(&self, id: &PoolId) -> Option<&Network> {
+    #[must_use]
+    pub fn network_of_pool(&self, id: &PoolId) -> Option<&Network> {
         match id.network {
             Some(network) => self.network(network).ok(),
             None => self.networks().find(|network| {

@@ -317,7 +317,7 @@ impl World {
     }
 
     /// The host's own addresses, of a network on a LAN that the host is on.
-    fn hosts_own_on(&self, network: Guid) -> Result<&[IpAddr], ModelError> {
+    pub(crate) fn hosts_own_on(&self, network: Guid) -> Result<&[IpAddr], ModelError> {
         let network = self.network(network)?;
         let is_beside = network.uplink().is_some_and(|uplink| uplink.vlan.is_none());
         Ok(if is_beside { &self.hosts_own } else { &[] })

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use hns_model::{Endpoint, LeasePurpose, PoolId, PoolWish};
+use hns_model::{Endpoint, LeasePurpose, Network, PoolId, PoolWish};
 use hns_net::{Guid, IfAddr};
 use hns_store::{Durability, Record, Txn};
 
@@ -38,6 +38,10 @@ impl Engine {
     ) -> Result<IfAddr, EngineError> {
         let _pass = self.locks.pass();
         let _alone = self.locks.hold(Key::Leases);
+        let network = self.world().network_of_pool(id).map(Network::id);
+        if let Some(network) = network {
+            self.look_at_own_addresses(network)?;
+        }
         let leased = self.world().lease(id, wanted, purpose)?;
         if let Err(error) = self.record_leases(id) {
             self.world().end_lease(id, leased.address());
