@@ -1,10 +1,7 @@
 //! Telling neighbours where an address is now.
 
-#![expect(unsafe_code, reason = "no library call sends a frame out of a chosen link on a packet socket")]
-
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use hns_abi::MARK_RULED;
@@ -13,6 +10,7 @@ use hns_planner::Announcement;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 
 use crate::netlink::{Batch, Netlink};
+use crate::packet_socket::send;
 use crate::{HostError, address, link};
 
 /// A packet socket, kept open: closing one waits for the kernel's readers, some 20 ms. It receives nothing (its
@@ -66,32 +64,6 @@ impl Announcer {
         setsockopt(&opened, sockopt::Mark, &MARK_RULED).map_err(failed)?;
         Ok(self.0.get_or_init(|| opened))
     }
-}
-
-/// A link as the address of a packet socket.
-pub(crate) fn at_link(link: u32) -> libc::sockaddr_ll {
-    // SAFETY: `sockaddr_ll` is plain old data, for which zeroes are valid.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = u16::try_from(libc::AF_PACKET).expect("the number of the family is 17");
-    address.sll_ifindex = i32::try_from(link).unwrap_or_default();
-    address
-}
-
-pub(crate) fn send(socket: &impl AsRawFd, link: u32, frame: &[u8]) -> io::Result<()> {
-    let to = at_link(link);
-    let length = libc::socklen_t::try_from(size_of_val(&to)).expect("an address is 20 bytes");
-    // SAFETY: both pointers are to values that outlive the call, with their own lengths beside them.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            frame.as_ptr().cast(),
-            frame.len(),
-            0,
-            (&raw const to).cast(),
-            length,
-        )
-    };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn frame(mac: Mac, address: IpAddr) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Listening on an adapter for a station that may have no link yet: to answers of DHCP servers, and to whoever says that he has an
 //! address.
 
-#![expect(unsafe_code, reason = "no library call gives a packet socket its filter, its station and its link")]
+#![expect(unsafe_code, reason = "no library call gives a packet socket its filter and its station")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket};
 
 use crate::netlink::Netlink;
+use crate::packet_socket::hear;
 use crate::{HostError, link};
 
 /// What an external switch's adapter receives for one station, and what others of this host send to it there.
@@ -41,7 +42,7 @@ impl PacketEar {
             HostError::Conversation { operation: "listen on", object, source }
         };
         join(&opened, index, station).map_err(fail)?;
-        bind(&opened, index).map_err(fail)?;
+        hear(&opened, index).map_err(fail)?;
         Ok(Self(opened))
     }
 }
@@ -91,18 +92,6 @@ fn join(socket: &OwnedFd, adapter: u32, station: Mac) -> io::Result<()> {
         mr_address,
     };
     set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
-}
-
-fn bind(socket: &OwnedFd, link: u32) -> io::Result<()> {
-    // SAFETY: `sockaddr_ll` is plain old data, for which zeroes are valid.
-    let mut at: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    at.sll_family = u16::try_from(libc::AF_PACKET).expect("the number of the family is 17");
-    at.sll_protocol = u16::try_from(libc::ETH_P_ALL).expect("it is 3").to_be();
-    at.sll_ifindex = i32::try_from(link).unwrap_or_default();
-    let length = libc::socklen_t::try_from(size_of_val(&at)).expect("an address is 20 bytes");
-    // SAFETY: the pointer is to a value that outlives the call, with its own length beside it.
-    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const at).cast(), length) };
-    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Places that the steps of a program jump to, until their distance is known.

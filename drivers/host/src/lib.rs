@@ -46,6 +46,7 @@ mod nat;
 mod netlink;
 mod nsid;
 mod observe;
+mod packet_socket;
 mod procfs;
 mod question;
 mod real;

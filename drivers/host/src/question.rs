@@ -3,20 +3,18 @@
 //! The question leaves by the adapter itself, and the answer is seen where the adapter hands it in: what is asked is whether the
 //! LAN, and whatever lies between it and the adapter, lets the asker's station through. Ports and their rules have no part in it.
 
-#![expect(unsafe_code, reason = "no library call binds a packet socket to a chosen link")]
-
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use hns_abi::MARK_WIRED;
 use hns_net::{Mac, Uplink, VlanId};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use crate::announce::{arp_request, at_link, icmpv6, send};
+use crate::announce::{arp_request, icmpv6};
 use crate::link::{self, Link};
 use crate::netlink::Netlink;
+use crate::packet_socket::{hear, send};
 use crate::{HostError, address};
 
 /// Who has this address?
@@ -139,13 +137,9 @@ impl Ear {
         socket.attach_filter(&filter(mac))?;
         // The adapter's programs take what bears it for a container's, which goes out as it is.
         socket.set_mark(MARK_WIRED)?;
-        let mut address = at_link(link);
-        // Before the adapter's programs, which lead it into the container.
-        address.sll_protocol = u16::try_from(libc::ETH_P_ALL).expect("it is 3").to_be();
-        let length = libc::socklen_t::try_from(size_of_val(&address)).expect("an address is 20 bytes");
-        // SAFETY: the pointer is to a value that outlives the call, with its own length beside it.
-        let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-        if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(Self(socket)) }
+        // Before the adapter's programs, which lead the answer into the container.
+        hear(&socket, link)?;
+        Ok(Self(socket))
     }
 
     /// Whether an answer comes in time.
