@@ -56,6 +56,28 @@ fn all_reach_all(parties: &[Party]) {
     check(&rows);
 }
 
+/// Two containers here, one there, their hosts, a client and the router reach each other, and the containers what is beyond it.
+fn meets_its_lan(stage: &Stage, web: &Container, db: &Container, far: &Container) {
+    let router = stage.lab.router();
+    all_reach_all(&[
+        Party::container("web", web),
+        Party::container("db", db),
+        Party::container("far", far),
+        Party::host("here", stage.here.host()),
+        Party::host("there", stage.there.host()),
+        Party::host("client", &stage.client),
+        Party { name: "router", netns: router.netns(), addresses: Stage::gateways() },
+    ]);
+    // Beyond the router, under the container's own address.
+    for to in [IpAddr::from(FAR_V4), FAR_V6.into()] {
+        let server = tcp::Echo::serve(&router.netns(), (to, 80));
+        for container in [web, far] {
+            let seen = tcp::ask(&container.netns, server.address()).expect("the router answers");
+            assert_eq!(seen.ip(), container.like(to), "{}", container.name);
+        }
+    }
+}
+
 #[test]
 fn containers_the_lan_and_both_hosts_reach_each_other() {
     needs!(root, "nft", "ping");
@@ -63,25 +85,7 @@ fn containers_the_lan_and_both_hosts_reach_each_other() {
     let web = container(&stage.here, "web", 101);
     let db = container(&stage.here, "db", 102);
     let far = container(&stage.there, "far", 103);
-    let router = stage.lab.router();
-    let router = Party { name: "router", netns: router.netns(), addresses: Stage::gateways() };
-    all_reach_all(&[
-        Party::container("web", &web),
-        Party::container("db", &db),
-        Party::container("far", &far),
-        Party::host("here", stage.here.host()),
-        Party::host("there", stage.there.host()),
-        Party::host("client", &stage.client),
-        router,
-    ]);
-    // Beyond the router, under the container's own address.
-    for to in [IpAddr::from(FAR_V4), FAR_V6.into()] {
-        let server = tcp::Echo::serve(&stage.lab.router().netns(), (to, 80));
-        for container in [&web, &far] {
-            let seen = tcp::ask(&container.netns, server.address()).expect("the router answers");
-            assert_eq!(seen.ip(), container.like(to), "{}", container.name);
-        }
-    }
+    meets_its_lan(&stage, &web, &db, &far);
 }
 
 #[test]

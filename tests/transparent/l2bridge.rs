@@ -1,15 +1,13 @@
 //! Containers on the LAN of their host under the MAC address of the host's adapter: who reaches whom, that the wire shows no other, what
 //! rules hold.
 
-use std::net::IpAddr;
-
 use hns_testbed::raw::Capture;
-use hns_testbed::{FAR_V4, FAR_V6, Hnsd, eventually, needs, tcp};
+use hns_testbed::{Hnsd, eventually, needs, tcp};
 use hns_tests::story_support::Container;
 use hns_tests::story_support::policies::acl;
 use serde_json::json;
 
-use crate::all_reach_all;
+use crate::meets_its_lan;
 use crate::stage::{Party, Stage, container, container_at, dropped, network, rules};
 
 const ON_THE_LAN: [&str; 10] = [
@@ -65,24 +63,7 @@ fn containers_the_lan_and_both_hosts_reach_each_other_under_the_hosts_mac_addres
     let web = container(&stage.here, "web", 101);
     let db = container(&stage.here, "db", 102);
     let far = container(&stage.there, "far", 103);
-    let router = stage.lab.router();
-    all_reach_all(&[
-        Party::container("web", &web),
-        Party::container("db", &db),
-        Party::container("far", &far),
-        Party::host("here", stage.here.host()),
-        Party::host("there", stage.there.host()),
-        Party::host("client", &stage.client),
-        Party { name: "router", netns: router.netns(), addresses: Stage::gateways() },
-    ]);
-    // Beyond the router, under the container's own address.
-    for to in [IpAddr::from(FAR_V4), FAR_V6.into()] {
-        let server = tcp::Echo::serve(&router.netns(), (to, 80));
-        for container in [&web, &far] {
-            let seen = tcp::ask(&container.netns, server.address()).expect("the router answers");
-            assert_eq!(seen.ip(), container.like(to), "{}", container.name);
-        }
-    }
+    meets_its_lan(&stage, &web, &db, &far);
     // By the link-local address that its own MAC address gives, asked from the LAN.
     let link_local =
         web.netns.command("ip").args(["-6", "-br", "addr", "show", "dev", "eth0", "scope", "link"]).output();
