@@ -48,7 +48,8 @@ impl Engine {
             check: "lan",
             level: Level::Problem,
             detail: format!("network \"{name}\": {trouble}"),
-            hint: Some(crate::lan::WAYS_OUT.to_owned()),
+            // The sentence says what can be done, which depends on what it is.
+            hint: None,
         }));
         Ok(findings)
     }

@@ -25,7 +25,7 @@ const ROUNDS_PER_LOOK: u32 = 12;
 const TRIES: usize = 3;
 
 /// What an operator can do about a LAN that hears the adapter alone.
-pub(crate) const WAYS_OUT: &str = "let further MAC addresses through there (Hyper-V: MAC address spoofing; VMware: forged \
+const WAYS_OUT: &str = "let further MAC addresses through there (Hyper-V: MAC address spoofing; VMware: forged \
      transmits and promiscuous mode; a switch: its port security), or use a network of the type L2Bridge, which needs none";
 
 /// Asks for every network that endpoints come to, and again from time to time, for as long as there is an engine.
