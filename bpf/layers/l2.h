@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Layer l2: one MAC address on the wire, that of the adapter. What goes to the wire bears it in place of the container's, also inside
- * ARP (RFC 826) and neighbour discovery (RFC 4861); what comes for it is the container's whose address it is for.
+ * ARP (RFC 826) and neighbour discovery (RFC 4861); what comes for it is the container's whose address it is for, unless the host has
+ * that address as well.
  */
 #ifndef HNS_L2_H
 #define HNS_L2_H
@@ -141,6 +142,9 @@ __noinline int l2_in(struct __sk_buff *skb, struct uplink *uplink)
 	owner = bpf_map_lookup_elem(&addresses, &key);
 	port = owner ? port_at(*(volatile __u32 *)owner) : 0;
 	if (!port)
+		return 0;
+	key.network |= OF_THE_HOST;
+	if (bpf_map_lookup_elem(&addresses, &key))
 		return 0;
 	__builtin_memcpy(mac, port->mac, MAC_BYTES);
 	if (put_mac(skb, 0, mac))

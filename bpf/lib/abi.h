@@ -138,8 +138,10 @@ struct port {
 };
 
 /* `addresses`: hash; value __u32 ifindex of the port that owns the address. Every address of every port of a network, on an external
- * switch the link-local one that its MAC gives as well, and of a network without a way out those that the host has on it. */
+ * switch the link-local one that its MAC gives as well, and of a network without a way out those that the host has on it. Where a
+ * network shares the adapter's MAC with the host, the host's own addresses there are a second network's: its number and OF_THE_HOST. */
 #define OWNER_HOST 0
+#define OF_THE_HOST 0x80000000
 
 struct address_key {
 	__u32 network;

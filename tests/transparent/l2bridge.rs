@@ -1,12 +1,15 @@
 //! Containers on the LAN of their host under the MAC address of the host's adapter: who reaches whom, that the wire shows no other, what
 //! rules hold.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use hns_testbed::raw::Capture;
 use hns_testbed::{Hnsd, eventually, needs, tcp};
 use hns_tests::story_support::Container;
 use hns_tests::story_support::policies::acl;
 use serde_json::json;
 
+use crate::filtered::trouble;
 use crate::meets_its_lan;
 use crate::stage::{Party, Stage, container, container_at, dropped, network, rules};
 
@@ -122,6 +125,43 @@ fn no_container_gets_an_address_of_the_host() {
     let free = stage.here.hnsctl_json(&["endpoint", "create", "--network", "corp"]);
     let configured = free["IpConfigurations"].to_string();
     assert!(own.iter().all(|own| !configured.contains(&format!("\"{own}\""))), "{configured}");
+}
+
+/// By hand, by its own DHCP client, or before its containers are back after a boot.
+#[test]
+fn what_the_host_comes_to_have_is_the_hosts() {
+    needs!(root, "nft", "ping");
+    let (mut stage, _wire) = stage();
+    let web = container(&stage.here, "web", 101);
+    let servers: Vec<tcp::Echo> =
+        web.addresses().into_iter().map(|address| tcp::Echo::serve(&web.netns, (address, 80))).collect();
+    let of_host = tcp::Echo::serve(&stage.here.host().netns(), (IpAddr::from(Ipv6Addr::UNSPECIFIED), 90));
+    let client = stage.client.netns();
+    for address in web.addresses() {
+        eventually!(tcp::ask(&client, (address, 80)));
+    }
+    for (address, flag) in web.addresses().into_iter().zip(["", "nodad"]) {
+        stage.here.host().sh(&format!("ip addr add {address}/24 dev eth0 {flag}"));
+    }
+    for address in web.addresses() {
+        eventually!(tcp::ask(&client, (address, 90)));
+        assert!(tcp::ask(&client, (address, 80)).is_err(), "{address} is the container's");
+    }
+    eventually!(
+        trouble(&stage.here, "corp")
+            .is_some_and(|said| said.contains("\"web\": what comes for it is for the host"))
+    );
+    // A daemon that starts finds them as they are.
+    stage.here.restart();
+    for address in web.addresses() {
+        eventually!(tcp::ask(&client, (address, 90)));
+        assert!(tcp::ask(&client, (address, 80)).is_err(), "{address} is the container's");
+    }
+    for address in web.addresses() {
+        stage.here.host().sh(&format!("ip addr del {address}/24 dev eth0"));
+        eventually!(tcp::ask(&client, (address, 80)));
+    }
+    drop((servers, of_host));
 }
 
 /// What a container is not held to by the guards does not show either.

@@ -27,6 +27,8 @@ pub const PORT_CONFINED: u32 = 1 << 11;
 pub const PORT_EXTERNAL: u32 = 1 << 12;
 /// The owner of an address in `addresses` that the host has on the network.
 pub const OWNER_HOST: u32 = 0;
+/// In the number of a network in `addresses`: the host's own addresses there, where it shares its MAC with containers.
+pub const OF_THE_HOST: u32 = 0x8000_0000;
 /// A port with none of these takes what comes, unread.
 pub const PORT_READS_IN: u32 = PORT_BLOCKED | PORT_STATEFUL | PORT_QUIET | PORT_METER_IN;
 /// How many of its addresses a port's record holds itself.

@@ -217,10 +217,12 @@ impl World {
             Some(pool) if id.range.is_none() => (pool, Some(&book.pool)),
             _ => (&book.pool, there),
         };
-        let own = network.and_then(|network| self.hosts_own_on(network.id()).ok()).unwrap_or_default();
+        let own = network.and_then(|network| self.hosts_own_on(network.id()).ok());
         let mut candidate = from.free_after(None);
         while let Some(address) = candidate {
-            if beside.is_none_or(|pool| pool.is_free(address)) && !own.contains(&address) {
+            if beside.is_none_or(|pool| pool.is_free(address))
+                && !own.is_some_and(|own| own.contains(&address))
+            {
                 return Ok(address);
             }
             candidate = from.free_after(Some(address));

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -33,9 +33,12 @@ pub struct World {
     rules_trouble: Option<String>,
     /// The bridges that another network keeps from being one, and which.
     pub(crate) missed_bridges: BTreeMap<IfName, Guid>,
-    /// What the host itself has on its LANs, as it was seen last.
-    hosts_own: Vec<IpAddr>,
+    /// What the host itself has on its LANs, as it was seen last, by external switch.
+    hosts_own: BTreeMap<Guid, BTreeSet<IpAddr>>,
 }
+
+/// Where the host is on no LAN.
+static NOTHING_OF_THE_HOSTS: BTreeSet<IpAddr> = BTreeSet::new();
 
 /// Compartment 1 is the host's own (hcn-api 1.1).
 const FIRST_COMPARTMENT: u32 = 2;
@@ -302,7 +305,8 @@ impl World {
     }
 
     /// An endpoint in the words of an error.
-    pub(crate) fn describe_endpoint(&self, id: Guid) -> String {
+    #[must_use]
+    pub fn describe_endpoint(&self, id: Guid) -> String {
         match self.endpoints.get(&id) {
             Some(endpoint) if !endpoint.document.name.is_empty() => {
                 format!("endpoint {id} \"{}\"", endpoint.document.name)
@@ -311,16 +315,14 @@ impl World {
         }
     }
 
-    /// Says what the host itself has on its LANs: no endpoint there gets it.
-    pub fn set_hosts_own(&mut self, addresses: Vec<IpAddr>) {
-        self.hosts_own = addresses;
+    /// Says what the host itself has on the LAN of an external switch: no endpoint there gets it.
+    pub fn set_hosts_own(&mut self, switch: Guid, addresses: BTreeSet<IpAddr>) {
+        self.hosts_own.insert(switch, addresses);
     }
 
-    /// The host's own addresses, of a network on a LAN that the host is on.
-    pub(crate) fn hosts_own_on(&self, network: Guid) -> Result<&[IpAddr], ModelError> {
-        let network = self.network(network)?;
-        let is_beside = network.uplink().is_some_and(|uplink| uplink.vlan.is_none());
-        Ok(if is_beside { &self.hosts_own } else { &[] })
+    /// The host's own addresses on the LAN of a network.
+    pub fn hosts_own_on(&self, network: Guid) -> Result<&BTreeSet<IpAddr>, ModelError> {
+        Ok(self.hosts_own.get(&self.network(network)?.switch_id()).unwrap_or(&NOTHING_OF_THE_HOSTS))
     }
 
     /// The refusal of an address, with the endpoint that has it.

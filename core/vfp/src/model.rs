@@ -256,6 +256,8 @@ pub struct Switchboard {
     pub sets: BTreeMap<Guid, Arc<Sets>>,
     /// By external switch.
     pub uplinks: BTreeMap<Guid, Place>,
+    /// By external switch: the addresses that the host itself has there.
+    pub hosts_own: BTreeMap<Guid, BTreeSet<IpAddr>>,
 }
 
 /// Of a network without any.

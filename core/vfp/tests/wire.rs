@@ -50,3 +50,13 @@ fn under_one_mac_the_address_says_whose_it_is() {
     assert_eq!(comes(&mut switch, HOST, "10.0.0.1"), Verdict::Redirect { ifindex: A, peer: true });
     assert_eq!(comes(&mut switch, HOST, "10.0.0.77"), Verdict::Next { copy: None });
 }
+
+#[test]
+fn what_comes_for_an_address_of_the_host_is_the_hosts_whoever_has_it_besides() {
+    let mut board = on_the_wire(true).board().clone();
+    let switch = *board.uplinks.keys().next().unwrap();
+    board.hosts_own.insert(switch, [ip("10.0.0.1")].into());
+    let mut switch = Switch::new(board);
+    assert_eq!(comes(&mut switch, HOST, "10.0.0.1"), Verdict::Next { copy: None });
+    assert_eq!(comes(&mut switch, mac(1), "10.0.0.1"), Verdict::Redirect { ifindex: A, peer: true });
+}

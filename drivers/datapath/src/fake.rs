@@ -1,6 +1,7 @@
 //! A datapath in memory. It behaves as the real one as far as [`Datapath`] can tell, and it can be made to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_net::{Guid, IfName, Uplink};
@@ -9,8 +10,8 @@ use hns_vfp::model::{Port, Sets, Switchboard};
 use crate::stream::{Address, EVERY_TOPIC, Hub, Stream};
 use crate::watches::Watches;
 use crate::{
-    Collected, Datapath, DatapathError, DropCount, DropEvent, Flow, FlowFilter, RuleCount, Sighting,
-    Snapshot, Wanted, Watch, snapshot,
+    Collected, Datapath, DatapathError, DropCount, DropEvent, Flow, FlowFilter, HeldUplink, RuleCount,
+    Sighting, Snapshot, Wanted, Watch, snapshot,
 };
 
 /// A datapath in memory. Clones are the same one.
@@ -39,7 +40,7 @@ struct State {
     /// Links that other programs have removed.
     lost: BTreeSet<IfName>,
     attached: BTreeSet<IfName>,
-    uplinks: BTreeMap<IfName, Uplink>,
+    uplinks: BTreeMap<IfName, HeldUplink>,
     drops: Vec<DropCount>,
     flows: Vec<Flow>,
     rule_counters: BTreeMap<Guid, Vec<RuleCount>>,
@@ -120,7 +121,7 @@ impl FakeDatapath {
     pub fn lose_link(&self, name: &IfName) {
         let mut state = self.state();
         state.attached.remove(name);
-        state.uplinks.retain(|port, uplink| port != name && uplink.adapter != *name);
+        state.uplinks.retain(|port, held| port != name && held.uplink.adapter != *name);
         state.lost.insert(name.clone());
     }
 
@@ -219,21 +220,41 @@ impl Datapath for FakeDatapath {
         Ok(self.call()?.board.sets.clone())
     }
 
-    fn set_uplink(&self, port: &IfName, uplink: &Uplink) -> Result<(), DatapathError> {
+    fn set_uplink(
+        &self,
+        port: &IfName,
+        uplink: &Uplink,
+        hosts_own: &BTreeSet<IpAddr>,
+    ) -> Result<(), DatapathError> {
         let mut state = self.call()?;
         if let Some(name) = [port, &uplink.adapter].into_iter().find(|name| state.lost.contains(*name)) {
             return Err(DatapathError::NoSuchLink { name: name.clone() });
         }
-        state.uplinks.insert(port.clone(), uplink.clone());
+        let held = HeldUplink { uplink: uplink.clone(), hosts_own: hosts_own.clone() };
+        state.uplinks.insert(port.clone(), held);
+        state.board.hosts_own.insert(uplink.switch_id(), hosts_own.clone());
+        Ok(())
+    }
+
+    fn set_hosts_own(&self, port: &IfName, hosts_own: &BTreeSet<IpAddr>) -> Result<(), DatapathError> {
+        let mut state = self.call()?;
+        if let Some(held) = state.uplinks.get_mut(port) {
+            held.hosts_own.clone_from(hosts_own);
+            let switch = held.uplink.switch_id();
+            state.board.hosts_own.insert(switch, hosts_own.clone());
+        }
         Ok(())
     }
 
     fn remove_uplink(&self, port: &IfName) -> Result<(), DatapathError> {
-        self.call()?.uplinks.remove(port);
+        let mut state = self.call()?;
+        if let Some(held) = state.uplinks.remove(port) {
+            state.board.hosts_own.remove(&held.uplink.switch_id());
+        }
         Ok(())
     }
 
-    fn held_uplinks(&self) -> Result<BTreeMap<IfName, Uplink>, DatapathError> {
+    fn held_uplinks(&self) -> Result<BTreeMap<IfName, HeldUplink>, DatapathError> {
         Ok(self.call()?.uplinks.clone())
     }
 

@@ -60,7 +60,8 @@ pub mod test_run;
 mod uplinks;
 mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_net::{Guid, IfName, Uplink};
@@ -79,6 +80,13 @@ pub use report::{
 pub use snapshot::{Snapshot, Wanted};
 pub use stream::{Next, Stopper, Stream};
 pub use watches::{Watch, WatchedConnection};
+
+/// For which wire a port stands, and what was said of the host beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldUplink {
+    pub uplink: Uplink,
+    pub hosts_own: BTreeSet<IpAddr>,
+}
 
 /// The switch ports' programs, as far as we steer them. All calls block.
 pub trait Datapath: Send + Sync + 'static {
@@ -106,15 +114,24 @@ pub trait Datapath: Send + Sync + 'static {
 
     /// Makes `port`, a port of an external switch's bridge, stand for the wire behind an adapter, which the host goes on to use: programs
     /// at the adapter pass on what is for containers, and copies of what is for everybody. Idempotent. Until it is done, and while
-    /// one of the programs is missing, containers are cut off from that way, and the host is not.
-    fn set_uplink(&self, port: &IfName, uplink: &Uplink) -> Result<(), DatapathError>;
+    /// one of the programs is missing, containers are cut off from that way, and the host is not. `hosts_own`: what comes for these
+    /// addresses by the adapter's MAC stays the host's, whatever a port has.
+    fn set_uplink(
+        &self,
+        port: &IfName,
+        uplink: &Uplink,
+        hosts_own: &BTreeSet<IpAddr>,
+    ) -> Result<(), DatapathError>;
+
+    /// The host has these addresses now. Fine when `port` is not joined.
+    fn set_hosts_own(&self, port: &IfName, hosts_own: &BTreeSet<IpAddr>) -> Result<(), DatapathError>;
 
     /// Leaves the adapter again, and takes our programs off it with its last uplink. Fine when there is none.
     fn remove_uplink(&self, port: &IfName) -> Result<(), DatapathError>;
 
     /// Which ports stand for which wire; those whose link or adapter is another one by now, or has lost a program, should be set
     /// again and are not among them.
-    fn held_uplinks(&self) -> Result<BTreeMap<IfName, Uplink>, DatapathError>;
+    fn held_uplinks(&self) -> Result<BTreeMap<IfName, HeldUplink>, DatapathError>;
 
     /// Puts the programs of this daemon in the place of those that an older one left running, with one message a direction;
     /// traffic flows on. To be called once after the start, when every port was set: until then the older

@@ -1,6 +1,7 @@
 //! What the maps hold, and how it comes there: the tables' writes, and what becomes of those that the kernel does not take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_abi::{Direction, PORT_READS_IN, Reason};
@@ -171,9 +172,15 @@ impl Policy {
         self.carry_out(loaded, writes, former)
     }
 
-    /// Makes the maps say where an external switch meets its adapter.
-    pub fn set_uplink(&mut self, loaded: &Loaded, switch: Guid, place: Place) -> Result<(), DatapathError> {
-        let writes = self.tables.set_uplink(switch, place);
+    /// Makes the maps say where an external switch meets its adapter, and what the host has there itself.
+    pub fn set_uplink(
+        &mut self,
+        loaded: &Loaded,
+        switch: Guid,
+        place: Place,
+        hosts_own: &BTreeSet<IpAddr>,
+    ) -> Result<(), DatapathError> {
+        let writes = self.tables.set_uplink(switch, place, hosts_own);
         self.write(loaded, &writes)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +24,8 @@ use crate::stream::{Address, EVERY_TOPIC, Stream};
 use crate::uplinks::Uplinks;
 use crate::watches::Watches;
 use crate::{
-    Collected, Datapath, DatapathError, DropCount, DropEvent, Flow, FlowFilter, RuleCount, Sighting,
-    Snapshot, Wanted, Watch, blocks, clock, gate, grace, hits, link, read, snapshot, tc, uplinks,
+    Collected, Datapath, DatapathError, DropCount, DropEvent, Flow, FlowFilter, HeldUplink, RuleCount,
+    Sighting, Snapshot, Wanted, Watch, blocks, clock, gate, grace, hits, link, read, snapshot, tc, uplinks,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -397,11 +398,17 @@ impl Datapath for RealDatapath {
         Ok(self.policy().sets.clone())
     }
 
-    fn set_uplink(&self, port: &IfName, uplink: &Uplink) -> Result<(), DatapathError> {
+    fn set_uplink(
+        &self,
+        port: &IfName,
+        uplink: &Uplink,
+        hosts_own: &BTreeSet<IpAddr>,
+    ) -> Result<(), DatapathError> {
         let place = uplinks::find(&lock(&self.attachment).netlink, port, uplink)?;
+        let held = HeldUplink { uplink: uplink.clone(), hosts_own: hosts_own.clone() };
         let mut uplinks = lock(&self.uplinks);
-        self.policy().set_uplink(self.loaded(), uplink.switch_id(), place)?;
-        let joined = uplinks.join(self.loaded(), &self.pins, port, uplink, place);
+        self.policy().set_uplink(self.loaded(), uplink.switch_id(), place, hosts_own)?;
+        let joined = uplinks.join(self.loaded(), &self.pins, port, held, place);
         if joined.is_err() {
             // Half a way is none; whoever repairs it begins anew.
             uplinks.abandon(&self.pins, port, place);
@@ -410,13 +417,21 @@ impl Datapath for RealDatapath {
         joined
     }
 
+    fn set_hosts_own(&self, port: &IfName, hosts_own: &BTreeSet<IpAddr>) -> Result<(), DatapathError> {
+        let mut uplinks = lock(&self.uplinks);
+        let Some((held, place)) = uplinks.joined_at(port) else { return Ok(()) };
+        self.policy().set_uplink(self.loaded(), held.uplink.switch_id(), *place, hosts_own)?;
+        held.hosts_own.clone_from(hosts_own);
+        Ok(())
+    }
+
     fn remove_uplink(&self, port: &IfName) -> Result<(), DatapathError> {
         let mut uplinks = lock(&self.uplinks);
         let Some(uplink) = uplinks.leave(&self.pins, port)? else { return Ok(()) };
         self.policy().remove_uplink(self.loaded(), uplink.switch_id())
     }
 
-    fn held_uplinks(&self) -> Result<BTreeMap<IfName, Uplink>, DatapathError> {
+    fn held_uplinks(&self) -> Result<BTreeMap<IfName, HeldUplink>, DatapathError> {
         lock(&self.uplinks).held(self.loaded(), &self.pins, &lock(&self.attachment).netlink)
     }
 

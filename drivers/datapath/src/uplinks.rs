@@ -15,17 +15,17 @@ use std::path::Path;
 use hns_net::{IfName, Uplink, UplinkMode};
 use hns_vfp::model::Place;
 
-use crate::DatapathError;
 use crate::link;
 use crate::load::{Hook, Loaded};
 use crate::netlink::Netlink;
 use crate::pins::{self, Pins};
 use crate::tcx::{Attached, Way};
+use crate::{DatapathError, HeldUplink};
 
 /// What was joined, by the bridge's port.
 #[derive(Debug, Default)]
 pub(crate) struct Uplinks {
-    joined: BTreeMap<IfName, (Uplink, Place)>,
+    joined: BTreeMap<IfName, (HeldUplink, Place)>,
     /// Whether programs of an older daemon were replaced, so that only ours may be found.
     upgraded: bool,
 }
@@ -67,7 +67,7 @@ impl Uplinks {
         loaded: &Loaded,
         pins: &Pins,
         port: &IfName,
-        uplink: &Uplink,
+        held: HeldUplink,
         place: Place,
     ) -> Result<(), DatapathError> {
         if let Some((_, before)) = self.joined.get(port).filter(|(_, before)| *before != place) {
@@ -77,10 +77,14 @@ impl Uplinks {
         // The bridge's side first: what the adapter's programs let in finds the way back.
         self.attach(loaded, pins, Hook::UplinkOut, place.port, port)?;
         for hook in AT_ADAPTER {
-            self.attach(loaded, pins, hook, place.adapter, &uplink.adapter)?;
+            self.attach(loaded, pins, hook, place.adapter, &held.uplink.adapter)?;
         }
-        self.joined.insert(port.clone(), (uplink.clone(), place));
+        self.joined.insert(port.clone(), (held, place));
         Ok(())
+    }
+
+    pub(crate) fn joined_at(&mut self, port: &IfName) -> Option<(&mut HeldUplink, &Place)> {
+        self.joined.get_mut(port).map(|(held, place)| (held, &*place))
     }
 
     fn attach(
@@ -126,7 +130,7 @@ impl Uplinks {
         let Some((_, place)) = self.joined.get(port) else { return Ok(None) };
         let place = *place;
         self.release(pins, port, place)?;
-        Ok(self.joined.remove(port).map(|(uplink, _)| uplink))
+        Ok(self.joined.remove(port).map(|(held, _)| held.uplink))
     }
 
     /// Takes off what was put there before something failed. What cannot be taken off now is replaced by the next try.
@@ -151,10 +155,10 @@ impl Uplinks {
         loaded: &Loaded,
         pins: &Pins,
         netlink: &Netlink,
-    ) -> Result<BTreeMap<IfName, Uplink>, DatapathError> {
-        let mut held = BTreeMap::new();
-        for (port, (uplink, place)) in &self.joined {
-            match find(netlink, port, uplink) {
+    ) -> Result<BTreeMap<IfName, HeldUplink>, DatapathError> {
+        let mut standing = BTreeMap::new();
+        for (port, (held, place)) in &self.joined {
+            match find(netlink, port, &held.uplink) {
                 Ok(now) if now == *place => {}
                 Ok(_) | Err(DatapathError::NoSuchLink { .. }) => continue,
                 Err(error) => return Err(error),
@@ -164,10 +168,10 @@ impl Uplinks {
                 whole &= self.stands(loaded, pins, hook, place.adapter)?;
             }
             if whole {
-                held.insert(port.clone(), uplink.clone());
+                standing.insert(port.clone(), held.clone());
             }
         }
-        Ok(held)
+        Ok(standing)
     }
 
     /// Puts our programs in the place of an older daemon's, and takes off what nobody joined since.

@@ -140,7 +140,7 @@ impl Bench {
         let adapter = link(ADAPTER);
         run(&["ip", "link", "set", adapter.as_str(), "address", HOST, "up"]);
         let datapath = start(folder);
-        let shares = match datapath.set_uplink(&link(UPLINK), &uplink(false)) {
+        let shares = match datapath.set_uplink(&link(UPLINK), &uplink(false), &BTreeSet::new()) {
             // Before Linux 6.6.
             Err(DatapathError::NoSharing { .. }) => false,
             outcome => outcome.map(|()| true).unwrap(),
@@ -206,8 +206,9 @@ impl Bench {
             self.datapath.remove_port(&link(ifindex)).unwrap();
         }
         self.datapath.remove_uplink(&link(UPLINK)).unwrap();
-        if let Some(place) = programmed.uplinks.values().next() {
-            self.datapath.set_uplink(&link(UPLINK), &uplink(place.one_mac)).unwrap();
+        if let Some((switch, place)) = programmed.uplinks.iter().next() {
+            let hosts_own = &programmed.hosts_own[switch];
+            self.datapath.set_uplink(&link(UPLINK), &uplink(place.one_mac), hosts_own).unwrap();
         }
         for (network, sets) in &programmed.sets {
             self.datapath.set_sets(*network, sets).unwrap();

@@ -3,13 +3,14 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use hns_abi::WATCHES_MAX;
-use hns_datapath::{Collected, DatapathError, FlowFilter, Next, Watch, WatchedConnection};
-use hns_net::{Uplink, UplinkMode, VlanId};
+use hns_datapath::{Collected, DatapathError, FlowFilter, HeldUplink, Next, Watch, WatchedConnection};
+use hns_net::{IfName, Uplink, UplinkMode, VlanId};
 use hns_vfp::Port;
 use support::{attached, guid, link, name, on_both, port};
 
@@ -94,8 +95,13 @@ fn an_uplink_is_joined_until_it_is_left() {
         let (adapter, seven, plain) = (name("eth0"), name("hnw7"), name("hnw0"));
         let uplink = |vlan| Uplink { adapter: adapter.clone(), vlan, mode: UplinkMode::Stations };
         let vlan = uplink(Some(VlanId::new(7).unwrap()));
+        let own: BTreeSet<IpAddr> = [[192, 0, 2, 1].into()].into();
+        let held = |port: &IfName, uplink: &Uplink, hosts_own: &BTreeSet<IpAddr>| {
+            (port.clone(), HeldUplink { uplink: uplink.clone(), hosts_own: hosts_own.clone() })
+        };
+        let nothing = BTreeSet::new();
         [&adapter, &seven, &plain].into_iter().for_each(|link| world.make_link(link));
-        match world.datapath.set_uplink(&plain, &uplink(None)) {
+        match world.datapath.set_uplink(&plain, &uplink(None), &nothing) {
             // Before Linux 6.6; nothing is left of it.
             Err(DatapathError::NoSharing { .. }) => {
                 assert_eq!(world.datapath.held_uplinks().unwrap(), [].into());
@@ -104,29 +110,33 @@ fn an_uplink_is_joined_until_it_is_left() {
             outcome => outcome.unwrap(),
         }
         for _ in 0..2 {
-            world.datapath.set_uplink(&plain, &uplink(None)).unwrap();
-            world.datapath.set_uplink(&seven, &vlan).unwrap();
+            world.datapath.set_uplink(&plain, &uplink(None), &nothing).unwrap();
+            world.datapath.set_uplink(&seven, &vlan, &own).unwrap();
         }
-        let both = [(plain.clone(), uplink(None)), (seven.clone(), vlan.clone())];
+        let both = [held(&plain, &uplink(None), &nothing), held(&seven, &vlan, &own)];
+        assert_eq!(world.datapath.held_uplinks().unwrap(), both.into());
+        world.datapath.set_hosts_own(&plain, &own).unwrap();
+        let both = [held(&plain, &uplink(None), &own), held(&seven, &vlan, &own)];
         assert_eq!(world.datapath.held_uplinks().unwrap(), both.into());
         world.datapath.upgrade().unwrap();
         world.datapath.remove_uplink(&plain).unwrap();
         world.datapath.remove_uplink(&plain).unwrap();
-        assert_eq!(world.datapath.held_uplinks().unwrap(), [(seven.clone(), vlan.clone())].into());
+        world.datapath.set_hosts_own(&plain, &own).unwrap();
+        assert_eq!(world.datapath.held_uplinks().unwrap(), [held(&seven, &vlan, &own)].into());
 
         // The bridge's port is made again, then the adapter.
         for link in [&seven, &adapter] {
             world.delete_link(link);
             assert_eq!(world.datapath.held_uplinks().unwrap(), [].into());
-            let outcome = world.datapath.set_uplink(&seven, &vlan);
+            let outcome = world.datapath.set_uplink(&seven, &vlan, &nothing);
             assert!(
                 matches!(&outcome, Err(DatapathError::NoSuchLink { name }) if name == link),
                 "{outcome:?}"
             );
             world.make_link(link);
             assert_eq!(world.datapath.held_uplinks().unwrap(), [].into());
-            world.datapath.set_uplink(&seven, &vlan).unwrap();
-            assert_eq!(world.datapath.held_uplinks().unwrap(), [(seven.clone(), vlan.clone())].into());
+            world.datapath.set_uplink(&seven, &vlan, &nothing).unwrap();
+            assert_eq!(world.datapath.held_uplinks().unwrap(), [held(&seven, &vlan, &nothing)].into());
         }
         world.datapath.remove_uplink(&seven).unwrap();
         assert_eq!(world.datapath.held_uplinks().unwrap(), [].into());

@@ -95,7 +95,7 @@ pub(crate) fn switch_without_bridge() -> ObservedSwitch {
 pub(crate) fn is_of_uplink(link: &Link, uplink: &Uplink, adapter: Option<u32>) -> bool {
     match uplink.vlan {
         None => link.name == uplink.adapter.as_str(),
-        Some(_) => link.kind.as_deref() == Some("vlan") && link.peer.is_some() && link.peer == adapter,
+        Some(vlan) => link.vlan == Some(vlan.number()) && link.peer.is_some() && link.peer == adapter,
     }
 }
 

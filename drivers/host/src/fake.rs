@@ -3,7 +3,8 @@
 mod kernel;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -286,6 +287,12 @@ impl Host for FakeHost {
 
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError> {
         Ok(self.call()?.all_addresses())
+    }
+
+    fn addresses_beside(&self, uplink: &Uplink) -> Result<BTreeSet<IpAddr>, HostError> {
+        let kernel = self.call()?;
+        let own = kernel.addresses.iter().filter(|_| uplink.vlan.is_none());
+        Ok(own.map(|(_, address)| address.address()).collect())
     }
 
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError> {

@@ -59,6 +59,9 @@ mod veth;
 mod watch;
 mod ways_out;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use hns_model::Bridge;
 use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Uplink};
 use hns_planner::{Announcement, Forwarding, Inside, Observed, Port, Step, Target};
@@ -147,6 +150,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// Every address of the host, ours included.
     fn addresses(&self) -> Result<Vec<(IfName, IfAddr)>, HostError>;
+
+    /// Those that the host itself has on the LAN of this uplink: of the links by which that LAN's frames come to it, and where frames
+    /// bear no tag of its others too, since it answers for any of them anywhere. [`HostEvent::HostsOwnChanged`] is told.
+    fn addresses_beside(&self, uplink: &Uplink) -> Result<BTreeSet<IpAddr>, HostError>;
 
     /// Which network namespace this is: two targets are the same one exactly if their identities are equal.
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError>;

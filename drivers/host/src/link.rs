@@ -29,6 +29,7 @@ const OPERSTATE_UP: u8 = 6;
 const INFO_PORT_DATA: u16 = 5;
 const BRPORT_STATE: u16 = 1;
 const BRPORT_LEARNING: u16 = 8;
+const VLAN_ID: u16 = 1;
 /// `RTEXT_FILTER_SKIP_STATS`: half of every answer would be counters.
 const SKIP_STATS: u32 = 1 << 3;
 
@@ -53,6 +54,8 @@ pub(crate) struct Link {
     /// The index of the bridge it is a port of.
     pub bridge: Option<u32>,
     pub kind: Option<String>,
+    /// Of a link that carries the frames of one VLAN of another link.
+    pub vlan: Option<u16>,
     pub mac: Option<Mac>,
     pub mtu: u32,
     /// Whether its bridge has this port switched off.
@@ -76,6 +79,8 @@ impl Link {
         }
         let attributes = Attributes::after(HEADER_LEN, message);
         let info = attributes.nest(libc::IFLA_LINKINFO);
+        let is_vlan = info.and_then(|info| info.text(libc::IFLA_INFO_KIND)) == Some("vlan");
+        let vlan = info.filter(|_| is_vlan).and_then(|info| info.nest(libc::IFLA_INFO_DATA)?.get(VLAN_ID));
         let of_port = |kind| info.and_then(|info| info.nest(INFO_PORT_DATA)?.get(kind)?.first());
         Some(Self {
             index: word(4),
@@ -90,6 +95,7 @@ impl Link {
             operational: attributes.get(libc::IFLA_OPERSTATE) == Some(&[OPERSTATE_UP]),
             bridge: attributes.ne32(libc::IFLA_MASTER),
             kind: info.and_then(|info| info.text(libc::IFLA_INFO_KIND)).map(str::to_owned),
+            vlan: vlan.and_then(|number| number.try_into().ok()).map(u16::from_ne_bytes),
             mac: attributes.get(libc::IFLA_ADDRESS).and_then(|octets| octets.try_into().ok()).map(Mac::new),
             mtu: attributes.ne32(libc::IFLA_MTU).unwrap_or(0),
             port_disabled: of_port(BRPORT_STATE) == Some(&0),
@@ -114,6 +120,7 @@ impl Link {
             operational: true,
             bridge,
             kind: kind.map(str::to_owned),
+            vlan: None,
             mac: None,
             mtu: 1500,
             port_disabled: false,
@@ -339,3 +346,31 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
 
 /// The index of `lo` in every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kernel sends it: type, length and value, padded to four bytes.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(value.len() + 4).unwrap_or_default();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn the_link_of_a_vlan_says_which() {
+        let read = |kind: &[u8]| {
+            let data = attribute(libc::IFLA_INFO_DATA, &attribute(VLAN_ID, &8_u16.to_ne_bytes()));
+            let info = [attribute(libc::IFLA_INFO_KIND, kind), data].concat();
+            let attributes =
+                [attribute(libc::IFLA_IFNAME, b"eth0.8\0"), attribute(libc::IFLA_LINKINFO, &info)].concat();
+            Link::read(&[vec![0; HEADER_LEN], attributes].concat()).and_then(|link| link.vlan)
+        };
+        assert_eq!(read(b"vlan\0"), Some(8));
+        // Another kind's data says something else in that place.
+        assert_eq!(read(b"veth\0"), None);
+    }
+}

@@ -1,6 +1,8 @@
 //! The host we run on.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -480,6 +482,20 @@ impl Host for RealHost {
             let links = link::find_all(netlink, held.iter().map(|held| held.link))?;
             let named = |held: address::Held| Some((links.get(&held.link)?.name.parse().ok()?, held.address));
             Ok(held.into_iter().filter_map(named).collect())
+        })
+    }
+
+    fn addresses_beside(&self, uplink: &Uplink) -> Result<BTreeSet<IpAddr>, HostError> {
+        self.route.with(|netlink| {
+            let held = address::list(netlink, None)?;
+            let links = link::find_all(netlink, held.iter().map(|held| held.link))?;
+            let adapter = link::find_index(netlink, &uplink.adapter)?;
+            let is_hosts = |link: &link::Link| match uplink.vlan {
+                None => link.group != group::OURS,
+                Some(_) => adapter::is_of_uplink(link, uplink, adapter),
+            };
+            let own = held.into_iter().filter(|held| links.get(&held.link).is_some_and(is_hosts));
+            Ok(own.map(|held| held.address.address()).collect())
         })
     }
 

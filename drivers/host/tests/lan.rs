@@ -4,9 +4,11 @@
 
 mod support;
 
-use hns_host::{Asker, HostError, Question};
-use hns_net::{Mac, Uplink, UplinkMode};
-use support::{name, on_both};
+use std::net::IpAddr;
+
+use hns_host::{Asker, HostError, HostEvent, Question};
+use hns_net::{Mac, Uplink, UplinkMode, VlanId};
+use support::{name, on_both, on_real, run};
 
 fn question(adapter: &str, asker: Asker) -> Question {
     Question {
@@ -29,5 +31,29 @@ fn a_lan_answers_whom_what_lies_before_it_lets_through() {
         world.filter_stations(&name("eth7"));
         assert!(!answered(container).unwrap());
         assert!(answered(Asker::Host).unwrap());
+    });
+}
+
+/// Those of all its links, since it answers for any of them anywhere.
+#[test]
+fn the_hosts_own_addresses_are_those_of_the_lan() {
+    on_real(|world| {
+        run(&["ip", "link", "add", "eth7", "type", "veth", "peer", "name", "up7"]);
+        let watch = world.host.watch().unwrap();
+        for (link, address) in [("eth7", "198.18.0.1/24"), ("up7", "203.0.113.1/24")] {
+            run(&["ip", "addr", "add", address, "dev", link]);
+            while watch.next_event().unwrap() != HostEvent::HostsOwnChanged {}
+        }
+        let beside = |vlan: Option<u64>| {
+            let vlan = vlan.map(|vlan| VlanId::new(vlan).unwrap());
+            let uplink = Uplink { adapter: name("eth7"), vlan, mode: UplinkMode::OneMac };
+            world.host.addresses_beside(&uplink).unwrap()
+        };
+        let own = ["198.18.0.1", "203.0.113.1"].map(|address| address.parse::<IpAddr>().unwrap());
+        assert!(beside(None).is_superset(&own.into()), "{:?}", beside(None));
+        assert_eq!(beside(Some(8)), [].into());
+        run(&["ip", "addr", "del", "198.18.0.1/24", "dev", "eth7"]);
+        while watch.next_event().unwrap() != HostEvent::HostsOwnChanged {}
+        assert!(!beside(None).contains(&own[0]));
     });
 }

@@ -1,7 +1,9 @@
 //! Networks on external switches and the adapters that they share with the host.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use hns_datapath::HeldUplink;
 use hns_hcn::{self as hcn, DocumentError, ErrorCode};
 use hns_model::{ModelError, Network};
 use hns_net::{Guid, IfName, Mtu, Uplink};
@@ -61,14 +63,40 @@ impl Engine {
     }
 
     /// Takes over what the host itself has, before an endpoint beside it on a LAN gets an address: it would take the host's frames.
-    pub(crate) fn look_at_own_addresses(&self, network: Guid) -> Result<(), EngineError> {
-        if self.world().network(network)?.uplink().is_none() {
-            return Ok(());
+    pub(crate) fn look_at_hosts_own(&self, network: Guid) -> Result<(), EngineError> {
+        let uplink = self.world().network(network)?.uplink();
+        uplink.map_or(Ok(()), |uplink| self.hosts_own(&uplink).map(drop))
+    }
+
+    /// What the host itself has on the LAN of an uplink, for the books as well.
+    fn hosts_own(&self, uplink: &Uplink) -> Result<BTreeSet<IpAddr>, EngineError> {
+        let operation = || format!("cannot see the host's own addresses on {uplink}");
+        let own = self.host.addresses_beside(uplink).map_err(EngineError::host(operation))?;
+        self.world().set_hosts_own(uplink.switch_id(), own.clone());
+        Ok(own)
+    }
+
+    /// Keeps what comes for the host the host's, when it gets an address that a container has already.
+    pub(crate) fn follow_hosts_own(&self) {
+        let followed = self.datapath_uplinks().and_then(|held| {
+            for (port, held) in held {
+                let uplink = held.uplink;
+                let own = self.hosts_own(&uplink)?;
+                if own != held.hosts_own {
+                    let operation =
+                        || format!("cannot tell the switch on {uplink} of the host's own addresses");
+                    let set = self.datapath.set_hosts_own(&port, &own);
+                    set.map_err(EngineError::datapath(operation))?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = followed {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the host's own addresses are not followed"
+            );
         }
-        let operation = || "cannot see the host's own addresses".to_owned();
-        let own = self.host.addresses().map_err(EngineError::host(operation))?;
-        self.world().set_hosts_own(own.into_iter().map(|(_, address)| address.address()).collect());
-        Ok(())
     }
 
     /// Whether several networks are on this switch, so that it stays when one of them goes.
@@ -81,7 +109,8 @@ impl Engine {
     pub(crate) fn join_adapter(&self, switch: &IfName, uplink: &Uplink) -> Result<(), EngineError> {
         let Some(port) = Switch::uplink_port(switch) else { return Ok(()) };
         let operation = || format!("cannot join the switch {switch} to {uplink}");
-        self.datapath.set_uplink(&port, uplink).map_err(EngineError::datapath(operation))
+        let own = self.hosts_own(uplink)?;
+        self.datapath.set_uplink(&port, uplink, &own).map_err(EngineError::datapath(operation))
     }
 
     pub(crate) fn leave_adapter(&self, switch: &IfName) -> Result<(), EngineError> {
@@ -92,9 +121,13 @@ impl Engine {
 
     /// The switches that are joined to their adapters.
     pub(crate) fn held_uplinks(&self) -> Result<BTreeMap<IfName, Uplink>, EngineError> {
-        let operation = || "cannot see which switches are joined to their adapters".to_owned();
-        let held = self.datapath.held_uplinks().map_err(EngineError::datapath(operation))?;
+        let held = self.datapath_uplinks()?;
         let switch = |port: &IfName| format!("hns{}", port.as_str().strip_prefix("hnw")?).parse().ok();
-        Ok(held.into_iter().filter_map(|(port, uplink)| Some((switch(&port)?, uplink))).collect())
+        Ok(held.into_iter().filter_map(|(port, held)| Some((switch(&port)?, held.uplink))).collect())
+    }
+
+    fn datapath_uplinks(&self) -> Result<BTreeMap<IfName, HeldUplink>, EngineError> {
+        let operation = || "cannot see which switches are joined to their adapters".to_owned();
+        self.datapath.held_uplinks().map_err(EngineError::datapath(operation))
     }
 }

@@ -70,13 +70,14 @@ struct Drift {
     host_firewall: bool,
     ways_out: bool,
     bridges: bool,
+    hosts_own: bool,
     /// When the first of it was told.
     since: Option<Instant>,
 }
 
 impl Drift {
     fn is_empty(&self) -> bool {
-        let follows = self.host_firewall || self.ways_out || self.bridges;
+        let follows = self.host_firewall || self.ways_out || self.bridges || self.hosts_own;
         self.everything.is_none() && self.ports.is_empty() && !follows
     }
 
@@ -103,6 +104,7 @@ impl Drift {
             HostEvent::HostFirewallChanged => self.host_firewall = true,
             HostEvent::WaysOutChanged => self.ways_out = true,
             HostEvent::BridgesChanged => self.bridges = true,
+            HostEvent::HostsOwnChanged => self.hosts_own = true,
             HostEvent::Overrun => self.everything = Some("events were lost"),
             HostEvent::RoutesChanged(prefix) => {
                 for (network, ours) in engine.world().networks_overlapping(prefix) {
@@ -118,6 +120,10 @@ impl Drift {
 
     /// What is left to do is done after the next gathering.
     fn repair(self, engine: &Engine) -> Self {
+        if self.hosts_own {
+            // Before anything that takes longer: until then it is a container that gets what is for the host.
+            engine.follow_hosts_own();
+        }
         let cause =
             || (self.bridges && engine.is_behind_bridges()).then_some("another bridge leads to a LAN");
         let followed = if let Some(cause) = self.everything.or_else(cause) {

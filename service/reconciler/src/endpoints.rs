@@ -57,7 +57,7 @@ impl Engine {
     /// Reserves the endpoint, with host ports that no process of the host listens on.
     fn reserve_endpoint(&self, document: &hcn::Endpoint) -> Result<Guid, EngineError> {
         if let Some(network) = document.network {
-            self.look_at_own_addresses(network)?;
+            self.look_at_hosts_own(network)?;
         }
         let mut tries = 0;
         loop {

@@ -45,7 +45,8 @@ pub(crate) fn watch(engine: &Weak<Engine>, joined: &Receiver<Guid>) {
             Err(RecvTimeoutError::Disconnected) => return,
         };
         for (network, uplink) in engine.networks_on_adapters() {
-            let trouble = engine.trouble_with_adapter(network, &uplink);
+            let at_adapter = engine.trouble_with_adapter(network, &uplink);
+            let trouble = at_adapter.or_else(|| engine.trouble_with_host(network));
             if trouble.is_some() {
                 engine.set_lan_trouble(network, trouble);
             } else if due.contains(&network) {
@@ -115,6 +116,21 @@ impl Engine {
                  raise the MTU of {name}, or make the network with AdditionalParams.Mtu {most}"
             )
         })
+    }
+
+    /// Which endpoint has an address that the host has come to have since.
+    fn trouble_with_host(&self, network: Guid) -> Option<String> {
+        let world = self.world();
+        let own = world.hosts_own_on(network).ok()?;
+        let endpoints = world.network(network).ok()?.endpoints().filter_map(|id| world.endpoint(id).ok());
+        let mut held =
+            endpoints.flat_map(|endpoint| endpoint.addresses().map(move |held| (endpoint, held.address())));
+        let (endpoint, address) = held.find(|(_, address)| own.contains(address))?;
+        let endpoint = world.describe_endpoint(endpoint.id());
+        Some(format!(
+            "the host has {address} as well, the address of {endpoint}: what comes for it is for the host; give one of both \
+             another address"
+        ))
     }
 
     /// Says it in the network's health, and once in the log.

@@ -40,7 +40,7 @@ impl Engine {
         let _alone = self.locks.hold(Key::Leases);
         let network = self.world().network_of_pool(id).map(Network::id);
         if let Some(network) = network {
-            self.look_at_own_addresses(network)?;
+            self.look_at_hosts_own(network)?;
         }
         let leased = self.world().lease(id, wanted, purpose)?;
         if let Err(error) = self.record_leases(id) {

@@ -66,8 +66,11 @@ impl Switch {
         }
     }
 
-    /// The port of a switch that has this address.
+    /// The port of a switch that has this address, and not the host.
     fn resident(&self, switch: Guid, address: IpAddr) -> Option<(u32, &Port)> {
+        if self.board.hosts_own.get(&switch).is_some_and(|own| own.contains(&address)) {
+            return None;
+        }
         let has_it = |port: &Port| port.owns(address) || address == IpAddr::V6(link_local(port.mac));
         let is_it = |port: &Port| port.switch() == switch && has_it(port);
         let (ifindex, port) = self.board.ports.iter().find(|(_, port)| is_it(port))?;

@@ -111,7 +111,7 @@ pub struct Tables {
     ports: BTreeMap<u32, PortState>,
     addresses: Owners<u32, u32>,
     stations: Owners<u32, u32>,
-    uplinks: BTreeMap<Guid, hns_abi::Uplink>,
+    uplinks: BTreeMap<Guid, uplink::Joined>,
     rulesets: Rulesets,
     slots: Slots,
     /// Records of ports of an earlier run, until they are set again.

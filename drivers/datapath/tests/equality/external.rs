@@ -34,6 +34,9 @@ pub(super) fn put_on_the_wire(board: &mut Switchboard, one_mac: bool) {
     let mac = HOST.replace(':', "-").parse().unwrap();
     let place = Place { adapter: ADAPTER, vlan: None, mac, port: UPLINK, one_mac };
     board.uplinks.insert(uplink(one_mac).switch_id(), place);
+    // The host has come to have what was a container's.
+    let first = board.ports.values().next().and_then(|port| port.addresses.first());
+    board.hosts_own.insert(uplink(one_mac).switch_id(), first.copied().into_iter().collect());
 }
 
 fn put_port_on_the_wire(port: &mut Port) {

@@ -108,6 +108,7 @@ impl Links {
         if let Some(held) = address::read(payload) {
             self.tell_bridge(held.link, tell);
             self.tell_switch(Some(held.link), tell);
+            self.tell_host(held.link, tell);
         }
     }
 
@@ -115,6 +116,7 @@ impl Links {
     fn see_address(&self, payload: &[u8], tell: &mut dyn FnMut(HostEvent)) {
         let Some(held) = address::read(payload) else { return };
         self.tell_bridge(held.link, tell);
+        self.tell_host(held.link, tell);
         let (ip, length) = (held.address.address(), held.address.length());
         let Ok(destination) = hns_net::Cidr::new(ip, length) else { return };
         self.tell_reach(&Seen { kind: libc::RTN_UNICAST, destination, link: Some(held.link) }, tell);
@@ -149,6 +151,12 @@ impl Links {
     fn tell_bridge(&self, link: u32, tell: &mut dyn FnMut(HostEvent)) {
         if self.bridges.has(link) {
             tell(HostEvent::BridgesChanged);
+        }
+    }
+
+    fn tell_host(&self, link: u32, tell: &mut dyn FnMut(HostEvent)) {
+        if !self.ours.contains_key(&link) {
+            tell(HostEvent::HostsOwnChanged);
         }
     }
 

@@ -91,7 +91,7 @@ impl Rig {
         let (policies, sets) = (self.datapath.held().unwrap(), self.datapath.held_sets().unwrap());
         let switch = |port: IfName| port.as_str().replacen("hnw", "hns", 1).parse().unwrap();
         let uplinks = self.datapath.held_uplinks().unwrap();
-        let uplinks = uplinks.into_iter().map(|(port, uplink)| (switch(port), uplink)).collect();
+        let uplinks = uplinks.into_iter().map(|(port, held)| (switch(port), held.uplink)).collect();
         Observed { policies, sets, uplinks, ..shown }
     }
 
