@@ -1,8 +1,8 @@
 //! A LAN in memory, with one DHCP server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use hns_hcn::Route;
 use hns_model::{DhcpLease, DhcpServer, Term};
@@ -18,12 +18,16 @@ const LIFETIME: u32 = 600;
 #[derive(Debug, Clone, Default)]
 pub struct FakeResolver {
     lan: Arc<Mutex<Lan>>,
+    answers: Arc<Condvar>,
 }
 
 #[derive(Debug, Default)]
 struct Lan {
     now: u64,
     is_silent: bool,
+    /// Who has to wait, and how many do.
+    waiting: BTreeSet<Mac>,
+    asking: usize,
     leases: BTreeMap<Mac, Ipv4Addr>,
 }
 
@@ -36,6 +40,18 @@ impl FakeResolver {
     /// From now on the server answers nobody, or everybody again.
     pub fn fall_silent(&self, is_silent: bool) {
         self.lan().is_silent = is_silent;
+    }
+
+    /// From now on these wait when they ask for an address, and are answered when they are not among these any more.
+    pub fn keep_waiting(&self, clients: impl IntoIterator<Item = Mac>) {
+        self.lan().waiting = clients.into_iter().collect();
+        self.answers.notify_all();
+    }
+
+    /// How many wait for an answer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lan().asking
     }
 
     pub fn pass_time(&self, seconds: u64) {
@@ -96,6 +112,10 @@ impl Resolver for FakeResolver {
         wanted: Option<Ipv4Addr>,
     ) -> Result<DhcpLease, ResolverError> {
         let mut lan = self.lan();
+        lan.asking += 1;
+        let waits = |lan: &mut Lan| lan.waiting.contains(&client.mac);
+        let mut lan = self.answers.wait_while(lan, waits).unwrap_or_else(PoisonError::into_inner);
+        lan.asking -= 1;
         let silence = ResolverError::Silent { questions: 4, seconds: 10 };
         if lan.is_silent {
             return Err(silence);

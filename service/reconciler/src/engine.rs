@@ -13,11 +13,11 @@ use hns_planner::{Layout, Observed, Step};
 use hns_resolver::Resolver;
 use hns_store::{Revision, Store, Txn};
 
+use crate::agenda::Renewals;
 use crate::background::Background;
 use crate::error::EngineError;
 use crate::events::{EventStream, Events, EventsError};
 use crate::locks::Locks;
-use crate::renewal::Renewals;
 use crate::rounds::Repairs;
 
 /// What the configuration says of the engine.

@@ -25,6 +25,7 @@
 
 mod adapters;
 mod admission;
+mod agenda;
 mod amend;
 mod background;
 mod bridges;

@@ -8,13 +8,13 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use hns_model::{DhcpLease, Endpoint, LeasePhase, Network, Term};
 use hns_net::{Guid, IfName};
 use hns_planner::{Port, Step, compile_endpoint, plan, readdress};
 
+use crate::agenda::{Need, Try};
 use crate::dhcp::Lessee;
 use crate::endpoints::announcement;
 use crate::engine::Engine;
@@ -22,41 +22,12 @@ use crate::error::EngineError;
 use crate::locks::Key;
 use crate::repair::chain;
 
-/// How many leases are asked for at one time: each takes a thread for as long as a server is waited for.
-const ASKING_MAX: usize = 128;
-
 /// After how many seconds an endpoint without an address asks again, at first and at most.
 const AGAIN_MIN: u64 = 2;
 const AGAIN_MAX: u64 = 60;
 
 /// A server with long leases is not asked more often than this, in seconds (RFC 2131 section 4.4.5).
 const PAUSE_MIN: u64 = 60;
-
-/// What is under way, and when what failed is tried again.
-#[derive(Debug, Default)]
-pub(crate) struct Renewals(Mutex<Agenda>);
-
-#[derive(Debug, Default)]
-struct Agenda {
-    asking: BTreeSet<Guid>,
-    tries: BTreeMap<Guid, Try>,
-}
-
-/// After a try that failed.
-#[derive(Debug, Clone, Copy)]
-struct Try {
-    next: u64,
-    /// Seconds to the one after that, of an endpoint without an address.
-    pause: u64,
-    /// The address it had.
-    former: Option<Ipv4Addr>,
-}
-
-impl Renewals {
-    fn agenda(&self) -> MutexGuard<'_, Agenda> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// When a lease that could not be renewed is tried again: half of what is left of its phase later.
 fn pause_after(term: &Term, now: u64) -> u64 {
@@ -69,49 +40,37 @@ fn pause_after(term: &Term, now: u64) -> u64 {
 impl Engine {
     /// Looks after all leases. Called again and again; what takes time goes on behind it.
     pub(crate) fn keep_leases(self: &Arc<Self>) {
-        let now = self.resolver.now();
-        let due: Vec<Guid> = {
-            let world = self.world();
-            if !world.networks().any(Network::has_dhcp) {
-                return;
-            }
-            let is_leased = |endpoint: &&Endpoint| {
-                endpoint.attachment().is_some()
-                    && world.network(endpoint.network()).is_ok_and(Network::has_dhcp)
-            };
-            let leased: Vec<&Endpoint> = world.endpoints().filter(is_leased).collect();
-            let mut agenda = self.renewals.agenda();
-            agenda.tries.retain(|id, _| leased.iter().any(|endpoint| endpoint.id() == *id));
-            let is_due = |endpoint: &&&Endpoint| {
-                let phase = endpoint.dhcp_lease().map(|lease| lease.term.phase(now));
-                match phase {
-                    Some(LeasePhase::Bound) => false,
-                    // It is over, whenever the next try would be.
-                    Some(LeasePhase::Expired) => true,
-                    Some(LeasePhase::Renewing | LeasePhase::Rebinding) | None => {
-                        agenda.tries.get(&endpoint.id()).is_none_or(|last| last.next <= now)
-                    }
-                }
-            };
-            leased.iter().filter(is_due).map(|endpoint| endpoint.id()).collect()
-        };
-        for id in due {
-            {
-                let mut agenda = self.renewals.agenda();
-                if agenda.asking.len() >= ASKING_MAX || !agenda.asking.insert(id) {
-                    continue;
-                }
-            }
+        for (need, id) in self.needy_leases() {
+            let Some(turn) = self.renewals.begin(need, id) else { continue };
             let engine = Arc::clone(self);
-            let asking = std::thread::Builder::new().name("hns-lease".to_owned()).spawn(move || {
+            let keeping = std::thread::Builder::new().name("hns-lease".to_owned()).spawn(move || {
+                let _turn = turn;
                 engine.keep_lease(id);
-                engine.renewals.agenda().asking.remove(&id);
             });
-            if let Err(error) = asking {
+            if let Err(error) = keeping {
                 tracing::warn!(endpoint = %id, %error, "no thread for its lease");
-                self.renewals.agenda().asking.remove(&id);
             }
         }
+    }
+
+    /// The endpoints for which something is to be done by now, the most urgent first.
+    fn needy_leases(&self) -> BTreeSet<(Need, Guid)> {
+        let now = self.resolver.now();
+        let world = self.world();
+        let served: BTreeSet<Guid> =
+            world.networks().filter(|network| network.has_dhcp()).map(Network::id).collect();
+        if served.is_empty() {
+            return BTreeSet::new();
+        }
+        let is_leased =
+            |endpoint: &&Endpoint| endpoint.attachment().is_some() && served.contains(&endpoint.network());
+        let leased: BTreeMap<Guid, Option<Term>> = world
+            .endpoints()
+            .filter(is_leased)
+            .map(|endpoint| (endpoint.id(), endpoint.dhcp_lease().map(|lease| lease.term)))
+            .collect();
+        drop(world);
+        self.renewals.due(&leased, now)
     }
 
     fn keep_lease(&self, id: Guid) {
@@ -130,7 +89,7 @@ impl Engine {
                 }
                 Err(error) => {
                     let next = now + pause_after(&lease.term, now);
-                    self.renewals.agenda().tries.insert(id, Try { next, pause: AGAIN_MIN, former: None });
+                    self.renewals.set_try(id, Try { next, pause: AGAIN_MIN, former: None });
                     tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not renewed yet");
                     if lease.term.phase(now) == LeasePhase::Rebinding {
                         let trouble =
@@ -155,7 +114,7 @@ impl Engine {
         let id = lessee.endpoint;
         tracing::warn!(endpoint = %id, address = %lease.address, why, "its lease is lost");
         let former = Some(lease.ipv4());
-        self.renewals.agenda().tries.insert(id, Try { next: 0, pause: AGAIN_MIN, former });
+        self.renewals.set_try(id, Try { next: 0, pause: AGAIN_MIN, former });
         self.hold_lease(lessee, port, None);
         let trouble = format!("its lease of {} is lost: {why}", lease.address);
         let _ = self.world().set_lease_trouble(id, Some(trouble));
@@ -163,7 +122,7 @@ impl Engine {
 
     fn lease_again(&self, lessee: &Lessee, port: &IfName) {
         let id = lessee.endpoint;
-        let last = self.renewals.agenda().tries.get(&id).copied();
+        let last = self.renewals.last_try(id);
         match self.ask_for_lease(lessee, last.and_then(|last| last.former)) {
             Ok(lease) => {
                 tracing::info!(endpoint = %id, address = %lease.address, "the LAN gave an address again");
@@ -174,7 +133,7 @@ impl Engine {
                 let next = self.resolver.now() + pause;
                 let pause = (pause * 2).min(AGAIN_MAX);
                 let former = last.and_then(|last| last.former);
-                self.renewals.agenda().tries.insert(id, Try { next, pause, former });
+                self.renewals.set_try(id, Try { next, pause, former });
                 let _ = self.world().set_lease_trouble(id, Some(chain(&error)));
             }
         }
@@ -198,7 +157,7 @@ impl Engine {
     fn give_up(&self, lessee: &Lessee, lease: &DhcpLease) {
         let id = lessee.endpoint;
         let next = self.resolver.now() + AGAIN_MIN;
-        self.renewals.agenda().tries.insert(id, Try { next, pause: AGAIN_MIN, former: Some(lease.ipv4()) });
+        self.renewals.set_try(id, Try { next, pause: AGAIN_MIN, former: Some(lease.ipv4()) });
         if let Err(error) = self.forget_lease(id) {
             tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its record has a lease that is gone");
         }
@@ -254,7 +213,7 @@ impl Engine {
         let address = both.and_then(|(before, after)| readdress(&before, &after));
         steps.into_iter().chain(address).try_for_each(|step: Step| self.execute_one(&step))?;
         if lease.is_some() {
-            self.renewals.agenda().tries.remove(&id);
+            self.renewals.succeeded(id);
         }
         if let Some(news) = news.filter(|news| is_other && !news.addresses.is_empty()) {
             self.background.announce(news);

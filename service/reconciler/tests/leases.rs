@@ -66,6 +66,10 @@ impl Rig {
         Ok(self.engine.create_endpoint(Endpoint::from_v2(&document).unwrap())?.id.unwrap())
     }
 
+    fn mac(&self, id: Guid) -> Mac {
+        self.engine.world().endpoint(id).unwrap().mac().unwrap()
+    }
+
     fn addresses(&self, id: Guid) -> Vec<IfAddr> {
         self.engine.world().endpoint(id).unwrap().addresses().collect()
     }
@@ -216,4 +220,30 @@ fn a_change_that_fails_is_tried_until_it_holds() {
         rig.host.fail_next(1 << 40);
         eventually!(holds() && rig.state(id) == EndpointState::AttachedSharing);
     }
+}
+
+/// Whoever has an address keeps it, and loses it at its end, however many wait for a server that does not answer.
+#[test]
+fn endpoints_without_a_server_keep_nobody_elses_lease_from_being_looked_after() {
+    let rig = Rig::new();
+    let network = rig.network();
+    let many: Vec<_> = (0..140).map(|n| rig.endpoint(network, &format!("c{n}")).unwrap()).collect();
+    rig.resolver.fall_silent(true);
+    rig.resolver.keep_waiting(many.iter().map(|id| rig.mac(*id)));
+    rig.resolver.pass_time(610);
+    eventually!(within 20 s, many.iter().all(|id| rig.addresses(*id).is_empty()));
+    rig.resolver.fall_silent(false);
+    let ids: Vec<_> = (0..3).map(|n| rig.endpoint(network, &format!("web{n}")).unwrap()).collect();
+    let left = |id: &Guid| {
+        let world = rig.engine.world();
+        world.endpoint(*id).unwrap().dhcp_lease().map(|lease| lease.term.rest(rig.engine.now()))
+    };
+    // They have all the seats that they get.
+    eventually!(rig.resolver.waiting() == 64);
+    rig.resolver.pass_time(310);
+    eventually!(ids.iter().all(|id| left(id) == Some(Some(600))));
+    rig.resolver.fall_silent(true);
+    rig.resolver.pass_time(610);
+    eventually!(ids.iter().all(|id| rig.addresses(*id).is_empty() && rig.inside(*id).is_empty()));
+    rig.resolver.keep_waiting([]);
 }
