@@ -161,12 +161,38 @@ impl World {
         Ok(leased.collect())
     }
 
-    /// Gives an endpoint what a server has granted it, instead of what it had; gives that.
+    /// Refuses an address that the host has, or another endpoint on the switch of this one's network.
+    fn check_leased(&self, id: Guid, lease: &DhcpLease) -> Result<(), ModelError> {
+        let endpoint = self.endpoint(id)?;
+        let address = lease.address.address();
+        let has_it = |endpoint: &Endpoint| endpoint.addresses().any(|held| held.address() == address);
+        if has_it(endpoint) {
+            return Ok(());
+        }
+        let network = self.network(endpoint.network())?;
+        let taken =
+            |why: String| Err(ModelError::AddressTaken { network: network.name().to_owned(), address, why });
+        if self.hosts_own_on(network.id())?.contains(&address) {
+            return taken("the host's own".to_owned());
+        }
+        let beside = self.networks().filter(|other| other.switch_id() == network.switch_id());
+        let mut others = beside.flat_map(Network::endpoints).filter_map(|other| self.endpoint(other).ok());
+        match others.find(|other| has_it(other)) {
+            Some(holder) => taken(format!("in use by {}", self.describe_endpoint(holder.id()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives an endpoint what a server has granted it, instead of what it had; gives that. Servers make mistakes: what somebody here has
+    /// already is refused.
     pub fn set_dhcp_lease(
         &mut self,
         id: Guid,
         lease: Option<DhcpLease>,
     ) -> Result<Option<DhcpLease>, ModelError> {
+        if let Some(lease) = &lease {
+            self.check_leased(id, lease)?;
+        }
         let endpoint = self.endpoint_mut(id)?;
         let before = std::mem::replace(&mut endpoint.dhcp, lease);
         if let Some(before) = &before {

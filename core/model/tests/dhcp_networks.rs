@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a document that cannot be made fails the test")]
 
+use std::collections::BTreeSet;
+
 use hns_hcn as hcn;
 use hns_model::{DhcpLease, DhcpServer, ModelError, Surroundings, Term, World};
 use hns_net::Guid;
@@ -24,6 +26,24 @@ fn reserve(world: &mut World, more: &Value) -> Result<hcn::Network, ModelError> 
     let mut around = Surroundings { id: id(1), fresh_id: &mut fresh, routes: &[] };
     let network = world.reserve_network(hcn::Network::from_v2(&document).unwrap(), &mut around)?;
     Ok(network.document().clone())
+}
+
+/// An endpoint of this network.
+fn on(network: Guid, more: &Value) -> hcn::Endpoint {
+    let mut document = json!({"HostComputeNetwork": network.to_string()});
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    hcn::Endpoint::from_v2(&document).unwrap()
+}
+
+fn lease(address: &str) -> DhcpLease {
+    DhcpLease {
+        address: address.parse().unwrap(),
+        routes: Vec::new(),
+        dns: Vec::new(),
+        domain: None,
+        server: DhcpServer { address: [198, 18, 0, 254].into(), mac: "02:00:00:00:00:01".parse().unwrap() },
+        term: Term { obtained: 0, renew_after: 1, rebind_after: 2, lifetime: 3 },
+    }
 }
 
 #[test]
@@ -65,11 +85,7 @@ fn what_contradicts_the_lans_server_is_refused() {
 fn an_endpoint_names_no_address_there_and_gets_a_mac_address() {
     let mut world = World::default();
     reserve(&mut world, &json!({})).unwrap();
-    let endpoint = |more: Value| {
-        let mut document = json!({"HostComputeNetwork": id(1).to_string()});
-        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        hcn::Endpoint::from_v2(&document).unwrap()
-    };
+    let endpoint = |more: Value| on(id(1), &more);
     let named = endpoint(json!({"IpConfigurations": [{"IpAddress": "198.18.0.7"}]}));
     let said = world.reserve_endpoint(named, id(2)).unwrap_err().to_string();
     assert!(said.contains("\"home\" takes its addresses from the LAN's DHCP server"), "{said}");
@@ -93,29 +109,54 @@ fn an_address_that_the_lan_gave_is_not_given_out_beside() {
     let subnet = json!({"IpAddressPrefix": "198.18.0.0/24"});
     reserve(&mut world, &json!({"ID": id(9).to_string(), "Name": "fixed", "Ipams": [{"Subnets": [subnet]}]}))
         .unwrap();
-    let on = |network: Guid, more: Value| {
-        let mut document = json!({"HostComputeNetwork": network.to_string()});
-        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        hcn::Endpoint::from_v2(&document).unwrap()
-    };
-    let leased = world.reserve_endpoint(on(id(1), json!({"Name": "web"})), id(2)).unwrap();
-    let lease = DhcpLease {
-        address: "198.18.0.1/24".parse().unwrap(),
-        routes: Vec::new(),
-        dns: Vec::new(),
-        domain: None,
-        server: DhcpServer { address: [198, 18, 0, 254].into(), mac: "02:00:00:00:00:01".parse().unwrap() },
-        term: Term { obtained: 0, renew_after: 1, rebind_after: 2, lifetime: 3 },
-    };
-    world.set_dhcp_lease(leased, Some(lease)).unwrap();
+    let leased = world.reserve_endpoint(on(id(1), &json!({"Name": "web"})), id(2)).unwrap();
+    world.set_dhcp_lease(leased, Some(lease("198.18.0.1/24"))).unwrap();
     let first = |world: &World, id| world.endpoint(id).unwrap().addresses().next().unwrap().to_string();
-    let other = world.reserve_endpoint(on(id(9), json!({})), id(3)).unwrap();
+    let other = world.reserve_endpoint(on(id(9), &json!({})), id(3)).unwrap();
     assert_eq!(first(&world, other), "198.18.0.2/24");
     let named = json!({"IpConfigurations": [{"IpAddress": "198.18.0.1"}]});
-    let said = world.reserve_endpoint(on(id(9), named.clone()), id(4)).unwrap_err().to_string();
+    let said = world.reserve_endpoint(on(id(9), &named), id(4)).unwrap_err().to_string();
     assert!(said.contains("198.18.0.1") && said.contains("\"web\""), "{said}");
     // Free again with its lease.
     world.set_dhcp_lease(leased, None).unwrap();
-    let third = world.reserve_endpoint(on(id(9), named), id(4)).unwrap();
+    let third = world.reserve_endpoint(on(id(9), &named), id(4)).unwrap();
     assert_eq!(first(&world, third), "198.18.0.1/24");
+}
+
+/// A server may give out twice what it should not.
+#[test]
+fn no_lease_is_taken_of_an_address_that_somebody_here_has() {
+    let mut world = World::default();
+    reserve(&mut world, &json!({})).unwrap();
+    let subnet = json!([{"Subnets": [{"IpAddressPrefix": "198.18.0.0/24"}]}]);
+    reserve(&mut world, &json!({"ID": id(9).to_string(), "Name": "fixed", "Ipams": subnet})).unwrap();
+    let vlan = json!([{"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}},
+        {"Type": "VLAN", "Settings": {"IsolationId": 7}}]);
+    reserve(&mut world, &json!({"ID": id(8).to_string(), "Name": "lab7", "Policies": vlan})).unwrap();
+    let named = json!({"Name": "static", "IpConfigurations": [{"IpAddress": "198.18.0.3"}]});
+    world.reserve_endpoint(on(id(9), &named), id(20)).unwrap();
+    let first = world.reserve_endpoint(on(id(1), &json!({"Name": "first"})), id(21)).unwrap();
+    let second = world.reserve_endpoint(on(id(1), &json!({"Name": "second"})), id(22)).unwrap();
+    let beside = world.reserve_endpoint(on(id(8), &json!({})), id(23)).unwrap();
+    let switch = world.network(id(1)).unwrap().switch_id();
+    let hosts_own = |world: &mut World, address: &str| {
+        world.set_hosts_own(switch, BTreeSet::from([address.parse().unwrap()]));
+    };
+    hosts_own(&mut world, "198.18.0.4");
+    // Neither is attached yet: both have asked at one time.
+    world.set_dhcp_lease(first, Some(lease("198.18.0.2/24"))).unwrap();
+    for (address, holder) in
+        [("198.18.0.2/24", "\"first\""), ("198.18.0.3/24", "\"static\""), ("198.18.0.4/24", "the host's own")]
+    {
+        let said = world.set_dhcp_lease(second, Some(lease(address))).unwrap_err();
+        assert!(matches!(said, ModelError::AddressTaken { .. }), "{said}");
+        let said = said.to_string();
+        assert!(said.contains("\"home\"") && said.contains(holder), "{said}");
+        assert!(world.endpoint(second).unwrap().dhcp_lease().is_none());
+        // Nobody of these is in that VLAN.
+        world.set_dhcp_lease(beside, Some(lease(address))).unwrap();
+    }
+    // It is renewed, and whatever the host has taken meanwhile, its own still.
+    hosts_own(&mut world, "198.18.0.2");
+    world.set_dhcp_lease(first, Some(lease("198.18.0.2/24"))).unwrap();
 }

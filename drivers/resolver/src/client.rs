@@ -80,6 +80,12 @@ impl Resolver for DhcpClient {
         Err(ResolverError::Unanswered { server: lease.server.address, address })
     }
 
+    fn decline(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError> {
+        let question = Question::Decline { address: lease.ipv4(), server: lease.server.address };
+        let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
+        talk.say(message::fresh_id(), question, To::Everybody)
+    }
+
     fn release(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError> {
         let question = Question::Release { own: lease.ipv4(), server: lease.server.address };
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };

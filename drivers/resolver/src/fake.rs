@@ -29,6 +29,9 @@ struct Lan {
     waiting: BTreeSet<Mac>,
     asking: usize,
     leases: BTreeMap<Mac, Ipv4Addr>,
+    /// What it gives to everybody.
+    stuck: Option<Ipv4Addr>,
+    declined: BTreeSet<Ipv4Addr>,
 }
 
 impl FakeResolver {
@@ -65,6 +68,17 @@ impl FakeResolver {
         leases.insert(mac, address);
     }
 
+    /// The server gives everybody who comes this address, until somebody declines it.
+    pub fn give_to_everybody(&self, address: Ipv4Addr) {
+        self.lan().stuck = Some(address);
+    }
+
+    /// What was declined. Nobody gets it any more.
+    #[must_use]
+    pub fn declined(&self) -> BTreeSet<Ipv4Addr> {
+        self.lan().declined.clone()
+    }
+
     /// Who has which address.
     #[must_use]
     pub fn leases(&self) -> BTreeMap<Mac, Ipv4Addr> {
@@ -79,7 +93,11 @@ impl FakeResolver {
 impl Lan {
     fn free(&self) -> Option<Ipv4Addr> {
         let mut all = (1..=200).map(|number| Ipv4Addr::new(198, 18, 0, number));
-        all.find(|address| !self.leases.values().any(|held| held == address))
+        all.find(|address| self.is_free(*address))
+    }
+
+    fn is_free(&self, address: Ipv4Addr) -> bool {
+        !self.leases.values().any(|held| *held == address) && !self.declined.contains(&address)
     }
 
     fn lease(&self, address: Ipv4Addr) -> DhcpLease {
@@ -121,8 +139,9 @@ impl Resolver for FakeResolver {
             return Err(silence);
         }
         let held = lan.leases.get(&client.mac).copied();
-        let is_free = |address: &Ipv4Addr| !lan.leases.values().any(|held| held == address);
-        let address = held.or_else(|| wanted.filter(is_free)).or_else(|| lan.free()).ok_or(silence)?;
+        let stuck = lan.stuck.filter(|address| !lan.declined.contains(address));
+        let known = stuck.or(held).or_else(|| wanted.filter(|wanted| lan.is_free(*wanted)));
+        let address = known.or_else(|| lan.free()).ok_or(silence)?;
         lan.leases.insert(client.mac, address);
         Ok(lan.lease(address))
     }
@@ -138,6 +157,13 @@ impl Resolver for FakeResolver {
             }
             _ => Err(ResolverError::Refused { server, message: None }),
         }
+    }
+
+    fn decline(&self, _: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError> {
+        let mut lan = self.lan();
+        lan.leases.remove(&client.mac);
+        lan.declined.insert(lease.ipv4());
+        Ok(())
     }
 
     fn release(&self, _: &dyn Wire, client: &Client, _: &DhcpLease) -> Result<(), ResolverError> {

@@ -8,6 +8,7 @@
 //!                                      │ NAK             │ somebody: DECLINE
 //!                                      └─────────────────┴──► again, until the patience ends
 //!   renew     REQUEST to the server, later to everybody ─► ACK, or NAK: the address is lost
+//!   decline   DECLINE, for an address that somebody has of whom the wire does not tell
 //!   release   RELEASE, which nobody answers
 //! ```
 //!
@@ -68,6 +69,9 @@ pub trait Resolver: Send + Sync + 'static {
 
     /// Asks for more time, once: the lease's server, or everybody when that is due.
     fn renew(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<DhcpLease, ResolverError>;
+
+    /// Says that somebody has what the server has just given, so that it gives it to nobody for a while.
+    fn decline(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError>;
 
     /// Gives the address back.
     fn release(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError>;

@@ -240,6 +240,16 @@ fn what_somebody_has_is_declined_a_few_times() {
     assert_eq!(acquire(&Lan::new(&obliging, &own), None).unwrap().ipv4(), nth(100));
 }
 
+/// By who has it on this host, which no question tells.
+#[test]
+fn a_lease_can_be_declined_afterwards() {
+    let lan = Lan::new(&obliging, &[]);
+    DhcpClient.decline(&lan, &client(), &lease_after(1)).unwrap();
+    let said = lan.said.borrow()[0].clone();
+    assert_eq!((said.kind, said.to, said.own), (DECLINE, BROADCAST, Ipv4Addr::UNSPECIFIED));
+    assert_eq!((said.server, said.wanted), (Some(SERVER_AT), Some(nth(100))));
+}
+
 #[test]
 fn what_no_container_may_have_is_not_taken() {
     let link_local = Ipv4Addr::new(169, 254, 7, 7);

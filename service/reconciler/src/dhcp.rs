@@ -9,16 +9,16 @@
 //! lease belongs to an attachment, and is recorded with it; `renewal.rs` keeps it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use hns_hcn as hcn;
 use hns_host::{Ear, Host};
 use hns_model::{DhcpLease, Endpoint, ModelError, Network};
-use hns_net::{Guid, IfName, Mac, Uplink};
+use hns_net::{Guid, IfName, Uplink};
 use hns_planner::switch_name;
-use hns_resolver::{Client, ResolverError, Wire, host_name};
+use hns_resolver::{Client, PATIENCE, ResolverError, Wire, host_name};
 
 use crate::engine::{Engine, fresh_id};
 use crate::error::EngineError;
@@ -30,10 +30,14 @@ use crate::threads::while_waiting;
 const AT_ONCE_MAX: usize = 32;
 const SERVER_READS: Duration = Duration::from_millis(2);
 
+/// How often a server is asked that gives what somebody here has.
+const ROUNDS_MAX: usize = 4;
+
 /// Who asks, and where.
 pub(crate) struct Lessee {
     pub endpoint: Guid,
     network: String,
+    network_id: Guid,
     switch: IfName,
     uplink: Uplink,
     client: Client,
@@ -46,6 +50,7 @@ impl Lessee {
         Some(Self {
             endpoint: endpoint.id(),
             network: network.name().to_owned(),
+            network_id: network.id(),
             switch: switch_name(network.switch_id()),
             uplink,
             client: Client { mac: endpoint.mac()?, host_name: host_name(&endpoint.document().name) },
@@ -169,20 +174,38 @@ impl Engine {
             unattached.and_then(|endpoint| Lessee::of(endpoint, world.network(endpoint.network()).ok()?))
         };
         let Some(lessee) = lessee else { return Ok(None) };
-        let lease = while_waiting(|| self.ask_for_lease(&lessee, None))?;
+        let lease = while_waiting(|| self.take_lease(&lessee))?;
         tracing::info!(
             endpoint = %id, network = lessee.network, address = %lease.address, server = %lease.server.address,
             "the LAN gave an address"
         );
-        let kept = self.world().set_dhcp_lease(id, Some(lease.clone()));
-        if let Err(error) = kept {
-            self.release_lease(&lessee, &lease);
-            return Err(error.into());
-        }
         Ok(Some(Ahead { engine: self, id, _held: held }))
     }
 
-    /// Asks for an address, best the one it had.
+    /// Asks for an address until it is one that nobody here has, and takes it.
+    fn take_lease(&self, lessee: &Lessee) -> Result<DhcpLease, EngineError> {
+        let end = self.resolver.now() + PATIENCE.as_secs();
+        let (mut rounds, mut refusal) = (0, None);
+        loop {
+            let lease = match (self.ask_for_lease(lessee, None), refusal) {
+                (Ok(lease), _) => lease,
+                (Err(_), Some(refusal)) => return Err(refusal),
+                (Err(error), None) => return Err(error),
+            };
+            let taken = self.world().set_dhcp_lease(lessee.endpoint, Some(lease.clone()));
+            let Err(error) = taken else { return Ok(lease) };
+            let error = self.turn_down(lessee, &lease, error.into());
+            rounds += 1;
+            let is_over = rounds == ROUNDS_MAX || self.resolver.now() >= end;
+            if is_over || !matches!(error, EngineError::LeaseTaken { .. }) {
+                return Err(error);
+            }
+            refusal = Some(error);
+        }
+    }
+
+    /// Asks for an address, best the one it had. That nobody here has it is seen when it is taken: what goes from one container to
+    /// another's station is not heard at the adapter.
     pub(crate) fn ask_for_lease(
         &self,
         lessee: &Lessee,
@@ -190,11 +213,27 @@ impl Engine {
     ) -> Result<DhcpLease, EngineError> {
         let wire = self.segment_of(lessee)?;
         let lease = self.resolver.acquire(&wire, &lessee.client, former).map_err(lessee.refusal())?;
-        // What goes from one container to another's station is not heard at the adapter.
-        let Some(holder) = self.neighbour_with(lessee, lease.address.address()) else { return Ok(lease) };
-        self.release_lease(lessee, &lease);
-        let (server, address) = (lease.server.address, lease.ipv4());
-        Err(lessee.refusal()(ResolverError::Conflict { server, address, holder }))
+        match self.look_at_hosts_own(lessee.network_id) {
+            Ok(()) => Ok(lease),
+            Err(error) => Err(self.turn_down(lessee, &lease, error)),
+        }
+    }
+
+    /// Gives a lease back that cannot be taken, or declines what somebody has (RFC 2131 section 3.1): a server would give it to the next
+    /// one otherwise.
+    pub(crate) fn turn_down(&self, lessee: &Lessee, lease: &DhcpLease, error: EngineError) -> EngineError {
+        let EngineError::Model(source @ ModelError::AddressTaken { .. }) = error else {
+            self.release_lease(lessee, lease);
+            return error;
+        };
+        let wire = Segment { host: &*self.host, switch: &lessee.switch, ear: None };
+        if let Err(error) = self.resolver.decline(&wire, &lessee.client, lease) {
+            tracing::warn!(
+                endpoint = %lessee.endpoint, error = &error as &dyn std::error::Error,
+                "an address of the LAN that somebody has was not declined"
+            );
+        }
+        EngineError::LeaseTaken { endpoint: lessee.endpoint, server: lease.server.address, source }
     }
 
     pub(crate) fn renew_lease(&self, lessee: &Lessee, lease: &DhcpLease) -> Result<DhcpLease, EngineError> {
@@ -207,19 +246,6 @@ impl Engine {
         let ear =
             self.host.listen(&lessee.uplink, lessee.client.mac).map_err(EngineError::host(operation))?;
         Ok(Segment { host: &*self.host, switch: &lessee.switch, ear: Some(ear) })
-    }
-
-    /// Whether another container on the same switch has this address.
-    fn neighbour_with(&self, lessee: &Lessee, address: IpAddr) -> Option<Mac> {
-        let world = self.world();
-        let on_switch = |endpoint: &&Endpoint| {
-            let network = world.network(endpoint.network()).ok();
-            endpoint.id() != lessee.endpoint
-                && endpoint.attachment().is_some()
-                && network.is_some_and(|network| switch_name(network.switch_id()) == lessee.switch)
-        };
-        let mut neighbours = world.endpoints().filter(on_switch);
-        neighbours.find(|endpoint| endpoint.addresses().any(|held| held.address() == address))?.mac()
     }
 
     /// Gives back what an endpoint has from the LAN, if anything. Its port carries nothing any more, and its network is still there.

@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use hns_datapath::DatapathError;
 use hns_hcn::{DocumentError, ErrorCode};
 use hns_host::HostError;
@@ -22,6 +24,8 @@ pub enum EngineError {
     Datapath { operation: String, source: DatapathError },
     #[error("endpoint {endpoint}: network \"{network}\" has no address for it from the LAN of {uplink}")]
     NoLease { endpoint: Guid, network: String, uplink: Uplink, source: ResolverError },
+    #[error("endpoint {endpoint}: DHCP server {server} gave an address which somebody has already")]
+    LeaseTaken { endpoint: Guid, server: Ipv4Addr, source: ModelError },
     #[error("cannot {operation} the record of {object}")]
     Store { operation: &'static str, object: String, source: StoreError },
     #[error("the record {key} cannot be read: {problem}")]
@@ -77,7 +81,7 @@ impl EngineError {
             | Self::Record { .. }
             | Self::Unrecorded { .. }
             | Self::NothingToForget => ErrorCode::FAIL,
-            Self::NoLease { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
+            Self::NoLease { .. } | Self::LeaseTaken { .. } => ErrorCode::NAMESPACE_ATTACH_FAILED,
             Self::Stopping => ErrorCode::MANAGER_STOPPED,
         }
     }
@@ -113,7 +117,7 @@ impl EngineError {
             }
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
-            Self::NoLease { source: ResolverError::Conflict { .. }, .. } => {
+            Self::LeaseTaken { .. } | Self::NoLease { source: ResolverError::Conflict { .. }, .. } => {
                 Some("the server gives out what others have taken by themselves: look at its range")
             }
             Self::NoLease {
@@ -164,6 +168,7 @@ impl EngineError {
             | Self::Document { .. }
             | Self::Untraceable(_)
             | Self::NoLease { .. }
+            | Self::LeaseTaken { .. }
             | Self::Stopping => false,
         }
     }

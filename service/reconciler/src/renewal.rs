@@ -8,9 +8,10 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError};
 
-use hns_model::{DhcpLease, Endpoint, LeasePhase, Network, Term};
+use hns_model::{DhcpLease, Endpoint, LeasePhase, ModelError, Network, Term};
 use hns_net::{Guid, IfName};
 use hns_planner::{Port, Step, compile_endpoint, plan, readdress};
 
@@ -128,29 +129,43 @@ impl Engine {
                 tracing::info!(endpoint = %id, address = %lease.address, "the LAN gave an address again");
                 self.hold_lease(lessee, port, Some(lease));
             }
-            Err(error) => {
-                let pause = last.map_or(AGAIN_MIN, |last| last.pause);
-                let next = self.resolver.now() + pause;
-                let pause = (pause * 2).min(AGAIN_MAX);
-                let former = last.and_then(|last| last.former);
-                self.renewals.set_try(id, Try { next, pause, former });
-                let _ = self.world().set_lease_trouble(id, Some(chain(&error)));
-            }
+            Err(error) => self.ask_later(id, &error),
         }
+    }
+
+    /// It has no lease, for this reason, and asks again after a while.
+    fn ask_later(&self, id: Guid, error: &EngineError) {
+        let last = self.renewals.last_try(id);
+        let pause = last.map_or(AGAIN_MIN, |last| last.pause);
+        let next = self.resolver.now() + pause;
+        // What somebody has is not asked for again.
+        let wanted = |_: &Ipv4Addr| !matches!(error, EngineError::LeaseTaken { .. });
+        let former = last.and_then(|last| last.former).filter(wanted);
+        self.renewals.set_try(id, Try { next, pause: (pause * 2).min(AGAIN_MAX), former });
+        let _ = self.world().set_lease_trouble(id, Some(chain(error)));
     }
 
     /// Holds the endpoint to another lease, or to none: its port's filter first, then the container.
     fn hold_lease(&self, lessee: &Lessee, port: &IfName, lease: Option<DhcpLease>) {
         let id = lessee.endpoint;
-        if let Err(error) = self.try_to_hold_lease(lessee, port, lease.as_ref()) {
-            tracing::error!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not in force");
-            if let Some(lease) = lease {
-                self.give_up(lessee, &lease);
+        let Err(error) = self.try_to_hold_lease(lessee, port, lease.as_ref()) else { return };
+        let error = match (lease, error) {
+            // Nothing was changed for it.
+            (Some(lease), error @ EngineError::Model(ModelError::AddressTaken { .. })) => {
+                let taken = self.turn_down(lessee, &lease, error);
+                tracing::warn!(endpoint = %id, error = &taken as &dyn std::error::Error, "an address of the LAN was declined");
+                return self.ask_later(id, &taken);
             }
-            let _ = self.world().set_lease_trouble(id, Some(chain(&error)));
-            // It knows what the filter should be by now.
-            self.background.repair_everything("a lease changed");
-        }
+            (Some(lease), error) => {
+                self.give_up(lessee, &lease);
+                error
+            }
+            (None, error) => error,
+        };
+        tracing::error!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not in force");
+        let _ = self.world().set_lease_trouble(id, Some(chain(&error)));
+        // It knows what the filter should be by now.
+        self.background.repair_everything("a lease changed");
     }
 
     /// A lease that the container could not be given is of no use. It is asked for again later.

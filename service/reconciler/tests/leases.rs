@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a rig that cannot be built fails the test")]
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,8 +143,7 @@ fn an_address_that_the_server_takes_back_is_replaced() {
     let rig = Rig::new();
     let id = rig.endpoint(rig.network(), "web").unwrap();
     let had = rig.addresses(id);
-    let std::net::IpAddr::V4(address) = had[0].address() else { unreachable!("it is of IPv4") };
-    rig.resolver.give(Mac::new([2, 0, 0, 0, 0, 9]), address);
+    rig.resolver.give(Mac::new([2, 0, 0, 0, 0, 9]), v4(&had[0]));
     rig.resolver.pass_time(310);
     eventually!(!rig.addresses(id).is_empty() && rig.addresses(id) != had);
     eventually!(rig.inside(id) == rig.addresses(id));
@@ -246,4 +247,56 @@ fn endpoints_without_a_server_keep_nobody_elses_lease_from_being_looked_after() 
     rig.resolver.pass_time(610);
     eventually!(ids.iter().all(|id| rig.addresses(*id).is_empty() && rig.inside(*id).is_empty()));
     rig.resolver.keep_waiting([]);
+}
+
+/// Whoever asks, when they are attached or when their lease has ended.
+#[test]
+fn what_a_server_gives_to_two_is_declined_by_the_second() {
+    let rig = Rig::new();
+    let network = rig.network();
+    let twice = Ipv4Addr::new(198, 18, 0, 77);
+    rig.resolver.give_to_everybody(twice);
+    let ids: Vec<_> = std::thread::scope(|scope| {
+        let (rig, names) = (&rig, 0..8);
+        let asking: Vec<_> =
+            names.map(|n| scope.spawn(move || rig.endpoint(network, &format!("c{n}")).unwrap())).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let all: BTreeSet<_> = ids.iter().flat_map(|id| rig.addresses(*id)).collect();
+    assert_eq!((all.len(), rig.resolver.declined()), (8, BTreeSet::from([twice])));
+    assert!(ids.iter().all(|id| rig.inside(*id) == rig.addresses(*id)));
+
+    // Another one loses its own.
+    let held = rig.addresses(ids[0]);
+    let twice = v4(&held[0]);
+    rig.resolver.give(Mac::new([2, 0, 0, 0, 0, 9]), v4(&rig.addresses(ids[1])[0]));
+    rig.resolver.give_to_everybody(twice);
+    rig.resolver.pass_time(310);
+    let is_whole = || {
+        rig.resolver.pass_time(1);
+        let all: BTreeSet<_> = ids.iter().flat_map(|id| rig.addresses(*id)).collect();
+        all.len() == 8 && rig.resolver.declined().contains(&twice)
+    };
+    eventually!(is_whole());
+    assert_eq!(rig.addresses(ids[0]), held);
+}
+
+/// Of the host's own address as well, which it is told at the latest when it has it.
+#[test]
+fn what_the_host_has_is_declined_and_the_refusal_says_so() {
+    let rig = Rig::new();
+    let network = rig.network();
+    let own = Ipv4Addr::new(198, 18, 0, 5);
+    rig.host.add_address(&"eth0".parse().unwrap(), "198.18.0.5/24".parse().unwrap());
+    rig.resolver.give_to_everybody(own);
+    let id = rig.endpoint(network, "web").unwrap();
+    assert_eq!(
+        (rig.addresses(id)[0].to_string(), rig.resolver.declined()),
+        ("198.18.0.1/24".to_owned(), BTreeSet::from([own]))
+    );
+}
+
+fn v4(address: &IfAddr) -> Ipv4Addr {
+    let IpAddr::V4(address) = address.address() else { unreachable!("it is of IPv4") };
+    address
 }
