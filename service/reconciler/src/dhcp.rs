@@ -166,7 +166,7 @@ impl Engine {
 
     /// Gets an endpoint that is not attached its address, if the LAN gives it. Without any lock but this endpoint's of leases.
     pub(crate) fn lease_ahead(&self, id: Guid) -> Result<Option<Ahead<'_>>, EngineError> {
-        let held = self.locks.hold(Key::Lease(id));
+        let held = self.locks.hold_patiently(Key::Lease(id));
         let lessee = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;

@@ -5,6 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockRead
 
 use hns_net::Guid;
 
+use crate::threads::while_waiting;
+
 /// What a request works on. Requests on one object come one after the other, others run side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
@@ -66,6 +68,11 @@ impl Locks {
     pub fn hold(&self, key: Key) -> Held<'_> {
         self.held.hold(key)
     }
+
+    /// As [`Locks::hold`], of a key that others hold for long: no other request waits for this thread meanwhile.
+    pub fn hold_patiently(&self, key: Key) -> Held<'_> {
+        self.held.try_to_hold(key).unwrap_or_else(|| while_waiting(|| self.held.hold(key)))
+    }
 }
 
 /// A mutex for every value of a key, which exists only while somebody holds or wants it.
@@ -82,6 +89,11 @@ pub(crate) struct Held<'a> {
 }
 
 impl Keyed {
+    fn try_to_hold(&self, key: Key) -> Option<Held<'_>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.insert(key).then(|| Held { keyed: self, key })
+    }
+
     fn hold(&self, key: Key) -> Held<'_> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while taken.contains(&key) {

@@ -13,7 +13,7 @@ use hns_host::{BridgeNetfilter, FakeHost, Host};
 use hns_model::EndpointState;
 use hns_net::{Guid, IfAddr, Mac};
 use hns_planner::{Inside, port_of};
-use hns_reconciler::{DefaultNetwork, Engine, EngineSettings};
+use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings, HostThreads};
 use hns_resolver::FakeResolver;
 use hns_store::{MemoryStore, Store};
 use hns_testbed::eventually;
@@ -58,14 +58,26 @@ impl Rig {
         self.engine.create_network(Network::from_v2(&document).unwrap()).unwrap().id.unwrap()
     }
 
-    fn endpoint(&self, network: Guid, name: &str) -> Result<Guid, hns_reconciler::EngineError> {
+    fn namespace(&self, name: &str) -> Guid {
         let path = format!("/run/netns/{name}");
         self.host.add_foreign_namespace(&path);
-        let namespace = json!({"AdditionalParams": {"Path": path}});
-        let namespace = self.engine.create_namespace(Namespace::from_v2(&namespace).unwrap())?.id.unwrap();
+        let document = json!({"AdditionalParams": {"Path": path}});
+        self.engine.create_namespace(Namespace::from_v2(&document).unwrap()).unwrap().id.unwrap()
+    }
+
+    fn endpoint(&self, network: Guid, name: &str) -> Result<Guid, EngineError> {
+        let namespace = self.namespace(name);
         let document = json!({"HostComputeNetwork": network.to_string(), "Name": name,
             "HostComputeNamespace": namespace.to_string()});
         Ok(self.engine.create_endpoint(Endpoint::from_v2(&document).unwrap())?.id.unwrap())
+    }
+
+    /// Puts an endpoint into a namespace.
+    fn attach(&self, id: Guid, namespace: Guid) -> Result<Namespace, EngineError> {
+        let request = json!({"ResourceType": "Endpoint", "RequestType": "Add",
+            "Settings": {"EndpointId": id.to_string()}});
+        self.engine
+            .modify_namespace(namespace, &ModifyRequest::<NamespaceResource>::from_v2(&request).unwrap())
     }
 
     fn mac(&self, id: Guid) -> Mac {
@@ -190,10 +202,7 @@ fn no_address_is_asked_for_a_namespace_that_is_not_there() {
     assert!(said.to_string().contains(&nowhere.to_string()) && !said.to_string().contains("LAN"), "{said}");
     let document = json!({"HostComputeNetwork": network.to_string()});
     let id = rig.engine.create_endpoint(Endpoint::from_v2(&document).unwrap()).unwrap().id.unwrap();
-    let request =
-        json!({"ResourceType": "Endpoint", "RequestType": "Add", "Settings": {"EndpointId": id.to_string()}});
-    let request = ModifyRequest::<NamespaceResource>::from_v2(&request).unwrap();
-    let said = rig.engine.modify_namespace(nowhere, &request).unwrap_err();
+    let said = rig.attach(id, nowhere).unwrap_err();
     assert!(said.to_string().contains(&nowhere.to_string()) && !said.to_string().contains("LAN"), "{said}");
     // Docker's way is not open: it would come too late for its own address book.
     let said = rig.engine.join_endpoint(id, Path::new("/run/docker/netns/c1")).unwrap_err();
@@ -294,6 +303,44 @@ fn what_the_host_has_is_declined_and_the_refusal_says_so() {
         (rig.addresses(id)[0].to_string(), rig.resolver.declined()),
         ("198.18.0.1/24".to_owned(), BTreeSet::from([own]))
     );
+}
+
+/// Clients repeat what takes long, and each of them waits for the same endpoint.
+#[test]
+fn whoever_waits_for_one_endpoints_lease_keeps_no_thread_from_others() {
+    let rig = Rig::new();
+    let (network, namespace) = (rig.network(), rig.namespace("web"));
+    let document = json!({"HostComputeNetwork": network.to_string()});
+    let id = rig.engine.create_endpoint(Endpoint::from_v2(&document).unwrap()).unwrap().id.unwrap();
+    rig.resolver.keep_waiting([rig.mac(id)]);
+    let threads = HostThreads::start(2).unwrap();
+    let run = |job: Box<dyn FnOnce() -> Result<Guid, EngineError> + Send>| {
+        let threads = threads.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(threads.run(job))
+        })
+    };
+    let rig = Arc::new(rig);
+    let attach = |_| {
+        let rig = Arc::clone(&rig);
+        run(Box::new(move || rig.attach(id, namespace).map(|_| id)))
+    };
+    let asking: Vec<_> = (0..6).map(attach).collect();
+    eventually!(rig.resolver.waiting() == 1);
+    // All of them have begun when somebody answers those who come behind.
+    let others: Vec<_> = (0..6)
+        .map(|n| {
+            let rig = Arc::clone(&rig);
+            run(Box::new(move || Ok(rig.namespace(&format!("other{n}")))))
+        })
+        .collect();
+    eventually!(others.iter().all(std::thread::JoinHandle::is_finished));
+    assert!(asking.iter().all(|one| !one.is_finished()));
+    rig.resolver.keep_waiting([]);
+    asking.into_iter().for_each(|one| assert_eq!(one.join().unwrap().unwrap(), id));
+    others.into_iter().for_each(|one| _ = one.join().unwrap().unwrap());
+    assert_eq!(rig.inside(id).len(), 1);
 }
 
 fn v4(address: &IfAddr) -> Ipv4Addr {
