@@ -31,6 +31,7 @@ mod policies;
 mod port_book;
 mod port_params;
 mod prefix;
+mod stations;
 mod world;
 
 pub use adoption::{Bridge, Device, Followed, is_external_switch, is_of_a_program, network_id};

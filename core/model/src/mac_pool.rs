@@ -106,6 +106,17 @@ impl MacPool {
         }
     }
 
+    /// Who has it.
+    #[must_use]
+    pub fn holder(&self, mac: Mac) -> Option<Guid> {
+        self.holders.get(&mac).copied()
+    }
+
+    /// What is taken of these ranges.
+    pub fn held_in(&self, ranges: &[MacRange]) -> impl Iterator<Item = Mac> {
+        ranges.iter().flat_map(|range| self.holders.range(range.start()..=range.end())).map(|(mac, _)| *mac)
+    }
+
     #[must_use]
     pub fn in_use(&self) -> usize {
         self.holders.len()

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use hns_hcn as hcn;
-use hns_net::{Cidr, Guid, IfName};
+use hns_net::{Cidr, Guid, IfName, Mac};
 
 use crate::dhcp::DhcpLease;
 use crate::endpoint::{self, Attachment, Endpoint, EndpointState};
@@ -35,6 +35,8 @@ pub struct World {
     pub(crate) missed_bridges: BTreeMap<IfName, Guid>,
     /// What the host itself has on its LANs, as it was seen last, by external switch.
     hosts_own: BTreeMap<Guid, BTreeSet<IpAddr>>,
+    /// Which MAC addresses adapters of external switches have, as they were seen last.
+    pub(crate) adapter_macs: BTreeMap<IfName, Mac>,
 }
 
 /// Where the host is on no LAN.
@@ -137,9 +139,15 @@ impl World {
         document.namespace = None;
         let mut others = self.leased_beside(network_id)?;
         others.extend(self.hosts_own_on(network_id)?);
+        if let Some(mac) = document.mac {
+            self.check_station(network_id, mac)?;
+        }
+        let macs = self.macs_beside(network_id)?;
         let network = self.network_mut(network_id)?;
         endpoint::check(&document, network)?;
-        let allocated = network.without(&others, |network| endpoint::allocate(&mut document, network, id));
+        let allocated = network.without_macs(&macs, |network| {
+            network.without(&others, |network| endpoint::allocate(&mut document, network, id))
+        });
         allocated.map_err(|error| self.naming_holder(error, network_id))?;
         self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, false);

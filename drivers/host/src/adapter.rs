@@ -69,7 +69,8 @@ pub(crate) fn look(netlink: &mut Netlink, uplink: &Uplink) -> Result<Adapter, Ho
         let why = "is wireless: its access point takes frames of the host's own station alone";
         return Err(unfit(why.to_owned()));
     }
-    Ok(Adapter { mtu: Mtu::new(link.mtu.into()).unwrap_or(Mtu::ETHERNET) })
+    let mac = link.mac.ok_or_else(|| unfit("has no MAC address".to_owned()))?;
+    Ok(Adapter { mtu: Mtu::new(link.mtu.into()).unwrap_or(Mtu::ETHERNET), mac })
 }
 
 fn is_wireless(name: &IfName) -> bool {

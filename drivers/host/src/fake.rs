@@ -132,6 +132,9 @@ impl FakeHost {
         self.kernel().addresses.push((interface.clone(), address));
     }
 
+    /// What all adapters have.
+    pub const ADAPTER_MAC: Mac = Mac::new([0x02, 0, 0, 0, 0xad, 0x01]);
+
     /// Puts an adapter into the host.
     pub fn add_adapter(&self, name: &IfName) {
         self.kernel().adapters.insert(name.clone());
@@ -259,7 +262,7 @@ impl Host for FakeHost {
     fn adapter(&self, uplink: &Uplink) -> Result<Adapter, HostError> {
         let kernel = self.kernel();
         if kernel.adapters.contains(&uplink.adapter) {
-            Ok(Adapter { mtu: Mtu::ETHERNET })
+            Ok(Adapter { mtu: Mtu::ETHERNET, mac: Self::ADAPTER_MAC })
         } else {
             Err(HostError::NoSuchAdapter { name: uplink.adapter.clone() })
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hns_net::{Family, Mtu, PortRange, Transport};
+use hns_net::{Family, Mac, Mtu, PortRange, Transport};
 
 /// Traffic of a port as its endpoint sees it: received is what went into the container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct LinkStats {
 pub struct Adapter {
     /// Larger packets do not leave by it.
     pub mtu: Mtu,
+    /// The host's own station on its LAN.
+    pub mac: Mac,
 }
 
 /// Which tracked connections of the host are meant.

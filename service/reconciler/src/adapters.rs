@@ -62,10 +62,15 @@ impl Engine {
         }
     }
 
-    /// Takes over what the host itself has, before an endpoint beside it on a LAN gets an address: it would take the host's frames.
+    /// Takes over what the host itself has, before an endpoint beside it on a LAN gets an address, or a MAC address: it would take the
+    /// host's frames.
     pub(crate) fn look_at_hosts_own(&self, network: Guid) -> Result<(), EngineError> {
-        let uplink = self.world().network(network)?.uplink();
-        uplink.map_or(Ok(()), |uplink| self.hosts_own(&uplink).map(drop))
+        let Some(uplink) = self.world().network(network)?.uplink() else { return Ok(()) };
+        // Of one that is gone, what it had: it may come back.
+        if let Ok(adapter) = self.host.adapter(&uplink) {
+            self.world().set_adapter_mac(uplink.adapter.clone(), adapter.mac);
+        }
+        self.hosts_own(&uplink).map(drop)
     }
 
     /// What the host itself has on the LAN of an uplink, for the books as well.

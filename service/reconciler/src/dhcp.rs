@@ -151,6 +151,9 @@ impl Engine {
         let _pass = self.locks.pass();
         let lock = document.network.map(|network| self.locks.network(network));
         let _shared = lock.as_ref().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some(network) = document.network {
+            self.look_at_hosts_own(network)?;
+        }
         Ok(self.world().reserve_endpoint(document.clone(), fresh_id())?)
     }
 
