@@ -41,7 +41,7 @@ pub fn bridge_of(network: &Network) -> IfName {
 /// Everything these objects ask of the host.
 #[must_use]
 pub fn compile(world: &World) -> Desired {
-    let mut desired = Desired::default();
+    let mut desired = Desired { chains: Some(needs_chains(world)), ..Desired::default() };
     for network in world.networks() {
         add_network(&mut desired, network);
     }
@@ -52,6 +52,18 @@ pub fn compile(world: &World) -> Desired {
         add_endpoint(&mut desired, endpoint, world);
     }
     desired
+}
+
+/// Whether the chains of our table serve anything: a switch of ours that is no external one, or a port on a bridge of the
+/// administrator's, at which what bridges do not forward would come to the host. On an external switch the programs of its ports and
+/// of its adapter decide, and the bridge's table.
+#[must_use]
+pub fn needs_chains(world: &World) -> bool {
+    let is_attached = |id| world.endpoint(id).is_ok_and(|endpoint| endpoint.attachment().is_some());
+    world.networks().any(|network| match network.adopted() {
+        Some(_) => network.endpoints().any(is_attached),
+        None => network.uplink().is_none(),
+    })
 }
 
 /// What one network asks for, without its endpoints.
@@ -74,6 +86,9 @@ fn add_network(desired: &mut Desired, network: &Network) {
     add_sets(desired, network);
     let Some(switch) = switch_of(network) else { return };
     desired.rules.extend(network_elements(network));
+    if network.uplink().is_none() {
+        desired.chains = Some(true);
+    }
     let forwarding = forwarding_for(network);
     desired.forwarding.v4 |= forwarding.v4;
     desired.forwarding.v6 |= forwarding.v6;
@@ -115,6 +130,10 @@ fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
     let Ok(network) = world.network(endpoint.network()) else { return };
     let Some(port) = port_of(endpoint, network, world) else { return };
     desired.rules.extend(endpoint_elements(endpoint, network));
+    // The others' came with their switch.
+    if network.adopted().is_some() {
+        desired.chains = Some(true);
+    }
     if port.target == Target::Host {
         desired.rules.insert(Element::HostSeat(port.interface.clone()));
     }

@@ -23,6 +23,9 @@ pub struct Desired {
     pub stations: BTreeSet<Station>,
     /// The elements of our table's sets and maps.
     pub rules: BTreeSet<Element>,
+    /// Whether our table has its chains, which every packet of the host passes: only while there is something that they serve.
+    /// Absent where this is a part that they do not depend on.
+    pub chains: Option<bool>,
     pub forwarding: Forwarding,
 }
 

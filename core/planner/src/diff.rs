@@ -43,7 +43,9 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     }
     if observed.rules.is_none() {
         filter_before_the_table(desired, observed, &mut steps);
-        steps.push(Step::LoadTable);
+        steps.push(Step::LoadTable { chains: desired.chains != Some(false) });
+    } else if desired.chains == Some(true) && !observed.chains {
+        steps.push(Step::AddChains);
     }
     for (path, spec) in &desired.namespaces {
         if !observed.namespaces.contains(path) {
@@ -153,6 +155,10 @@ fn clear(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
     }
     for path in observed.namespaces.iter().filter(|path| !desired.namespaces.contains_key(*path)) {
         steps.push(Step::RemoveNamespace(crate::NamespaceSpec { path: path.clone() }));
+    }
+    // Behind all that they served.
+    if desired.chains == Some(false) && observed.chains && observed.rules.is_some() {
+        steps.push(Step::RemoveChains);
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Observed {
     pub stations: BTreeSet<Station>,
     /// The elements of our table; absent when the table is missing or not whole.
     pub rules: Option<BTreeSet<Element>>,
+    /// Whether the table has its chains.
+    pub chains: bool,
     pub forwarding: Forwarding,
 }
 
@@ -63,6 +65,7 @@ impl Observed {
         Self {
             ports: desired.ports.iter().map(|(name, port)| (name.clone(), shown(port))).collect(),
             rules: Some(desired.rules.clone()),
+            chains: desired.chains == Some(true),
             ..Self::default()
         }
     }

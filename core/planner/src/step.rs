@@ -14,8 +14,14 @@ use crate::rules::Element;
 pub enum Step {
     /// Let the host forward these families, keeping its own router discovery alive (V6-3).
     Forward(Forwarding),
-    /// Load the table's chains and empty sets, replacing whatever stands under its name.
-    LoadTable,
+    /// Load the table's empty sets, with its chains or without, replacing whatever stands under its name.
+    LoadTable {
+        chains: bool,
+    },
+    /// Add the chains to a table that has its sets and elements.
+    AddChains,
+    /// Take the chains out of the table. The host is closed to switches that no element names all the same.
+    RemoveChains,
     MakeNamespace(NamespaceSpec),
     RemoveNamespace(NamespaceSpec),
     /// Make the bridge, its segments, addresses and settings; or bring an existing one in line.
@@ -86,7 +92,9 @@ impl Step {
                 Some(name)
             }
             Self::Forward(_)
-            | Self::LoadTable
+            | Self::LoadTable { .. }
+            | Self::AddChains
+            | Self::RemoveChains
             | Self::MakeNamespace(_)
             | Self::RemoveNamespace(_)
             | Self::MakeSwitch(_)
@@ -124,7 +132,9 @@ impl Step {
                 Some(Self::SetSets { network: *network, sets: Arc::clone(before), before: Arc::clone(sets) })
             }
             Self::Forward(_)
-            | Self::LoadTable
+            | Self::LoadTable { .. }
+            | Self::AddChains
+            | Self::RemoveChains
             | Self::RemoveNamespace(_)
             | Self::RemoveSwitch { .. }
             | Self::LeaveAdapter { .. }

@@ -98,14 +98,14 @@ prop_compose! {
         quiet in any::<bool>(),
         sets in any_sets(),
         stations in any_stations(),
-        v4 in any::<bool>(),
+        (v4, chains) in any::<(bool, bool)>(),
     ) -> Desired {
         let switches: BTreeMap<_, _> = switches.into_iter().map(switch).map(|it| (it.name.clone(), it)).collect();
         let here = |port: &Port| switches.contains_key(&port.bridge);
         let ports: BTreeMap<_, _> = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
         let policies = ports.iter().map(|(name, port)| (name.clone(), policy(port, quiet))).collect();
         let namespaces = if switches.len() == 2 { [(namespace().path, namespace())].into() } else { [].into() };
-        Desired { namespaces, switches, ports, policies, sets, stations, rules, forwarding: Forwarding { v4, v6: false } }
+        Desired { namespaces, switches, ports, policies, sets, stations, rules, chains: Some(chains), forwarding: Forwarding { v4, v6: false } }
     }
 }
 
@@ -126,7 +126,7 @@ prop_compose! {
         rules in prop::option::of(any_elements()),
         sets in any_sets(),
         (stations, joined) in (any_stations(), any::<bool>()),
-        v4 in any::<bool>(),
+        (v4, chains) in any::<(bool, bool)>(),
     ) -> Observed {
         let shown = |(n, up): (u8, bool)| (switch(n).name, ObservedSwitch { up, ..observed_switch(&switch(n)) });
         let held = |(n, quiet): (u8, bool)| (port(n).name, policy(&port(n), quiet));
@@ -138,6 +138,7 @@ prop_compose! {
             sets,
             uplinks: if joined { [(switch(1).name, uplink())].into() } else { [].into() },
             stations,
+            chains: chains && rules.is_some(),
             rules,
             forwarding: Forwarding { v4, v6: false },
         }
@@ -165,7 +166,12 @@ fn is_open(port: &ObservedPort) -> bool {
 fn perform(step: &Step, host: &mut Observed) {
     match step {
         Step::Forward(wanted) => host.forwarding.v4 |= wanted.v4,
-        Step::LoadTable => host.rules = Some(BTreeSet::new()),
+        Step::LoadTable { chains } => (host.rules, host.chains) = (Some(BTreeSet::new()), *chains),
+        Step::AddChains => {
+            assert!(host.rules.is_some());
+            host.chains = true;
+        }
+        Step::RemoveChains => host.chains = false,
         Step::MakeNamespace(spec) => drop(host.namespaces.insert(spec.path.clone())),
         Step::RemoveNamespace(spec) => assert!(host.namespaces.remove(&spec.path)),
         Step::MakeSwitch(switch) => drop(host.switches.insert(switch.name.clone(), observed_switch(switch))),
@@ -260,6 +266,7 @@ proptest! {
         prop_assert!(host.ports.keys().eq(desired.ports.keys()));
         prop_assert!(host.ports.values().all(is_open));
         prop_assert_eq!(host.rules.as_ref(), Some(&desired.rules));
+        prop_assert_eq!(Some(host.chains), desired.chains);
         for (name, policy) in &desired.policies {
             prop_assert_eq!(host.policies.get(name), Some(policy));
         }
@@ -279,6 +286,37 @@ proptest! {
                 prop_assert!(!open || host.policies.get(name) == Some(policy), "{name} after {step:?}");
             }
         }
+    }
+
+    /// Nor is one left behind without them.
+    #[test]
+    fn no_switch_is_made_before_the_chains(desired in any_desired(), mut host in any_observed()) {
+        let desired = Desired { chains: Some(true), ..desired };
+        for step in plan(&desired, &host).steps {
+            prop_assert!(host.chains || !matches!(step, Step::MakeSwitch(_) | Step::OpenPort { .. }), "{step:?}");
+            perform(&step, &mut host);
+        }
+    }
+
+    #[test]
+    fn the_chains_go_behind_what_they_served(desired in any_desired(), mut host in any_observed()) {
+        let desired = Desired { chains: Some(false), ..desired };
+        for step in plan(&desired, &host).steps {
+            if step == Step::RemoveChains {
+                prop_assert!(host.switches.keys().all(|name| desired.switches.contains_key(name)));
+                prop_assert!(host.ports.keys().all(|name| desired.ports.contains_key(name)));
+            }
+            perform(&step, &mut host);
+        }
+    }
+
+    /// The part of one object says nothing of what others need.
+    #[test]
+    fn a_part_that_does_not_depend_on_the_chains_leaves_them(desired in any_desired(), mut host in any_observed()) {
+        host.rules.get_or_insert_default();
+        let part = Desired { chains: None, ..desired };
+        let steps = plan(&part, &host).steps;
+        prop_assert!(!steps.iter().any(|step| matches!(step, Step::AddChains | Step::RemoveChains)));
     }
 
     /// The sets that a rule names are never emptier than both before and after.
@@ -305,7 +343,7 @@ proptest! {
     fn a_port_that_was_open_without_a_filter_is_not_cut_off_until_it_has_one(
         desired in any_desired(), mut host in any_observed(),
     ) {
-        host.rules = None;
+        (host.rules, host.chains) = (None, false);
         let reached: Vec<IfName> = desired.ports.values()
             .filter(|port| host.ports.get(&port.name).is_some_and(|shown|
                 is_open(shown) && shown.bridge.as_ref() == Some(&port.bridge))
@@ -323,7 +361,8 @@ proptest! {
 
     #[test]
     fn what_a_plan_makes_is_taken_back_in_reverse(desired in any_desired()) {
-        let blank = Observed { rules: Some(BTreeSet::new()), namespaces: [namespace().path].into(), ..Observed::default() };
+        let chains = desired.chains == Some(true);
+        let blank = Observed { rules: Some(BTreeSet::new()), chains, namespaces: [namespace().path].into(), ..Observed::default() };
         let steps = plan(&desired, &Observed { forwarding: desired.forwarding, ..blank.clone() }).steps;
         let mut host = blank.clone();
         steps.iter().for_each(|step| perform(step, &mut host));

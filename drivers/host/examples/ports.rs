@@ -39,7 +39,7 @@ fn main() -> Outcome<()> {
 
 fn measure(host: &RealHost, folder: &Path, present: u16, count: u16) -> Outcome<()> {
     let switch = switch((present + count) / PORTS_PER_SEGMENT)?;
-    host.execute(&Step::LoadTable)?;
+    host.execute(&Step::LoadTable { chains: true })?;
     host.execute(&Step::MakeSwitch(switch.clone()))?;
     host.execute(&Step::AddElements(vec![Element::Switch(switch.name), Element::Masquerade4(name(0)?)]))?;
     let mut times = Times::default();

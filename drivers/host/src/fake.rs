@@ -117,7 +117,10 @@ impl FakeHost {
 
     /// Another program flushes the ruleset.
     pub fn flush_rules(&self) {
-        self.kernel().elements = None;
+        {
+            let mut kernel = self.kernel();
+            (kernel.elements, kernel.chains) = (None, false);
+        }
         self.tell(HostEvent::RulesChanged);
     }
 

@@ -82,9 +82,11 @@ impl RealHost {
     }
 
     fn observe_everything(&self) -> Result<Observed, HostError> {
+        let (rules, chains) = self.netfilter.with(table::observe)?.unzip();
         let mut observed = Observed {
             namespaces: namespace::list(&self.namespaces_dir())?.into_iter().collect(),
-            rules: self.netfilter.with(table::observe)?,
+            rules,
+            chains: chains.unwrap_or_default(),
             forwarding: sysctl::forwarding()?,
             ..Observed::default()
         };
@@ -253,8 +255,8 @@ impl RealHost {
         Ok(())
     }
 
-    fn load_tables(&self) -> Result<(), HostError> {
-        table::load(&table::render(), |nft| self.senders.add(nft))
+    fn load_tables(&self, chains: bool) -> Result<(), HostError> {
+        table::load(&table::render(chains), |nft| self.senders.add(nft))
     }
 
     fn add_elements(&self, elements: &[Element]) -> Result<(), HostError> {
@@ -383,7 +385,13 @@ impl Host for RealHost {
     fn execute(&self, step: &Step) -> Result<(), HostError> {
         match step {
             Step::Forward(wanted) => self.forward(*wanted),
-            Step::LoadTable => self.load_tables(),
+            Step::LoadTable { chains } => self.load_tables(*chains),
+            Step::AddChains => {
+                self.netfilter.with(|netlink| table::add_chains(netlink, |nft| self.senders.add(nft)))
+            }
+            Step::RemoveChains => {
+                self.netfilter.with(|netlink| table::remove_chains(netlink, |nft| self.senders.add(nft)))
+            }
             Step::MakeNamespace(spec) => namespace::make(&spec.path),
             Step::RemoveNamespace(spec) => self.remove_namespace(&spec.path),
             Step::MakeSwitch(switch) => self.make_switch(switch),

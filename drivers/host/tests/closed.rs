@@ -54,7 +54,7 @@ fn outside(world: &World) -> PathBuf {
 }
 
 fn load(world: &World, elements: Vec<Element>) {
-    world.host.execute(&Step::LoadTable).unwrap();
+    world.host.execute(&Step::LoadTable { chains: true }).unwrap();
     world.host.execute(&Step::AddElements(elements)).unwrap();
 }
 
@@ -115,7 +115,7 @@ fn the_host_is_not_on_a_private_switch_even_if_it_has_an_address_there() {
         // It is the missing element that closes it.
         world.host.execute(&Step::AddElements(vec![Element::Switch(private().name)])).unwrap();
         support::wait_until("it is open", || attempts()[..5] == [true; 5]);
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         assert!(!attempts().contains(&true), "an empty table is closed");
     });
 }

@@ -24,7 +24,7 @@ fn bare(world: &World, n: u8) -> Port {
 
 fn on_a_switch(test: impl Fn(&World) + Send + Sync) {
     on_real(|world| {
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         world.host.execute(&Step::AddElements(vec![Element::Switch(switch().name)])).unwrap();
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
         test(world);
@@ -133,7 +133,7 @@ fn the_filters_mark_is_gone_once_a_frame_is_in() {
 #[test]
 fn the_guard_holds_on_further_segments_and_frames_cross_the_trunk() {
     on_real(|world| {
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         world.host.execute(&Step::AddElements(vec![Element::Switch(switch().name)])).unwrap();
         world.host.execute(&Step::MakeSwitch(hns_planner::Switch { extra_segments: 1, ..switch() })).unwrap();
         let near = bare(world, 1);
@@ -158,7 +158,7 @@ fn both_tables_stand_or_fall_together() {
         let shown = || host.observe(&Scope::Everything).unwrap().rules;
         let element = Element::QuietPort(port(1, Path::new("/nowhere")).name);
         for damage in ["delete table bridge hns", "delete table inet hns", "flush ruleset"] {
-            host.execute(&Step::LoadTable).unwrap();
+            host.execute(&Step::LoadTable { chains: true }).unwrap();
             host.execute(&Step::AddElements(vec![element.clone()])).unwrap();
             assert_eq!(shown(), Some([element.clone()].into()));
             run(&["nft", damage]);

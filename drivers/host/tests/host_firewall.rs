@@ -35,7 +35,7 @@ fn of_rules(world: &World, rules: &str) -> (Vec<String>, Vec<String>) {
 fn explicit_drops_of_ports_are_held() {
     on_real(|world| {
         assert_eq!(world.host.follow_host_firewall().unwrap(), 0);
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         let both = |rules: &str, elements: &[&str]| {
             let (v4, v6) = of_rules(world, rules);
             let with =
@@ -79,7 +79,7 @@ fn explicit_drops_of_ports_are_held() {
 #[test]
 fn drops_are_held_for_their_sources_only() {
     on_real(|world| {
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         let sources = |rules: &str, v4: &[&str], v6: &[&str]| {
             let (found4, found6) = of_rules(world, rules);
             assert_eq!(
@@ -107,7 +107,7 @@ fn drops_are_held_for_their_sources_only() {
 #[test]
 fn rules_of_iptables_are_held_through_their_chains() {
     on_real(|world| {
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         for tool in ["iptables", "ip6tables"] {
             run(&[tool, "-P", "INPUT", "DROP"]);
             for chain in ["ufw-before", "ufw-user", "ufw-not-local"] {
@@ -167,7 +167,7 @@ fn rules_of_iptables_are_held_through_their_chains() {
 #[test]
 fn a_change_of_somebody_elses_rules_is_told_and_ours_is_not() {
     on_real(|world| {
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         run(&[
             "nft",
             "add table inet mine; add chain inet mine input { type filter hook input priority 0; }; add rule inet mine input tcp dport 1 drop",

@@ -299,7 +299,7 @@ fn a_damaged_table_is_not_whole() {
             "delete table inet hns",
             "delete element inet hns same { hns0a1b2c3d . hns0a1b2c3d }",
         ] {
-            world.host.execute(&Step::LoadTable).unwrap();
+            world.host.execute(&Step::LoadTable { chains: true }).unwrap();
             world.host.execute(&Step::AddElements(vec![Element::Switch(switch().name)])).unwrap();
             assert!(whole(world));
             run(&["nft", damage]);
@@ -307,13 +307,13 @@ fn a_damaged_table_is_not_whole() {
         }
         let port = name("hnv0a1b2c3d4e01");
         for damage in ["flush chain bridge hns forward", "flush chain bridge hns guard"] {
-            world.host.execute(&Step::LoadTable).unwrap();
+            world.host.execute(&Step::LoadTable { chains: true }).unwrap();
             world.host.execute(&Step::AddElements(vec![Element::QuietPort(port.clone())])).unwrap();
             assert!(whole(world));
             run(&["nft", damage]);
             assert!(!whole(world), "{damage}");
         }
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         assert!(whole(world));
     });
 }
@@ -327,7 +327,7 @@ fn foreign(world: &World) -> Vec<Finding> {
 #[test]
 fn foreign_rules_that_block_us_are_named() {
     on_real(|world| {
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         let [fine] = &foreign(world)[..] else { panic!("one finding when there is nothing") };
         assert_eq!(fine.level, Level::Ok);
 

@@ -199,7 +199,7 @@ impl Stage {
         let host = &world.host;
         // The world's namespaces are new, but the VM's own may pass bridged frames through IP rules.
         host.prepare(&hns_host::Settings::default()).unwrap();
-        host.execute(&Step::LoadTable).unwrap();
+        host.execute(&Step::LoadTable { chains: true }).unwrap();
         host.execute(&Step::Forward(Forwarding { v4: true, v6: true })).unwrap();
         let lan = world.container("lan");
         lay_cable(&lan);

@@ -327,7 +327,7 @@ fn a_port_is_plugged_again_before_the_reaper_came() {
 fn many_threads_plug_and_unplug_at_once() {
     on_both(|world| {
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         let containers: Vec<_> = (1..=24).map(|n| (n, world.container(&format!("c{n}")))).collect();
         let host = &world.host;
         std::thread::scope(|scope| {
@@ -476,7 +476,7 @@ fn elements_are_shown_exactly_as_they_were_added() {
             host.execute(&Step::AddElements(vec![Element::Switch(name("hns00000001"))])).unwrap_err();
         assert!(matches!(missing, HostError::NoTable), "{missing:?}");
         assert_eq!(everything(host).rules, None);
-        do_twice(host, Step::LoadTable);
+        do_twice(host, Step::LoadTable { chains: true });
         assert_eq!(everything(host).rules, Some([].into()));
         let elements = elements();
         do_twice(host, Step::AddElements(elements.clone()));
@@ -489,7 +489,7 @@ fn elements_are_shown_exactly_as_they_were_added() {
         assert_eq!(everything(host).rules, Some([].into()));
 
         host.execute(&Step::AddElements(elements.clone())).unwrap();
-        host.execute(&Step::LoadTable).unwrap();
+        host.execute(&Step::LoadTable { chains: true }).unwrap();
         assert_eq!(everything(host).rules, Some([].into()));
         do_twice(host, Step::AddElements(elements.clone()));
         world.flush_rules();
@@ -501,7 +501,7 @@ fn elements_are_shown_exactly_as_they_were_added() {
 #[test]
 fn many_elements_are_added_and_removed_in_one_go() {
     on_both(|world| {
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         let to = "172.16.0.2".parse().unwrap();
         let many: Vec<Element> = (1..=5000)
             .map(|port| Element::Publish { at: None, transport: Transport::Tcp, port, to, to_port: port })
@@ -516,7 +516,7 @@ fn many_elements_are_added_and_removed_in_one_go() {
 #[test]
 fn a_port_that_leads_elsewhere_is_not_published_again() {
     on_both(|world| {
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         let publish = |port, to: &str| Element::Publish {
             at: None,
             transport: Transport::Tcp,
@@ -546,7 +546,7 @@ fn a_port_that_leads_elsewhere_is_not_published_again() {
 #[test]
 fn a_failing_call_does_nothing_on_the_fake_host() {
     let host = hns_host::FakeHost::new().fail_on_call(1);
-    host.execute(&Step::LoadTable).unwrap();
+    host.execute(&Step::LoadTable { chains: true }).unwrap();
     let error = host.execute(&Step::MakeSwitch(switch())).unwrap_err();
     assert!(matches!(error, HostError::Injected { call: 1 }), "{error:?}");
     assert_eq!(host.links(), []);

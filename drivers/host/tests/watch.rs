@@ -36,7 +36,7 @@ fn tells(watch: &hns_host::Watch, wanted: &HostEvent) -> bool {
 fn drift_is_told() {
     on_both(|world| {
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         let (first, second) = (world.container("a"), world.container("b"));
         let (one, two) = (port(1, &first), port(2, &second));
         world.plug(&one);
@@ -57,7 +57,7 @@ fn drift_is_told() {
 fn our_own_doing_is_no_drift() {
     on_both(|world| {
         let watch = world.host.watch().unwrap();
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         world.host.execute(&Step::MakeSwitch(switch())).unwrap();
         let container = world.container("a");
         let port = port(1, &container);
@@ -69,10 +69,12 @@ fn our_own_doing_is_no_drift() {
         world.host.execute(&Step::UnplugPort { name: opened.name }).unwrap();
         world.host.execute(&Step::AddElements(elements())).unwrap();
         world.host.execute(&Step::RemoveElements(elements())).unwrap();
+        world.host.execute(&Step::RemoveChains).unwrap();
+        world.host.execute(&Step::AddChains).unwrap();
         world.host.execute(&Step::UnplugPort { name: port.name }).unwrap();
         world.host.reap().unwrap();
         world.host.execute(&Step::RemoveSwitch { name: switch().name }).unwrap();
-        world.host.execute(&Step::LoadTable).unwrap();
+        world.host.execute(&Step::LoadTable { chains: true }).unwrap();
         let quiet = std::time::Duration::from_millis(300);
         assert_eq!(watch.next_within(quiet), Next::Nothing);
     });

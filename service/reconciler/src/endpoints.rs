@@ -89,7 +89,9 @@ impl Engine {
         let outcome = self.plug_reserved(id);
         if outcome.is_err() {
             // Reserved above; the attachment is there to be released.
+            let network = self.world().endpoint(id).map(Endpoint::network);
             let _ = self.world().release_attachment(id);
+            network.into_iter().for_each(|network| self.shed_chains_of(network));
         }
         outcome
     }
@@ -257,6 +259,7 @@ impl Engine {
         if endpoint.attachment().is_none() {
             return;
         }
+        self.shed_chains_of(endpoint.network());
         if forwarded {
             self.background.flush_flows(flows::of_endpoint(endpoint));
         }

@@ -56,6 +56,8 @@ pub struct Engine {
     pub(crate) bereft: Mutex<BTreeSet<IfName>>,
     pub(crate) repairs: Repairs,
     pub(crate) renewals: Renewals,
+    /// Held while the chains of our table come or go.
+    pub(crate) chains: Mutex<()>,
     world: Mutex<World>,
     commits: AtomicU64,
     /// How many drops of the host's own firewall published ports obey.
@@ -89,6 +91,7 @@ impl Engine {
             bereft: Mutex::default(),
             repairs: Repairs::default(),
             renewals: Renewals::default(),
+            chains: Mutex::default(),
             world: Mutex::default(),
             commits: AtomicU64::new(0),
             host_drops: AtomicUsize::new(0),

@@ -1,7 +1,8 @@
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use hns_host::HostError;
-use hns_planner::Step;
+use hns_planner::{Step, needs_chains};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -68,6 +69,12 @@ impl Engine {
             Step::RemoveSwitch { name } if self.is_shared(name) => return Ok(()),
             _ => {}
         }
+        // Whoever needs them is in the world before he adds them, and so is seen by whoever would remove them.
+        let of_chains = matches!(step, Step::AddChains | Step::RemoveChains);
+        let _one_by_one = of_chains.then(|| self.chains.lock().unwrap_or_else(PoisonError::into_inner));
+        if *step == Step::RemoveChains && needs_chains(&self.world()) {
+            return Ok(());
+        }
         match self.host.execute(step) {
             // The interface of an endpoint that left this namespace a moment ago may still wait for the
             // reaper under the same name, and that endpoint may have been on any network.
@@ -112,7 +119,9 @@ impl Drop for Done<'_> {
 pub(crate) fn describe(step: &Step) -> String {
     match step {
         Step::Forward(_) => "cannot turn on forwarding".to_owned(),
-        Step::LoadTable => "cannot load the nftables table".to_owned(),
+        Step::LoadTable { .. } => "cannot load the nftables table".to_owned(),
+        Step::AddChains => "cannot add the chains of the nftables table".to_owned(),
+        Step::RemoveChains => "cannot remove the chains of the nftables table".to_owned(),
         Step::MakeNamespace(spec) => format!("cannot make the namespace {}", spec.path.display()),
         Step::RemoveNamespace(spec) => format!("cannot remove the namespace {}", spec.path.display()),
         Step::MakeSwitch(switch) => format!("cannot make the switch {}", switch.name),

@@ -15,7 +15,7 @@
 //! acknowledged is lost and nothing else stays (LIFE-7).
 //!
 //! Locks, in the order they are taken: an endpoint's lease (held while the LAN is asked), the gate (shared by requests, exclusive
-//! for a repair of everything), a network, a namespace, an endpoint, a network's segments; the world's own mutex is held
+//! for a repair of everything), a network, a namespace, an endpoint, a network's segments, the chains of our table; the world's own mutex is held
 //! only between kernel calls, never across one.
 //!
 //! To add an operation on an object: a method in the file of its resource, its steps from `hns_planner`,

@@ -5,7 +5,7 @@ use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, Notificati
 use hns_host::Scope;
 use hns_model::{ModelError, Network, Surroundings};
 use hns_net::Guid;
-use hns_planner::{Step, compile_network, plan, switch_name, switch_of};
+use hns_planner::{Step, compile_network, needs_chains, plan, switch_name, switch_of};
 use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, fresh_id};
@@ -36,6 +36,7 @@ impl Engine {
             Err(error) => {
                 // The world is as it was: nothing could join the network while its lock was held.
                 let _ = self.world().forget_network(id);
+                self.shed_chains();
                 self.notify(NotificationType::NetworkDelete, id, None);
                 Err(error)
             }
@@ -151,6 +152,21 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes the chains out of our table when what they served is gone: all that the host sends and receives passes them.
+    pub(crate) fn shed_chains(&self) {
+        if !needs_chains(&self.world()) {
+            self.take_down(vec![Step::RemoveChains]);
+        }
+    }
+
+    /// As [`Engine::shed_chains`], when a port left this network. On a switch of ours the chains stay without ports, too.
+    pub(crate) fn shed_chains_of(&self, network: Guid) {
+        let is_adopted = self.world().network(network).is_ok_and(|network| network.adopted().is_some());
+        if is_adopted {
+            self.shed_chains();
+        }
+    }
+
     fn members_removal_steps(&self, endpoints: &[Guid]) -> Vec<Step> {
         let world = self.world();
         let members = endpoints.iter().filter_map(|id| world.endpoint(*id).ok());
@@ -172,6 +188,7 @@ impl Engine {
             // It was there a moment ago and its lock is held.
             let _ = world.forget_network(network.id());
         }
+        self.shed_chains();
         for id in detached {
             self.notify(NotificationType::NetworkEndpointDetached, id, Some(network.id()));
         }

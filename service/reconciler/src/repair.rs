@@ -52,7 +52,7 @@ impl Engine {
         let unlike: BTreeSet<&IfName> = steps.iter().filter_map(Step::port).collect();
         desired.ports.keys().filter(|port| !unlike.contains(port)).for_each(|port| self.clear_trouble(port));
         let mut repaired = Repaired { steps: steps.len(), failed: stuck, ..Repaired::default() };
-        let had_table = observed.rules.is_some();
+        let had_table = observed.rules.is_some() && (observed.chains || desired.chains != Some(true));
         // Ports of which a step was not done: the later ones would open what has no filter, or hide that it has trouble.
         let mut given_up: BTreeSet<IfName> = BTreeSet::new();
         let mut rules_trouble = None;
@@ -321,7 +321,7 @@ fn opened_by(step: &Step) -> Option<&IfName> {
 
 /// Whether all networks with a host port suffer when this step fails.
 const fn is_of_rules(step: &Step) -> bool {
-    matches!(step, Step::LoadTable | Step::AddElements(_) | Step::RemoveElements(_))
+    matches!(step, Step::LoadTable { .. } | Step::AddChains | Step::AddElements(_) | Step::RemoveElements(_))
 }
 
 /// The port that this step would make for an engine to move: it was moved already, and no one would come for another.

@@ -304,6 +304,7 @@ proptest! {
             prop_assert_eq!((now.ports, now.switches, now.namespaces), (observed.ports, observed.switches, observed.namespaces));
             prop_assert_eq!(now.policies, observed.policies);
             prop_assert_eq!(now.rules.unwrap_or_default(), observed.rules.unwrap_or_default());
+            prop_assert_eq!(now.chains, observed.chains);
         }
         let again = rig.restarted();
         again.check();

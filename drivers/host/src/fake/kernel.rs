@@ -55,6 +55,7 @@ pub(super) struct Kernel {
     /// The paths of the namespaces that we made.
     pub ours: BTreeSet<PathBuf>,
     pub elements: Option<BTreeSet<Element>>,
+    pub chains: bool,
     pub forwarding: Forwarding,
     pub announcements: Vec<Announcement>,
     pub routes: Vec<Cidr>,
@@ -83,6 +84,7 @@ impl Default for Kernel {
             paths: BTreeMap::new(),
             ours: BTreeSet::new(),
             elements: None,
+            chains: false,
             forwarding: Forwarding::default(),
             announcements: Vec::new(),
             routes: Vec::new(),
@@ -214,6 +216,7 @@ impl Kernel {
         let mut observed = Observed {
             namespaces: self.ours.clone(),
             rules: self.elements.clone(),
+            chains: self.chains,
             stations: self.stations.clone(),
             forwarding: self.forwarding,
             ..Observed::default()

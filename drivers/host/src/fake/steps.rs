@@ -16,7 +16,11 @@ impl Kernel {
                 self.forwarding.v4 |= forwarding.v4;
                 self.forwarding.v6 |= forwarding.v6;
             }
-            Step::LoadTable => self.elements = Some(BTreeSet::new()),
+            Step::LoadTable { chains } => (self.elements, self.chains) = (Some(BTreeSet::new()), *chains),
+            Step::AddChains if self.elements.is_none() => return Err(HostError::NoTable),
+            Step::AddChains => self.chains = true,
+            Step::RemoveChains if self.elements.is_none() => return Err(HostError::NoTable),
+            Step::RemoveChains => self.chains = false,
             Step::MakeNamespace(spec) => {
                 self.make_namespace(spec.path.clone());
                 self.ours.insert(spec.path.clone());

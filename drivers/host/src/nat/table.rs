@@ -17,8 +17,12 @@ use crate::netlink::{Attributes, Batch, Netlink, Subject};
 /// Both our tables have this name, in their families.
 pub(crate) const NAME: &str = "hns";
 
+/// Without its chains, which come and go.
 const TEXT: &str = include_str!("table.nft");
+const CHAINS: &str = include_str!("chains.nft");
 const BRIDGE_TEXT: &str = include_str!("bridge.nft");
+/// What the bridge's table has besides while the chains are away.
+const ALONE: &str = include_str!("alone.nft");
 
 /// One of our tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,16 @@ impl Table {
         }
     }
 
+    /// The text that its rules are in, with the chains of the main table or without.
+    fn rules_text(self, chains: bool) -> String {
+        match (self, chains) {
+            (Self::Main, true) => CHAINS.to_owned(),
+            (Self::Main, false) => String::new(),
+            (Self::Bridge, true) => BRIDGE_TEXT.to_owned(),
+            (Self::Bridge, false) => [BRIDGE_TEXT, ALONE].concat(),
+        }
+    }
+
     const ALL: [Self; 2] = [Self::Main, Self::Bridge];
 
     /// An empty chain carries a digest of the text, so that the table of another version of this program is not taken
@@ -56,16 +70,21 @@ impl Table {
     }
 
     fn mark(self) -> String {
-        format!("text_{:016x}", digest(self.text()))
+        let texts = match self {
+            Self::Main => [TEXT, CHAINS].concat(),
+            Self::Bridge => [BRIDGE_TEXT, ALONE].concat(),
+        };
+        format!("text_{:016x}", digest(&texts))
     }
 
     /// How many rules each chain has.
-    fn rules(self) -> BTreeMap<String, usize> {
+    fn rules(self, chains: bool) -> BTreeMap<String, usize> {
         let mut rules = BTreeMap::new();
+        let text = self.rules_text(chains);
         let mut chain: Option<&str> = None;
-        for line in self.text().lines().map(str::trim) {
-            if let Some(rest) = line.strip_prefix("chain ") {
-                chain = rest.split(' ').next();
+        for line in text.lines().map(str::trim) {
+            if let Some(name) = name_of_chain(line) {
+                chain = Some(name);
             } else if line == "}" {
                 chain = None;
             } else if let Some(chain) = chain
@@ -80,9 +99,83 @@ impl Table {
     }
 }
 
+/// The chain that a line of a text opens.
+fn name_of_chain(line: &str) -> Option<&str> {
+    line.strip_prefix("chain ")?.split(' ').next()
+}
+
+/// The chains of a text.
+fn chains_of(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines().map(str::trim).filter_map(name_of_chain)
+}
+
 /// The transaction that puts our tables in place of whatever has their names.
-pub(crate) fn render() -> String {
-    Table::ALL.map(Table::render).concat()
+pub(crate) fn render(chains: bool) -> String {
+    Table::ALL.map(Table::render).concat() + if chains { CHAINS } else { ALONE }
+}
+
+/// Adds the chains to a table that has its sets. Fine if they are there.
+pub(crate) fn add_chains(netlink: &mut Netlink, started: impl FnOnce(u32)) -> Result<(), HostError> {
+    if !is_ours(netlink)? {
+        return Err(HostError::NoTable);
+    }
+    if there(netlink, Table::Main, CHAINS)?.len() == chains_of(CHAINS).count() {
+        return Ok(());
+    }
+    // Half of them may be there.
+    let again = removals(netlink, Table::Main, CHAINS)?;
+    let text = format!("{again}{CHAINS}{}", removals(netlink, Table::Bridge, ALONE)?);
+    change(netlink, &text, started)
+}
+
+/// Takes the chains out of the table, whose sets stay. Fine if they are gone.
+pub(crate) fn remove_chains(netlink: &mut Netlink, started: impl FnOnce(u32)) -> Result<(), HostError> {
+    if !is_ours(netlink)? {
+        return Err(HostError::NoTable);
+    }
+    if there(netlink, Table::Main, CHAINS)?.is_empty() {
+        return Ok(());
+    }
+    let again = removals(netlink, Table::Bridge, ALONE)?;
+    let text = format!("{}{again}{ALONE}", removals(netlink, Table::Main, CHAINS)?);
+    change(netlink, &text, started)
+}
+
+/// A table that went away meanwhile comes back as a whole.
+fn change(netlink: &mut Netlink, text: &str, started: impl FnOnce(u32)) -> Result<(), HostError> {
+    match load(text, started) {
+        Err(HostError::NftRefused { .. }) if !is_ours(netlink)? => Err(HostError::NoTable),
+        outcome => outcome,
+    }
+}
+
+/// Whether both tables have the marks of this program.
+fn is_ours(netlink: &mut Netlink) -> Result<bool, HostError> {
+    for table in Table::ALL {
+        if !has_chain(netlink, table, &table.mark())? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What removes those of the chains that are there: first what jumps from one to another.
+fn removals(netlink: &mut Netlink, table: Table, text: &'static str) -> Result<String, HostError> {
+    let chains = there(netlink, table, text)?;
+    let family = wire::family::name(table.family());
+    let each = |verb| chains.iter().map(move |chain| format!("{verb} chain {family} {NAME} {chain}\n"));
+    Ok(each("flush").chain(each("delete")).collect())
+}
+
+/// Those of the chains that are there. They are asked for one by one: a host may have thousands of others.
+fn there(netlink: &mut Netlink, table: Table, text: &'static str) -> Result<Vec<&'static str>, HostError> {
+    let mut there = Vec::new();
+    for chain in chains_of(text) {
+        if has_chain(netlink, table, chain)? {
+            there.push(chain);
+        }
+    }
+    Ok(there)
 }
 
 /// FNV-1a: short, and the same in every build, which std's hashers do not promise.
@@ -138,23 +231,27 @@ fn found(answer: Result<(), HostError>) -> Result<bool, HostError> {
     }
 }
 
-/// Whether the table is there with the text of this program and all its rules.
-fn is_whole(netlink: &mut Netlink, table: Table) -> Result<bool, HostError> {
+fn has_chain(netlink: &mut Netlink, table: Table, name: &str) -> Result<bool, HostError> {
     let mut question = Batch::new();
     let subject = Subject::new("look at", describe(table));
     question.message(wire::message(wire::GET_CHAIN), NLM_F_ACK, subject, |writer| {
         wire::header(writer, table.family(), 0);
         writer.text(wire::chain::TABLE, NAME);
-        writer.text(wire::chain::NAME, &table.mark());
+        writer.text(wire::chain::NAME, name);
     });
-    if !found(netlink.ask(&question, |_, _| ()))? {
+    found(netlink.ask(&question, |_, _| ()))
+}
+
+/// Whether the table is there with the text of this program and all its rules, those that come and go as they should be.
+fn is_whole(netlink: &mut Netlink, table: Table, chains: bool) -> Result<bool, HostError> {
+    if !has_chain(netlink, table, &table.mark())? {
         return Ok(false);
     }
     let mut rules: BTreeMap<String, usize> = BTreeMap::new();
     for chain in chains_of_rules(netlink, table)? {
         *rules.entry(chain).or_default() += 1;
     }
-    if rules != table.rules() {
+    if rules != table.rules(chains) {
         return Ok(false);
     }
     let sets = sets(netlink, table)?;
@@ -193,10 +290,12 @@ fn sets(netlink: &mut Netlink, table: Table) -> Result<BTreeSet<String>, HostErr
     Ok(names.into_iter().collect())
 }
 
-/// All elements, or nothing when one of the tables is missing or not whole: they stand or fall together.
-pub(crate) fn observe(netlink: &mut Netlink) -> Result<Option<BTreeSet<Element>>, HostError> {
+/// All elements and whether the chains are there, or nothing when one of the tables is missing or not whole: they stand or fall
+/// together.
+pub(crate) fn observe(netlink: &mut Netlink) -> Result<Option<(BTreeSet<Element>, bool)>, HostError> {
+    let chains = !there(netlink, Table::Main, CHAINS)?.is_empty();
     for table in Table::ALL {
-        if !is_whole(netlink, table)? {
+        if !is_whole(netlink, table, chains)? {
             return Ok(None);
         }
     }
@@ -208,7 +307,7 @@ pub(crate) fn observe(netlink: &mut Netlink) -> Result<Option<BTreeSet<Element>>
             list => members.extend(list?),
         }
     }
-    Ok(element::elements(&members))
+    Ok(element::elements(&members).map(|elements| (elements, chains)))
 }
 
 #[cfg(test)]
@@ -220,19 +319,21 @@ mod tests {
     fn the_mark_is_the_programs() {
         let set = format!("meta mark set meta mark | {:#x}", hns_abi::MARK_RULED);
         let cleared = format!("meta mark set meta mark & {:#x}", !hns_abi::MARK_RULED);
-        let count = |text: &str| super::TEXT.matches(text).count();
+        let count = |text: &str| super::CHAINS.matches(text).count();
         assert_eq!((count(&set), count(&cleared)), (3, 1));
         assert_eq!(count("meta mark set"), 4);
     }
 
     #[test]
     fn the_rules_of_each_chain_are_counted_from_the_text() {
-        let rules = Table::Main.rules();
+        let rules = Table::Main.rules(true);
         assert_eq!(rules["loopback"], 4);
         assert_eq!(rules["forward"], 7);
         assert_eq!(rules["postrouting"], 7);
-        assert_eq!(Table::Bridge.rules()["guard"], 2);
-        assert_eq!(Table::Bridge.rules()["forward"], 2);
+        assert_eq!(Table::Bridge.rules(true)["guard"], 2);
+        assert_eq!(Table::Bridge.rules(true)["forward"], 2);
+        assert_eq!(Table::Main.rules(false), BTreeMap::new());
+        assert_eq!(Table::Bridge.rules(false)["to_host"], 1);
     }
 
     #[test]
@@ -246,9 +347,25 @@ mod tests {
 
     #[test]
     fn replacing_the_tables_is_one_transaction() {
-        let text = render();
+        let text = render(true);
         assert!(text.starts_with("table inet hns\ndelete table inet hns\n"));
         assert!(text.contains("\nadd chain inet hns text_"));
         assert!(text.contains("\ntable bridge hns\ndelete table bridge hns\n"));
+        assert!(text.contains("hook postrouting"));
+    }
+
+    /// A packet is the host's, or it comes from a port of ours: one of the two closes.
+    #[test]
+    fn the_bridges_table_closes_the_host_while_the_other_has_no_chains() {
+        assert!(!render(true).contains("iifname \"hn*\""));
+        assert!(render(false).contains("iifname \"hn*\" counter name private_drops drop"));
+    }
+
+    #[test]
+    fn without_its_chains_the_table_of_the_host_hooks_in_nowhere() {
+        let text = render(false);
+        let (inet, bridge) = text.split_once("\ntable bridge hns\n").unwrap();
+        assert!(!inet.contains(" hook ") && inet.contains("set switches"));
+        assert!(bridge.contains("hook prerouting"));
     }
 }
