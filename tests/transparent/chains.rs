@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use hns_testbed::raw::{self, Injector, Link};
-use hns_testbed::{Barrage, Hnsd, Host, Netns, eventually, needs};
+use hns_testbed::{Barrage, Hnsd, Host, Lab, Netns, eventually, needs};
 use hns_tests::story_support::text;
 use serde_json::{Value, json};
 
@@ -95,6 +95,33 @@ fn the_chains_are_there_for_those_who_need_them() {
     stage.here.host().sh("nft add chain inet hns theirs");
     stage.here.start_again();
     assert_eq!(hooks(stage.here.host()), ALL_HOOKS);
+}
+
+/// A bridge that leads to the LAN needs them once a port of ours is on it.
+#[test]
+fn a_port_on_a_bridge_of_the_administrators_brings_the_chains() {
+    needs!(root, "nft");
+    let lab = Lab::new();
+    let host = lab.host("here");
+    host.bridge_adapter("CORP");
+    let hnsd = Hnsd::builder(&host).arg("--default-network").arg("false").start();
+    assert_eq!(hooks(&host), [""; 0]);
+    let ends: [fn(&Hnsd); 2] = [
+        |hnsd| drop(hnsd.hnsctl(&["endpoint", "detach", "web"])),
+        |hnsd| drop(hnsd.hnsctl(&["endpoint", "rm", "web"])),
+    ];
+    for (round, end) in ends.into_iter().enumerate() {
+        let address = format!("198.18.0.{}", 101 + round);
+        let namespace = format!("web{round}");
+        let _netns = host.add_netns(&namespace);
+        hnsd.hnsctl(&["namespace", "create", &namespace, "--path", &format!("/run/netns/{namespace}")]);
+        let words = ["endpoint", "create", "--network", "CORP", "--name", "web", "--namespace", &namespace];
+        hnsd.hnsctl(&[&words[..], &["--ip", &address]].concat());
+        assert_eq!(hooks(&host), ALL_HOOKS);
+        end(&hnsd);
+        assert_eq!(hooks(&host), [""; 0]);
+        let _gone = hnsd.try_hnsctl(&["endpoint", "rm", "web"]);
+    }
 }
 
 /// A network that cannot be made leaves nothing.

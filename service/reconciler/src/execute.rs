@@ -150,3 +150,41 @@ pub(crate) fn describe(step: &Step) -> String {
 pub(crate) fn leaves_links(step: &Step) -> bool {
     matches!(step, Step::UnplugPort { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use hns_datapath::FakeDatapath;
+    use hns_hcn::Network;
+    use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
+    use hns_resolver::FakeResolver;
+    use hns_store::MemoryStore;
+
+    use super::*;
+    use crate::{DefaultNetwork, EngineSettings};
+
+    /// Whoever deleted what seemed to be the last network comes late.
+    #[test]
+    fn chains_that_somebody_needs_by_now_stay() {
+        let host = FakeHost::new();
+        let settings = EngineSettings {
+            namespaces: PathBuf::from("/run/hns/netns"),
+            default_network: DefaultNetwork::Suppressed,
+            bridge_netfilter: BridgeNetfilter::Auto,
+            boot_id: "boot".to_owned(),
+        };
+        let (datapath, resolver) = (Arc::new(FakeDatapath::new()), Arc::new(FakeResolver::new()));
+        let store = Arc::new(MemoryStore::new());
+        let engine = Engine::start(Arc::new(host.clone()), datapath, resolver, store, settings).unwrap();
+        let chains = || host.observe(&Scope::Everything).unwrap().chains;
+        assert!(!chains());
+        let document = serde_json::json!({ "Name": "blue", "Type": "NAT" });
+        let made = engine.create_network(Network::from_v2(&document).unwrap()).unwrap();
+        engine.execute_one(&Step::RemoveChains).unwrap();
+        assert!(chains());
+        engine.delete_network(made.id.unwrap()).unwrap();
+        assert!(!chains());
+    }
+}
