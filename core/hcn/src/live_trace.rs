@@ -56,6 +56,10 @@ pub enum Onward {
     Host,
     /// Out by that adapter.
     Wire,
+    /// To another host of an overlay.
+    Tunnel,
+    /// Back to the endpoint: the overlay's router answers it.
+    Answer,
 }
 
 const ONWARD: &[(&str, u64, Onward)] = &[
@@ -64,6 +68,8 @@ const ONWARD: &[(&str, u64, Onward)] = &[
     ("Switch", 2, Onward::Switch),
     ("Host", 3, Onward::Host),
     ("Wire", 4, Onward::Wire),
+    ("Tunnel", 5, Onward::Tunnel),
+    ("Answer", 6, Onward::Answer),
 ];
 
 impl LiveTraceRequest {

@@ -7,6 +7,7 @@ mod l4_proxy;
 mod l4_wfp_proxy;
 mod option_text;
 mod outbound_nat;
+mod overlay;
 mod port_mapping;
 mod qos;
 mod rule_text;
@@ -14,7 +15,9 @@ mod sdn_route;
 mod set;
 mod tier_acl;
 
-use hns_net::{IfName, Mtu, PortRange, VlanId};
+use std::net::IpAddr;
+
+use hns_net::{IfName, Mac, Mtu, PortRange, VlanId, Vni};
 use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
@@ -26,6 +29,7 @@ pub use l4_proxy::L4Proxy;
 pub use l4_wfp_proxy::{FilterTuple, L4WfpProxy, ProxyExceptions};
 pub use option_text::{RateTextError, rules_of_option};
 pub use outbound_nat::OutboundNat;
+pub use overlay::{RemoteSubnetRoute, router_of};
 pub use port_mapping::{NatFlags, PortMapping};
 pub use qos::{Bandwidth, Qos};
 pub use rule_text::{DEFAULT_PRIORITY, RuleText, RuleTextError, TierRuleText};
@@ -67,6 +71,16 @@ pub enum PolicySettings {
     Adapter(IfName),
     /// Of a network or a subnet.
     Vlan(VlanId),
+    /// Of a network: a prefix that another host has.
+    RemoteSubnetRoute(RemoteSubnetRoute),
+    /// Where tunnels end: of a network, on this host.
+    ProviderAddress(IpAddr),
+    /// Of a network: the MAC address of the router of this host's part (`DrMacAddress`).
+    Router(Mac),
+    /// Of a network: the UDP port of its tunnel.
+    VxlanPort(u16),
+    /// Of a subnet.
+    Vsid(Vni),
     PortName,
     Other,
 }
@@ -236,7 +250,14 @@ impl Policy {
     /// Whether it says on which switch its network is, which nothing changes later.
     #[must_use]
     pub const fn is_of_switch(&self) -> bool {
-        matches!(self.meaning, PolicySettings::Adapter(_) | PolicySettings::Vlan(_))
+        matches!(
+            self.meaning,
+            PolicySettings::Adapter(_)
+                | PolicySettings::Vlan(_)
+                | PolicySettings::ProviderAddress(_)
+                | PolicySettings::Router(_)
+                | PolicySettings::VxlanPort(_)
+        )
     }
 
     /// The conditions of its rules; none of a policy without rules.
@@ -308,6 +329,13 @@ fn meaning(kind: &str, settings: &Value, path: &str) -> Result<PolicySettings, D
         "NetAdapterName" => adapter::by_name(settings, path).map(PolicySettings::Adapter),
         "InterfaceConstraint" => adapter::by_constraint(settings, path).map(PolicySettings::Adapter),
         "VLAN" => adapter::vlan(settings, path).map(PolicySettings::Vlan),
+        "RemoteSubnetRoute" => {
+            RemoteSubnetRoute::from_settings(settings, path).map(PolicySettings::RemoteSubnetRoute)
+        }
+        "ProviderAddress" => overlay::provider(settings, path).map(PolicySettings::ProviderAddress),
+        "DrMacAddress" => overlay::router(settings, path).map(PolicySettings::Router),
+        "VxlanPort" => overlay::port(settings, path).map(PolicySettings::VxlanPort),
+        "VSID" => overlay::vsid(settings, path).map(PolicySettings::Vsid),
         "InterfaceParameters" => {
             let mut fields = Fields::of(settings, path, CODE)?;
             let bytes = fields.number(&["Mtu"], u64::from(u32::MAX))?.unwrap_or(0);

@@ -8,6 +8,7 @@ use hns_net::{Family, IfName, Uplink, UplinkMode, VlanId};
 
 use crate::error::ModelError;
 use crate::network::{self, Network};
+use crate::overlay;
 
 /// How containers are on a LAN.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +77,8 @@ pub(crate) fn check(document: &hcn::Network) -> Result<(), ModelError> {
         return Err(ModelError::network(field, problem, ErrorCode::INVALID_NETWORK));
     }
     let of_subnets = || document.subnets().flat_map(|subnet| &subnet.policies);
-    let is_refused = |policy: &&Policy| policy.as_vlan().is_none() || !is_external(document);
+    let of_overlay = overlay::is_overlay(document);
+    let is_refused = |policy: &&Policy| !of_overlay && (policy.as_vlan().is_none() || !is_external(document));
     if let Some(policy) = of_subnets().find(is_refused) {
         let problem = format!("policy {} is not supported on {} networks", policy.kind, document.kind.name());
         return Err(ModelError::network("Policies", problem, ErrorCode::INVALID_POLICY_TYPE));

@@ -11,8 +11,8 @@ use crate::error::ModelError;
 use crate::external::{self, Lan};
 use crate::ipam::Pool;
 use crate::mac_pool::MacPool;
-use crate::network_policies;
 use crate::prefix;
+use crate::{network_policies, overlay};
 
 /// How many endpoints one bridge of a network takes. A Linux bridge has 1,023 ports, but a broadcast is copied
 /// to each of them at once, and a processor's queue holds 1,000 frames (`net.core.netdev_max_backlog`): with
@@ -144,7 +144,7 @@ impl Network {
 
     /// Whether its prefixes mean something beyond its own containers: to the host, or on a LAN.
     pub(crate) fn leads_beyond_containers(&self) -> bool {
-        self.has_host_port() || self.lan().is_some()
+        self.has_host_port() || self.lan().is_some() || overlay::is_overlay(&self.document)
     }
 
     /// Whether a DHCP server of the LAN gives its endpoints their addresses.
@@ -209,7 +209,7 @@ impl Network {
 }
 
 pub(crate) fn has_host_port(document: &hcn::Network) -> bool {
-    !matches!(document.kind, NetworkType::Private)
+    !matches!(document.kind, NetworkType::Private | NetworkType::Overlay)
         && !external::is_external(document)
         && !document.flags.has(NetworkFlags::DISABLE_HOST_PORT)
 }
@@ -234,6 +234,7 @@ pub(crate) fn complete<'n>(
     choose_prefixes(&mut document, id, &others, routes)?;
     check_prefixes(&document, &others, routes)?;
     choose_gateways(&mut document)?;
+    overlay::complete(&mut document, others.clone())?;
     name_subnets(&mut document, around);
     check_params(&document)?;
     let macs = choose_macs(&document, id, &others)?;
@@ -293,8 +294,9 @@ pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> 
 const SUBNETS_MAX: usize = 64;
 
 fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
-    const AVAILABLE: [NetworkType; 5] = [
+    const AVAILABLE: [NetworkType; 6] = [
         NetworkType::Nat,
+        NetworkType::Overlay,
         NetworkType::Transparent,
         NetworkType::L2Bridge,
         NetworkType::Internal,
@@ -302,7 +304,7 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
     ];
     if !AVAILABLE.contains(&document.kind) {
         let problem = format!(
-            "{} networks are not available; NAT, Transparent, L2Bridge, Internal and Private are",
+            "{} networks are not available; NAT, Overlay, Transparent, L2Bridge, Internal and Private are",
             document.kind.name()
         );
         return Err(ModelError::network("Type", problem, ErrorCode::INVALID_NETWORK_TYPE));
@@ -314,6 +316,7 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
     }
     network_policies::check(document, &[])?;
     external::check(document)?;
+    overlay::check(document)?;
     external::check_subnets(document)?;
     let is_asking = |ipam: &hcn::Ipam| ipam.kind == IpamType::Dhcp && !external::has_dhcp(document);
     if let Some(place) = document.ipams.iter().position(is_asking) {
@@ -470,7 +473,7 @@ fn fields_of_subnets(document: &hcn::Network) -> impl Iterator<Item = (String, C
 }
 
 fn choose_gateways(document: &mut hcn::Network) -> Result<(), ModelError> {
-    let with_default = has_host_port(document);
+    let with_default = has_host_port(document) || overlay::is_overlay(document);
     for (i, ipam) in document.ipams.iter_mut().enumerate() {
         for (s, subnet) in ipam.subnets.iter_mut().enumerate() {
             let field = format!("Ipams[{i}].Subnets[{s}].Routes");

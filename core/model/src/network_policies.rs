@@ -9,6 +9,7 @@ use crate::endpoint;
 use crate::error::ModelError;
 use crate::external;
 use crate::network::Network;
+use crate::overlay;
 use crate::world::World;
 
 /// How many addresses and prefixes the sets of a network have together.
@@ -35,7 +36,8 @@ fn merged(network: &Network, request: RequestType, wanted: &[Policy]) -> Result<
     match request {
         RequestType::Add => {
             for policy in wanted {
-                match place_of(&after, policy).filter(|_| policy.as_set().is_some()) {
+                let is_one = policy.as_set().is_some() || policy.as_remote_subnet().is_some();
+                match place_of(&after, policy).filter(|_| is_one) {
                     Some(place) => after[place] = policy.clone(),
                     None => after.push(policy.clone()),
                 }
@@ -47,16 +49,18 @@ fn merged(network: &Network, request: RequestType, wanted: &[Policy]) -> Result<
                     network: network.name().to_owned(),
                     policy: policy
                         .as_set()
-                        .map_or_else(|| policy.kind.to_owned(), |set| format!("set \"{}\"", set.id)),
+                        .map(|set| format!("set \"{}\"", set.id))
+                        .or_else(|| Some(format!("route to {}", policy.as_remote_subnet()?.destination)))
+                        .unwrap_or_else(|| policy.kind.to_owned()),
                 };
                 let place = place_of(&after, policy).ok_or_else(missing)?;
                 after.remove(place);
             }
         }
         RequestType::Update => {
-            // A set that is not there is passed over, as HNS does; rules are replaced as a whole.
-            let names_rules = wanted.iter().any(|policy| policy.as_set().is_none());
-            after.retain(|have| have.as_set().is_some() || have.is_of_switch() || !names_rules);
+            // A set that is not there is passed over, as HNS does; rules and routes are replaced as a whole.
+            let is_named = |have: &Policy| wanted.iter().any(|policy| policy.kind == have.kind);
+            after.retain(|have| have.as_set().is_some() || have.is_of_switch() || !is_named(have));
             for policy in wanted {
                 match (policy.as_set(), place_of(&after, policy)) {
                     (Some(_), Some(place)) => after[place] = policy.clone(),
@@ -65,7 +69,9 @@ fn merged(network: &Network, request: RequestType, wanted: &[Policy]) -> Result<
                 }
             }
         }
-        RequestType::Reset => after.retain(|have| have.as_set().is_some() || have.is_of_switch()),
+        RequestType::Reset => {
+            after.retain(|have| !matches!(have.meaning, PolicySettings::NetworkAcl(_)));
+        }
         RequestType::Refresh => {}
     }
     Ok(after)
@@ -76,6 +82,7 @@ pub(crate) fn check(document: &hcn::Network, before: &[Policy]) -> Result<(), Mo
     for (place, policy) in document.policies.iter().enumerate() {
         let is_known = match &policy.meaning {
             PolicySettings::Set(_) | PolicySettings::NetworkAcl(_) => true,
+            _ if overlay::may_have(document, policy) => true,
             _ => policy.is_of_switch() && external::is_external(document),
         };
         if !is_known {
@@ -171,8 +178,14 @@ impl World {
         let network = self.network(id)?;
         let mut document = network.document.clone();
         let before = std::mem::take(&mut document.policies);
-        document.policies = merged(network, request, wanted)?;
+        let completed = |policy: &Policy| match network.vnis().next() {
+            Some(vni) => overlay::completed(policy.clone(), vni),
+            None => policy.clone(),
+        };
+        let wanted: Vec<Policy> = wanted.iter().map(completed).collect();
+        document.policies = merged(network, request, &wanted)?;
         check(&document, &before)?;
+        overlay::check_routes(&document)?;
         self.check_members_of(network, &document)?;
         self.network_mut(id)?.document.policies = document.policies;
         Ok(NetworkPolicyChange { network: id, before })

@@ -15,6 +15,7 @@ mod mtu;
 mod ports;
 mod uplink;
 mod vlan;
+mod vni;
 
 pub use cidr::{Cidr, CidrError, Family, IfAddr};
 pub use guid::{Guid, GuidError};
@@ -24,3 +25,4 @@ pub use mtu::{Mtu, MtuError};
 pub use ports::{PortRange, PortRangeError, Transport, TransportError};
 pub use uplink::{Uplink, UplinkMode};
 pub use vlan::{VlanId, VlanIdError};
+pub use vni::{Vni, VniError};

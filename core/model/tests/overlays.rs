@@ -1,0 +1,109 @@
+//! Networks whose containers are on several hosts: what two of them choose alike, and what their documents may say.
+
+#![expect(clippy::unwrap_used, reason = "a document that cannot be made fails the test")]
+
+use hns_hcn as hcn;
+use hns_hcn::{Policy, RequestType};
+use hns_model::{ModelError, Surroundings, World};
+use hns_net::Guid;
+use serde_json::{Value, json};
+
+fn id(number: u8) -> Guid {
+    Guid::from_bytes([number; 16])
+}
+
+fn reserve(
+    world: &mut World,
+    name: &str,
+    host: &str,
+    prefix: &str,
+    policies: &[Value],
+) -> Result<Guid, ModelError> {
+    let provider = json!({"Type": "ProviderAddress", "Settings": {"ProviderAddress": host}});
+    let all: Vec<&Value> = std::iter::once(&provider).chain(policies).collect();
+    let document = json!({"Name": name, "Type": "Overlay", "Policies": all,
+        "Ipams": [{"Subnets": [{"IpAddressPrefix": prefix}]}]});
+    let mut number = 100;
+    let mut fresh = || {
+        number += 1;
+        id(number)
+    };
+    let count = u8::try_from(world.networks().count()).unwrap();
+    let mut around = Surroundings { id: id(count + 1), fresh_id: &mut fresh, routes: &[] };
+    Ok(world.reserve_network(hcn::Network::from_v2(&document).unwrap(), &mut around)?.id())
+}
+
+fn route(prefix: &str, host: &str) -> Value {
+    json!({"Type": "RemoteSubnetRoute", "Settings": {"DestinationPrefix": prefix, "ProviderAddress": host}})
+}
+
+fn read(policy: &Value) -> Policy {
+    Policy::from_document(policy).unwrap().unwrap()
+}
+
+/// Each has, as the other's router and number, what the other has chosen.
+#[test]
+fn two_hosts_whose_documents_mirror_each_other_agree() {
+    let (mut here, mut there) = (World::default(), World::default());
+    let one = reserve(&mut here, "blue", "192.0.2.1", "10.1.0.0/24", &[route("10.2.0.0/24", "192.0.2.2")]);
+    let other = reserve(&mut there, "blue", "192.0.2.2", "10.2.0.0/24", &[route("10.1.0.0/24", "192.0.2.1")]);
+    let (one, other) = (here.network(one.unwrap()).unwrap(), there.network(other.unwrap()).unwrap());
+    for (from, to) in [(one, other), (other, one)] {
+        let said = from.remote_subnets().next().unwrap();
+        assert_eq!(said.router, to.tunnel().map(|tunnel| tunnel.router));
+        assert!(to.vnis().any(|vni| said.vni == Some(vni) && vni.number() >= 4096));
+    }
+}
+
+/// As programs remove what they have sent, without what the server chose.
+#[test]
+fn a_route_is_added_once_and_removed_by_what_was_said_of_it() {
+    let mut world = World::default();
+    let blue = reserve(&mut world, "blue", "192.0.2.1", "10.1.0.0/24", &[]).unwrap();
+    let said = read(&route("10.2.0.0/24", "192.0.2.2"));
+    for _ in 0..2 {
+        world.change_network_policies(blue, RequestType::Add, std::slice::from_ref(&said)).unwrap();
+    }
+    assert_eq!(world.network(blue).unwrap().remote_subnets().count(), 1);
+    // Other policies are another class: replacing them leaves routes alone.
+    let rule = read(
+        &json!({"Type": "NetworkACL", "Settings": {"Action": "Block", "Direction": "In", "Priority": 9}}),
+    );
+    world.change_network_policies(blue, RequestType::Update, &[rule]).unwrap();
+    world.change_network_policies(blue, RequestType::Reset, &[]).unwrap();
+    assert_eq!(world.network(blue).unwrap().remote_subnets().count(), 1);
+    let moved = read(&route("10.2.0.0/24", "192.0.2.3"));
+    let refused =
+        world.change_network_policies(blue, RequestType::Add, std::slice::from_ref(&moved)).unwrap_err();
+    assert!(refused.to_string().contains("10.2.0.0/24 is another host's already"), "{refused}");
+    world.change_network_policies(blue, RequestType::Update, &[moved]).unwrap();
+    let there = world.network(blue).unwrap().remote_subnets().next().unwrap().provider;
+    assert_eq!(there.to_string(), "192.0.2.3");
+    let refused =
+        world.change_network_policies(blue, RequestType::Remove, std::slice::from_ref(&said)).unwrap_err();
+    assert!(matches!(refused, ModelError::NoSuchNetworkPolicy { .. }), "{refused}");
+}
+
+#[test]
+fn what_says_where_tunnels_end_does_not_change() {
+    let mut world = World::default();
+    let blue = reserve(&mut world, "blue", "192.0.2.1", "10.1.0.0/24", &[]).unwrap();
+    for policy in [
+        json!({"Type": "ProviderAddress", "Settings": {"ProviderAddress": "192.0.2.7"}}),
+        json!({"Type": "DrMacAddress", "Settings": {"Address": "0E-2A-00-00-00-01"}}),
+        json!({"Type": "VxlanPort", "Settings": {"Port": 8472}}),
+    ] {
+        let refused = world.change_network_policies(blue, RequestType::Add, &[read(&policy)]).unwrap_err();
+        assert!(refused.to_string().contains("does not change"), "{policy}: {refused}");
+    }
+}
+
+#[test]
+fn overlays_of_one_host_have_numbers_of_their_own_and_may_have_one_prefix() {
+    let mut world = World::default();
+    reserve(&mut world, "blue", "192.0.2.1", "10.1.0.0/24", &[]).unwrap();
+    reserve(&mut world, "red", "192.0.2.1", "10.1.0.0/24", &[]).unwrap();
+    let vnis: Vec<u32> =
+        world.networks().flat_map(|network| network.vnis().map(hns_net::Vni::number)).collect();
+    assert_ne!(vnis[0], vnis[1]);
+}
