@@ -12,6 +12,7 @@
 #include "layers/acl.h"
 #include "layers/l2.h"
 #include "layers/meter.h"
+#include "layers/overlay.h"
 #include "layers/security.h"
 #include "lib/abi.h"
 #include "lib/connect.h"
@@ -22,6 +23,9 @@
 #include "lib/ports.h"
 #include "lib/watch.h"
 #include "lib/wire.h"
+
+/* linux/if_packet.h needs a C library. */
+#define PACKET_FOR_US 0
 
 static __always_inline void leave(struct __sk_buff *skb, const struct packet *packet, __u32 reason, __u32 target)
 {
@@ -170,6 +174,70 @@ static __always_inline int leave_by_adapter(struct __sk_buff *skb, struct packet
 	return send_to_adapter(skb, exit, is_host);
 }
 
+/* To the container of this host that the overlay's router leads to. Its `port_in` asks its layers, but does not see who sent it. */
+static __always_inline int route_here(struct __sk_buff *skb, struct packet *packet, struct port *port, struct port *target,
+				      struct overlay *overlay, __u32 watches)
+{
+	__u8 mac[6];
+
+	if (target->flags & PORT_QUIET)
+		return refuse(skb, packet, target, DIR_IN, REASON_QUIET, watches);
+	__builtin_memcpy(mac, target->mac, sizeof(mac));
+	if (put_stations(skb, mac, overlay->router))
+		return refuse(skb, packet, port, DIR_OUT, REASON_MALFORMED, watches);
+	if (watches)
+		show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_PORT, target->ifindex));
+	leave(skb, packet, REASON_NONE, target->ifindex);
+	return bpf_redirect(target->ifindex, 0);
+}
+
+/* From a port of an overlay to its router, and by that to other hosts. What is for everybody is for those of this host. A function of its
+ * own to the verifier: the memory of `port_out` is in use while its layers run. */
+__noinline int leave_by_overlay(struct __sk_buff *skb, struct packet *packet, struct port *port, __u32 watches)
+{
+	struct overlay *overlay;
+	struct port *target;
+	struct route *route;
+	__u32 network;
+	int reason;
+
+	if (!packet || !port)
+		return TC_ACT_SHOT;
+	network = port->network;
+	overlay = bpf_map_lookup_elem(&overlays, &network);
+	if (!overlay)
+		return refuse(skb, packet, port, DIR_OUT, REASON_UNWIRED, watches);
+	if (is_answered(skb, packet, overlay, network)) {
+		if (watches)
+			show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_ANSWER, 0));
+		leave(skb, packet, REASON_NONE, port->ifindex);
+		return bpf_redirect(port->ifindex, 0);
+	}
+	if (packet->to[0] & 1) {
+		if (watches)
+			show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_SWITCH, 0));
+		return pass(skb, packet);
+	}
+	if (!is_ip(packet) || !same_mac(packet->to, overlay->router))
+		return refuse(skb, packet, port, DIR_OUT, REASON_UNROUTED, watches);
+	if (port->flags & PORT_QUIET)
+		return refuse(skb, packet, port, DIR_OUT, REASON_QUIET, watches);
+	target = resident(network, &packet->destination);
+	if (target)
+		return route_here(skb, packet, port, target, overlay, watches);
+	route = route_of(network, &packet->destination);
+	if (!route)
+		return refuse(skb, packet, port, DIR_OUT, REASON_UNROUTED, watches);
+	if (watches)
+		show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_TUNNEL, 0));
+	reason = wrap_up(skb, overlay, route);
+	if (reason)
+		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, reason);
+	leave(skb, packet, REASON_NONE, overlay->tunnel);
+	skb->cb[CB_BEYOND] = route->vni;
+	return bpf_redirect(overlay->tunnel, 0);
+}
+
 /* The short way to a port of the same network, and into the bridge for everything else. `known`: the target's layer acl, too, has
  * let it pass. */
 static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, struct port *port, struct port *target, int known,
@@ -183,6 +251,8 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 		return refuse(skb, packet, port, DIR_OUT, REASON_CONFINED, watches);
 	if (!target && port->flags & PORT_EXTERNAL && !(packet->to[0] & 1))
 		return leave_by_adapter(skb, packet, port, watches);
+	if (!target && port->flags & PORT_OVERLAY)
+		return leave_by_overlay(skb, packet, port, watches);
 	if (target && port->flags & PORT_QUIET)
 		return refuse(skb, packet, port, DIR_OUT, REASON_QUIET, watches);
 	if (watches)
@@ -269,6 +339,41 @@ int port_in(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
+/* From beyond the host to a container: through the layers of its port, and into its namespace. */
+static __always_inline int deliver(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct packet packet = {};
+	struct port *port = port_at(ifindex);
+	__u32 watches;
+	int reason;
+
+	packet.position = POSITION_FALLBACK;
+	if (!port)
+		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
+	if (skb->vlan_present && bpf_skb_vlan_pop(skb))
+		return drop(skb, &packet, port->id, ifindex, DIR_IN, REASON_MALFORMED);
+	if (port->flags & PORT_PLAIN_REDIRECT) {
+		/* Its `port_in` asks its layers. */
+		leave(skb, &packet, REASON_NONE, ifindex);
+		return bpf_redirect(ifindex, 0);
+	}
+	watches = watches_on(skb);
+	if (port->flags & PORT_READS_IN) {
+		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : read_packet(skb, &packet);
+		if (!reason)
+			reason = half_in(skb, &packet, port, 0);
+		if (reason)
+			return refuse(skb, &packet, port, DIR_IN, reason, watches);
+	}
+	if (watches)
+		show(skb, &packet, port, watches, fate_of(DIR_IN, 0, ONWARD_CONTAINER, 0));
+	/* The adapter took it for somebody else's. */
+	bpf_skb_change_type(skb, PACKET_FOR_US);
+	leave(skb, &packet, REASON_NONE, ifindex);
+	return bpf_redirect_peer(ifindex, 0);
+}
+
+#include "tunnel.h"
 #include "uplink.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

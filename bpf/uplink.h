@@ -9,9 +9,6 @@
 
 #include "lib/wire.h"
 
-/* linux/if_packet.h needs a C library. */
-#define PACKET_FOR_US 0
-
 /* A number that no VLAN has: of tags that are not IEEE 802.1Q's. */
 #define NO_VLAN 0xffff
 
@@ -62,40 +59,6 @@ static __always_inline void copy_to_switch(struct __sk_buff *skb, const struct u
 	skb->cb[CB_TARGET] = uplink->port;
 	if (tagged)
 		bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), control);
-}
-
-/* From the wire to a container: through the layers of its port, and into its namespace. */
-static __always_inline int deliver(struct __sk_buff *skb, __u32 ifindex)
-{
-	struct packet packet = {};
-	struct port *port = port_at(ifindex);
-	__u32 watches;
-	int reason;
-
-	packet.position = POSITION_FALLBACK;
-	if (!port)
-		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
-	if (skb->vlan_present && bpf_skb_vlan_pop(skb))
-		return drop(skb, &packet, port->id, ifindex, DIR_IN, REASON_MALFORMED);
-	if (port->flags & PORT_PLAIN_REDIRECT) {
-		/* Its `port_in` asks its layers. */
-		leave(skb, &packet, REASON_NONE, ifindex);
-		return bpf_redirect(ifindex, 0);
-	}
-	watches = watches_on(skb);
-	if (port->flags & PORT_READS_IN) {
-		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : read_packet(skb, &packet);
-		if (!reason)
-			reason = half_in(skb, &packet, port, 0);
-		if (reason)
-			return refuse(skb, &packet, port, DIR_IN, reason, watches);
-	}
-	if (watches)
-		show(skb, &packet, port, watches, fate_of(DIR_IN, 0, ONWARD_CONTAINER, 0));
-	/* The adapter took it for somebody else's. */
-	bpf_skb_change_type(skb, PACKET_FOR_US);
-	leave(skb, &packet, REASON_NONE, ifindex);
-	return bpf_redirect_peer(ifindex, 0);
 }
 
 /* What the adapter receives. */

@@ -56,7 +56,9 @@ enum reason {
 	REASON_UNRULED = 12, /* from the host or through it, and our table has not let it pass */
 	REASON_LOOPBACK = 13, /* to a loopback address */
 	REASON_CONFINED = 14, /* beyond a network that has no way out */
-	REASON_UNWIRED = 15, /* the adapter of its external switch is not known */
+	REASON_UNWIRED = 15, /* the adapter of its external switch, or the overlay, is not known */
+	REASON_UNROUTED = 16, /* no host of the overlay is known to have the destination */
+	REASON_SPOOFED_TUNNEL = 17, /* by the tunnel, from a host that the source is not known to be on */
 	/* acl */
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,
@@ -76,6 +78,9 @@ enum reason {
 #define ADDRESSES_MAX 262144
 #define UPLINKS_MAX 16384
 #define EXITS_MAX 8192
+#define OVERLAYS_MAX 8192
+#define VNIS_MAX 65536
+#define ROUTES_MAX 262144 /* prefixes on other hosts, of all overlays */
 #define RULESETS_MAX 131072
 #define CLASSES_MAX 2097152 /* of addresses, and of ports */
 #define SET_SPACES_MAX 8192 /* networks with address sets */
@@ -112,6 +117,7 @@ enum port_flag {
 	PORT_RULED = 1 << 10, /* on a switch with a host port: what the host forwards to it must bear MARK_RULED */
 	PORT_CONFINED = 1 << 11, /* on a network without a way out: speaks to `addresses` of its network only */
 	PORT_EXTERNAL = 1 << 12, /* on an external switch: what is for no port of it goes to the adapter */
+	PORT_OVERLAY = 1 << 15, /* on an overlay: what is for no port of this host goes into the tunnel */
 	/* A port with none of these takes what comes, unread. */
 	PORT_READS_IN = PORT_BLOCKED | PORT_STATEFUL | PORT_QUIET | PORT_METER_IN,
 };
@@ -141,6 +147,7 @@ struct port {
  * switch the link-local one that its MAC gives as well, and of a network without a way out those that the host has on it. Where a
  * network shares the adapter's MAC with the host, the host's own addresses there are a second network's: its number and OF_THE_HOST. */
 #define OWNER_HOST 0
+#define OWNER_ROUTER 0xffffffff /* the address at which an overlay's own router answers */
 #define OF_THE_HOST 0x80000000
 
 struct address_key {
@@ -175,6 +182,36 @@ struct uplink {
 	__u32 network; /* the daemon's number of the switch, as in struct port */
 	__u8 mac[6]; /* the adapter's, which is the host's on that LAN */
 	__u16 flags; /* enum uplink_flag */
+};
+
+/* ---- overlays ---------------------------------------------------------------------------------------------------- */
+
+/* `overlays`: hash, key __u32 network. */
+struct overlay {
+	__u32 tunnel; /* ifindex of the VXLAN device */
+	__u8 router[6]; /* MAC of the router of this host's part: HCN's distributed router */
+	__u16 zero;
+	struct addr provider; /* of this host: where the tunnel ends */
+};
+
+/* `vnis`: hash; value __u32 network: whose frames come out of a tunnel. */
+struct vni_key {
+	__u32 tunnel;
+	__u32 vni;
+};
+
+/* `routes`: LPM trie: which host has a prefix of an overlay. prefixlen counts from `network`. */
+struct route_key {
+	__u32 prefixlen;
+	__u32 network;
+	struct addr addr;
+};
+
+struct route {
+	struct addr provider;
+	__u32 vni;
+	__u8 router[6]; /* MAC of that host's router */
+	__u16 zero;
 };
 
 /* ---- rules ------------------------------------------------------------------------------------------------------- */
@@ -411,6 +448,8 @@ enum onward {
 	ONWARD_SWITCH = 3, /* into the bridge */
 	ONWARD_HOST = 4, /* by the adapter of an external switch */
 	ONWARD_WIRE = 5,
+	ONWARD_TUNNEL = 6, /* to another host of the overlay */
+	ONWARD_ANSWER = 7, /* back to the container: the overlay's router answers */
 };
 
 /* `sightings`: ring buffer. At most SIGHTINGS_PER_SECOND a processor. */
@@ -444,7 +483,7 @@ enum decision_slot {
 	CB_TARGET = 1, /* ifindex of a redirect, 0: to the stack or the bridge */
 	CB_RULESET = 2,
 	CB_POSITION = 3,
-	CB_BEYOND = 4, /* of a redirect to an adapter: enum beyond */
+	CB_BEYOND = 4, /* of a redirect to an adapter: enum beyond; into a tunnel: the VNI */
 };
 
 /* Who is behind an adapter. */

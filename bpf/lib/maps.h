@@ -62,6 +62,10 @@ HASH(stations, struct station_key, __u32, PORTS_MAX);
 HASH(uplinks, struct uplink_key, struct uplink, UPLINKS_MAX);
 HASH(exits, __u32, struct uplink, EXITS_MAX);
 
+HASH(overlays, __u32, struct overlay, OVERLAYS_MAX);
+HASH(vnis, struct vni_key, __u32, VNIS_MAX);
+PREFIXES(routes, struct route_key, struct route, ROUTES_MAX);
+
 HASH(rulesets, __u32, struct ruleset, RULESETS_MAX);
 PREFIXES(address_classes, struct address_class_key, __u32, CLASSES_MAX);
 PREFIXES(port_classes, struct port_class_key, __u32, CLASSES_MAX);

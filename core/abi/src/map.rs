@@ -8,6 +8,9 @@ pub enum Map {
     Stations,
     Uplinks,
     Exits,
+    Overlays,
+    Vnis,
+    Routes,
     Rulesets,
     AddressClasses,
     PortClasses,
@@ -40,6 +43,9 @@ impl Map {
         Self::Stations,
         Self::Uplinks,
         Self::Exits,
+        Self::Overlays,
+        Self::Vnis,
+        Self::Routes,
         Self::Rulesets,
         Self::AddressClasses,
         Self::PortClasses,
@@ -73,6 +79,9 @@ impl Map {
             Self::Stations => "stations",
             Self::Uplinks => "uplinks",
             Self::Exits => "exits",
+            Self::Overlays => "overlays",
+            Self::Vnis => "vnis",
+            Self::Routes => "routes",
             Self::Rulesets => "rulesets",
             Self::AddressClasses => "address_classes",
             Self::PortClasses => "port_classes",
@@ -106,6 +115,10 @@ pub const ADDRESSES_MAX: u32 = 262_144;
 /// Adapters and VLANs, and the bridges' ports; external switches.
 pub const UPLINKS_MAX: u32 = 16_384;
 pub const EXITS_MAX: u32 = 8_192;
+pub const OVERLAYS_MAX: u32 = 8_192;
+pub const VNIS_MAX: u32 = 65_536;
+/// Prefixes on other hosts, of all overlays.
+pub const ROUTES_MAX: u32 = 262_144;
 pub const RULESETS_MAX: u32 = 131_072;
 /// Of addresses, and of ports.
 pub const CLASSES_MAX: u32 = 2_097_152;

@@ -25,8 +25,12 @@ pub const PORT_RULED: u32 = 1 << 10;
 pub const PORT_CONFINED: u32 = 1 << 11;
 /// On an external switch: what is for no port of it goes to the adapter.
 pub const PORT_EXTERNAL: u32 = 1 << 12;
+/// On an overlay: what is for no port of this host goes into the tunnel.
+pub const PORT_OVERLAY: u32 = 1 << 15;
 /// The owner of an address in `addresses` that the host has on the network.
 pub const OWNER_HOST: u32 = 0;
+/// The owner of an address at which an overlay's own router answers.
+pub const OWNER_ROUTER: u32 = u32::MAX;
 /// In the number of a network in `addresses`: the host's own addresses there, where it shares its MAC with containers.
 pub const OF_THE_HOST: u32 = 0x8000_0000;
 /// A port with none of these takes what comes, unread.

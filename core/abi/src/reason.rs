@@ -56,8 +56,12 @@ reasons! {
     Loopback = 13, "loopback";
     /// Beyond a network that has no way out, by way of the host.
     Confined = 14, "confined";
-    /// The adapter of its external switch is not known to the datapath.
+    /// The adapter of its external switch, or its overlay, is not known to the datapath.
     Unwired = 15, "unwired";
+    /// No host of the overlay is known to have the destination.
+    Unrouted = 16, "unrouted";
+    /// Out of the tunnel, from a host that the source is not known to be on.
+    SpoofedTunnel = 17, "spoofed-tunnel";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

@@ -28,6 +28,10 @@ pub const ONWARD_SWITCH: u8 = 3;
 /// By the adapter of an external switch.
 pub const ONWARD_HOST: u8 = 4;
 pub const ONWARD_WIRE: u8 = 5;
+/// To another host of the overlay.
+pub const ONWARD_TUNNEL: u8 = 6;
+/// Back to the container: the overlay's router answers.
+pub const ONWARD_ANSWER: u8 = 7;
 
 /// `struct watch` of `bpf/lib/abi.h`: a connection, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -29,6 +29,7 @@ pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Opt
         quiet: endpoint.has_flag(EndpointFlags::DISABLE_ICC),
         plain_redirect: is_host_seat(endpoint, world),
         external: network.uplink().map(|uplink| uplink.switch_id()),
+        overlay: network.tunnel().is_some(),
         ruled: network.has_host_port(),
         confined: hosts_on(network),
         acl: both(rules(Direction::In, said.acl_default_in), rules(Direction::Out, said.acl_default_out)),
@@ -45,8 +46,10 @@ fn is_host_seat(endpoint: &Endpoint, world: &World) -> bool {
 
 /// The host's addresses on a network that nothing leaves, and everybody's; on a Private one the host has none.
 fn hosts_on(network: &Network) -> Option<Vec<IpAddr>> {
-    let leads_out =
-        matches!(network.kind(), NetworkType::Nat | NetworkType::Transparent | NetworkType::L2Bridge);
+    let leads_out = matches!(
+        network.kind(),
+        NetworkType::Nat | NetworkType::Overlay | NetworkType::Transparent | NetworkType::L2Bridge
+    );
     let hosts = || network.gateways().filter(|_| network.has_host_port()).map(|(_, gateway)| gateway);
     let broadcasts = || network.prefixes().filter(|prefix| prefix.family() == Family::V4).map(Cidr::last);
     (!leads_out).then(|| hosts().chain(broadcasts()).collect())

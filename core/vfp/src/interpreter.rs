@@ -5,6 +5,7 @@
 mod connection;
 mod memory;
 mod outcome;
+mod tunnel;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -183,7 +184,11 @@ impl Switch {
             return Err(self.refuse_at(ifindex, Direction::Out, Reason::Confined, travel));
         }
         let Some((target, port)) = neighbour else {
-            return if unicast { self.leave(ifindex, travel) } else { Ok(Verdict::Pass) };
+            return match self.board.ports[&ifindex].overlay {
+                true => self.leave_by_overlay(ifindex, travel),
+                false if unicast => self.leave(ifindex, travel),
+                false => Ok(Verdict::Pass),
+            };
         };
         let plain = port.plain_redirect;
         for (port, direction) in [(ifindex, Direction::Out), (target, Direction::In)] {
@@ -353,7 +358,7 @@ impl Port {
     fn decides_as(&self, other: &Self) -> bool {
         let (quiet, plain_redirect, ruled, meters) =
             (other.quiet, other.plain_redirect, other.ruled, other.meters);
-        let (confined, external) = (other.confined.clone(), other.external);
-        Self { quiet, plain_redirect, ruled, confined, external, meters, ..self.clone() } == *other
+        let (confined, external, overlay) = (other.confined.clone(), other.external, other.overlay);
+        Self { quiet, plain_redirect, ruled, confined, external, overlay, meters, ..self.clone() } == *other
     }
 }

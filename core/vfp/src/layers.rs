@@ -1,12 +1,14 @@
 //! The layers a packet passes, from the container outwards; inwards in the opposite order.
 //!
-//! Beside them, `l2` is a layer not of a port but of an external switch's adapter: what goes to the wire passes it last.
+//! Beside them stand two that are no port's: `l2`, which what goes to the wire of an external switch passes last, and `overlay`, the way
+//! between the hosts of an overlay.
 //!
 //! To add one: a file here, its place in [`Layer::ALL`] and in `interpreter`, the header of the same name in `bpf/layers`.
 
 pub mod acl;
 pub mod l2;
 pub mod meter;
+pub mod overlay;
 pub mod security;
 
 use std::fmt;
@@ -44,7 +46,9 @@ impl Layer {
             | Reason::Unruled
             | Reason::Loopback
             | Reason::Confined
-            | Reason::Unwired => Self::Security,
+            | Reason::Unwired
+            | Reason::Unrouted
+            | Reason::SpoofedTunnel => Self::Security,
         }
     }
 

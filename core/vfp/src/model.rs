@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_abi::Direction;
-use hns_net::{Cidr, Guid, Mac, PortRange, VlanId};
+use hns_net::{Cidr, Guid, Mac, PortRange, VlanId, Vni};
 
 /// A switch port with the policies of its endpoint and of its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Port {
     /// Its switch, if that is an external one: networks share it, so that all their ports are neighbours, and what is for none of them
     /// goes to the adapter.
     pub external: Option<Guid>,
+    /// On an overlay: what is for no port of this host goes to its router, and into the tunnel.
+    pub overlay: bool,
     /// What the host sends to it or forwards must have passed the host's rules.
     pub ruled: bool,
     /// On a network without a way out: the addresses that the host has there, and the broadcast ones. What leaves the port for the host
@@ -247,6 +249,32 @@ pub struct Place {
     pub one_mac: bool,
 }
 
+/// A network whose containers are on several hosts, as this one knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// The MAC address of the router of this host's part, which is nowhere but in the programs.
+    pub router: Mac,
+    /// Where its tunnels end on this host.
+    pub provider: IpAddr,
+    /// At which of its addresses the router answers.
+    pub gateways: BTreeSet<IpAddr>,
+    /// Under which VNIs others send to this host's part.
+    pub vnis: BTreeSet<Vni>,
+    /// The UDP port of the tunnel.
+    pub udp_port: u16,
+    /// What other hosts have of it.
+    pub routes: BTreeMap<Cidr, Route>,
+}
+
+/// The host that has a prefix of an overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub provider: IpAddr,
+    pub vni: Vni,
+    /// The MAC address of its router.
+    pub router: Mac,
+}
+
 /// All that policies ask of the ports of one host: what the interpreter and the tables are made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Switchboard {
@@ -258,6 +286,8 @@ pub struct Switchboard {
     pub uplinks: BTreeMap<Guid, Place>,
     /// By external switch: the addresses that the host itself has there.
     pub hosts_own: BTreeMap<Guid, BTreeSet<IpAddr>>,
+    /// By network, each with the number of its VXLAN device's link.
+    pub overlays: BTreeMap<Guid, (u32, Arc<Overlay>)>,
 }
 
 /// Of a network without any.

@@ -28,6 +28,7 @@ fn port(number: u8) -> Port {
         quiet: false,
         plain_redirect: false,
         external: None,
+        overlay: false,
         ruled: false,
         confined: None,
         acl: both(Acl::open(), Acl::open()),

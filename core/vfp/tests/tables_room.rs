@@ -56,6 +56,7 @@ fn port(rules: Vec<Rule>) -> Port {
         quiet: false,
         plain_redirect: false,
         external: None,
+        overlay: false,
         ruled: false,
         confined: None,
         acl: both(acl, Acl::open()),

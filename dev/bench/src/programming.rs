@@ -133,6 +133,7 @@ fn port(n: u32, rules: Vec<Rule>) -> Arc<Port> {
         ruled: false,
         confined: None,
         external: None,
+        overlay: false,
         acl: both(acl, Acl::open()),
         meters: [None; 2],
     })

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_net::{Guid, IfName, Uplink};
-use hns_vfp::model::{Port, Sets, Switchboard};
+use hns_vfp::model::{Overlay, Port, Sets, Switchboard};
 
 use crate::stream::{Address, EVERY_TOPIC, Hub, Stream};
 use crate::watches::Watches;
@@ -256,6 +256,32 @@ impl Datapath for FakeDatapath {
 
     fn held_uplinks(&self) -> Result<BTreeMap<IfName, HeldUplink>, DatapathError> {
         Ok(self.call()?.uplinks.clone())
+    }
+
+    fn set_overlay(
+        &self,
+        network: Guid,
+        device: &IfName,
+        overlay: &Arc<Overlay>,
+    ) -> Result<(), DatapathError> {
+        let mut state = self.call()?;
+        if state.lost.contains(device) {
+            return Err(DatapathError::NoSuchLink { name: device.clone() });
+        }
+        let number = state.index(device);
+        state.board.overlays.insert(network, (number, Arc::clone(overlay)));
+        Ok(())
+    }
+
+    fn remove_overlay(&self, network: Guid) -> Result<(), DatapathError> {
+        self.call()?.board.overlays.remove(&network);
+        Ok(())
+    }
+
+    fn held_overlays(&self) -> Result<BTreeMap<Guid, Arc<Overlay>>, DatapathError> {
+        let state = self.call()?;
+        let known = state.board.overlays.iter();
+        Ok(known.map(|(network, (_, overlay))| (*network, Arc::clone(overlay))).collect())
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {

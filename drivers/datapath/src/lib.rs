@@ -57,6 +57,7 @@ mod tallies;
 mod tc;
 mod tcx;
 pub mod test_run;
+mod tunnels;
 mod uplinks;
 mod watches;
 
@@ -65,7 +66,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_net::{Guid, IfName, Uplink};
-use hns_vfp::model::{Port, Sets};
+use hns_vfp::model::{Overlay, Port, Sets};
 
 pub use blocks::{BLOCK_IN, BLOCK_OUT};
 pub use error::{DatapathError, KernelError, Missing};
@@ -132,6 +133,23 @@ pub trait Datapath: Send + Sync + 'static {
     /// Which ports stand for which wire; those whose link or adapter is another one by now, or has lost a program, should be set
     /// again and are not among them.
     fn held_uplinks(&self) -> Result<BTreeMap<IfName, HeldUplink>, DatapathError>;
+
+    /// Makes the programs know this of an overlay, whose frames go to other hosts and come from them by `device`, a VXLAN device without
+    /// peers of its own. Idempotent; a change of routes touches those alone. Until it is done, and while the device's program is
+    /// missing, nothing goes to other hosts and nothing comes from them.
+    fn set_overlay(
+        &self,
+        network: Guid,
+        device: &IfName,
+        overlay: &Arc<Overlay>,
+    ) -> Result<(), DatapathError>;
+
+    /// Forgets it, and takes our program off the device with its last overlay. Fine when there is none.
+    fn remove_overlay(&self, network: Guid) -> Result<(), DatapathError>;
+
+    /// What the programs know of each overlay; those whose device is another one by now, or has lost the program, should be set again
+    /// and are not among them.
+    fn held_overlays(&self) -> Result<BTreeMap<Guid, Arc<Overlay>>, DatapathError>;
 
     /// Puts the programs of this daemon in the place of those that an older one left running, with one message a direction;
     /// traffic flows on. To be called once after the start, when every port was set: until then the older

@@ -26,7 +26,7 @@ pub(crate) const fn program_name(direction: Direction) -> &'static str {
     }
 }
 
-/// Where the programs of an external switch stand.
+/// Where the programs of an external switch stand, and that of an overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hook {
     /// What the adapter receives.
@@ -35,16 +35,19 @@ pub(crate) enum Hook {
     AdapterOut,
     /// What the bridge sends to the wire.
     UplinkOut,
+    /// What comes out of a VXLAN device.
+    TunnelIn,
 }
 
 impl Hook {
-    const ALL: [Self; 3] = [Self::AdapterIn, Self::AdapterOut, Self::UplinkOut];
+    const ALL: [Self; 4] = [Self::AdapterIn, Self::AdapterOut, Self::UplinkOut, Self::TunnelIn];
 
     pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::AdapterIn => "adapter_in",
             Self::AdapterOut => "adapter_out",
             Self::UplinkOut => "uplink_out",
+            Self::TunnelIn => "tunnel_in",
         }
     }
 }

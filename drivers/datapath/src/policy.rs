@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hns_abi::{Direction, PORT_READS_IN, Reason};
 use hns_net::{Guid, IfName};
-use hns_vfp::model::{Acl, Place, Port, Sets};
+use hns_vfp::model::{Acl, Overlay, Place, Port, Sets};
 use hns_vfp::tables::{Former, Tables, TablesError, Write};
 
 use crate::load::Loaded;
@@ -186,6 +186,23 @@ impl Policy {
 
     pub fn remove_uplink(&mut self, loaded: &Loaded, switch: Guid) -> Result<(), DatapathError> {
         let writes = self.tables.remove_uplink(switch);
+        self.write(loaded, &writes)
+    }
+
+    /// Makes the maps say what this host knows of an overlay, whose VXLAN device is the link of this number.
+    pub fn set_overlay(
+        &mut self,
+        loaded: &Loaded,
+        network: Guid,
+        device: u32,
+        overlay: &Arc<Overlay>,
+    ) -> Result<(), DatapathError> {
+        let writes = self.tables.set_overlay(network, device, overlay);
+        self.write(loaded, &writes)
+    }
+
+    pub fn remove_overlay(&mut self, loaded: &Loaded, network: Guid) -> Result<(), DatapathError> {
+        let writes = self.tables.remove_overlay(network);
         self.write(loaded, &writes)
     }
 

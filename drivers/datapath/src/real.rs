@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_abi::{Direction, HitKey, Map, Reason};
 use hns_net::{Guid, IfName, Uplink};
-use hns_vfp::model::{Port, Sets};
+use hns_vfp::model::{Overlay, Port, Sets};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::bpf::RawMap;
@@ -433,6 +433,35 @@ impl Datapath for RealDatapath {
 
     fn held_uplinks(&self) -> Result<BTreeMap<IfName, HeldUplink>, DatapathError> {
         lock(&self.uplinks).held(self.loaded(), &self.pins, &lock(&self.attachment).netlink)
+    }
+
+    fn set_overlay(
+        &self,
+        network: Guid,
+        device: &IfName,
+        overlay: &Arc<Overlay>,
+    ) -> Result<(), DatapathError> {
+        let number = link::index(&lock(&self.attachment).netlink, device)?;
+        let number = number.ok_or_else(|| DatapathError::NoSuchLink { name: device.clone() })?;
+        let mut uplinks = lock(&self.uplinks);
+        self.policy().set_overlay(self.loaded(), network, number, overlay)?;
+        let opened = uplinks.open_tunnel(self.loaded(), &self.pins, network, (device, number), overlay);
+        if opened.is_err() {
+            // What the programs know must be what is held; whoever repairs it begins anew.
+            uplinks.overlays.remove(&network);
+            self.policy().remove_overlay(self.loaded(), network)?;
+        }
+        opened
+    }
+
+    fn remove_overlay(&self, network: Guid) -> Result<(), DatapathError> {
+        let mut uplinks = lock(&self.uplinks);
+        uplinks.close_tunnel(&self.pins, network)?;
+        self.policy().remove_overlay(self.loaded(), network)
+    }
+
+    fn held_overlays(&self) -> Result<BTreeMap<Guid, Arc<Overlay>>, DatapathError> {
+        lock(&self.uplinks).open_tunnels(self.loaded(), &self.pins, &lock(&self.attachment).netlink)
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {

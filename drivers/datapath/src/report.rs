@@ -192,6 +192,10 @@ pub enum Onward {
     Host,
     /// Out by that adapter.
     Wire,
+    /// To another host of an overlay.
+    Tunnel,
+    /// Back to the container: the overlay's router answers it.
+    Answer,
 }
 
 /// What a packet's first bytes tell, as far as they do.

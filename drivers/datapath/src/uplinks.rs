@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use hns_net::{IfName, Uplink, UplinkMode};
+use hns_net::{Guid, IfName, Uplink, UplinkMode};
 use hns_vfp::model::Place;
 
 use crate::link;
@@ -20,12 +20,15 @@ use crate::load::{Hook, Loaded};
 use crate::netlink::Netlink;
 use crate::pins::{self, Pins};
 use crate::tcx::{Attached, Way};
+use crate::tunnels::Tunnelled;
 use crate::{DatapathError, HeldUplink};
 
 /// What was joined, by the bridge's port.
 #[derive(Debug, Default)]
 pub(crate) struct Uplinks {
     joined: BTreeMap<IfName, (HeldUplink, Place)>,
+    /// The overlays, by network: see tunnels.rs.
+    pub(crate) overlays: BTreeMap<Guid, Tunnelled>,
     /// Whether programs of an older daemon were replaced, so that only ours may be found.
     upgraded: bool,
 }
@@ -34,7 +37,7 @@ const AT_ADAPTER: [Hook; 2] = [Hook::AdapterIn, Hook::AdapterOut];
 
 const fn way(hook: Hook) -> Way {
     match hook {
-        Hook::AdapterIn => Way::Ingress,
+        Hook::AdapterIn | Hook::TunnelIn => Way::Ingress,
         Hook::AdapterOut | Hook::UplinkOut => Way::Egress,
     }
 }
@@ -52,7 +55,7 @@ pub(crate) fn find(netlink: &Netlink, port: &IfName, uplink: &Uplink) -> Result<
 }
 
 /// Takes the program off that a file holds; fine when there is none.
-fn take_off(path: &Path) -> Result<(), DatapathError> {
+pub(crate) fn take_off(path: &Path) -> Result<(), DatapathError> {
     let failed = |source: io::Error| pins::failed("take off the program of", path, source);
     if let Some(held) = Attached::held_at(path).map_err(failed)? {
         held.detach().map_err(failed)?;
@@ -87,7 +90,7 @@ impl Uplinks {
         self.joined.get_mut(port).map(|(held, place)| (held, &*place))
     }
 
-    fn attach(
+    pub(crate) fn attach(
         &self,
         loaded: &Loaded,
         pins: &Pins,
@@ -116,7 +119,13 @@ impl Uplinks {
     }
 
     /// Whether a program of ours is held to the link, or one of an older daemon that ours will replace.
-    fn stands(&self, loaded: &Loaded, pins: &Pins, hook: Hook, ifindex: u32) -> Result<bool, DatapathError> {
+    pub(crate) fn stands(
+        &self,
+        loaded: &Loaded,
+        pins: &Pins,
+        hook: Hook,
+        ifindex: u32,
+    ) -> Result<bool, DatapathError> {
         let path = pins.link(ifindex, hook.program());
         let failed = |source: io::Error| pins::failed("look at", &path, source);
         let Some(held) = Attached::held_at(&path).map_err(failed)? else { return Ok(false) };
@@ -181,6 +190,7 @@ impl Uplinks {
             wanted.insert((place.port, Hook::UplinkOut));
             wanted.extend(AT_ADAPTER.map(|hook| (place.adapter, hook)));
         }
+        wanted.extend(self.overlays.values().map(|overlay| (overlay.device, Hook::TunnelIn)));
         let kept: BTreeSet<_> =
             wanted.iter().map(|(ifindex, hook)| pins.link(*ifindex, hook.program())).collect();
         for (ifindex, hook) in wanted {

@@ -14,6 +14,8 @@
 mod difference;
 #[path = "equality/external.rs"]
 mod external;
+#[path = "equality/overlay.rs"]
+mod overlay;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +36,7 @@ use hns_vfp::interpreter::{self, Outcome, Verdict};
 use hns_vfp::model::{self, Rate, Switchboard};
 use hns_vfp::{Port, Switch};
 use nix::time::{ClockId, clock_gettime};
+use overlay::{is_overlay, send_to_the_router, spread_over_hosts, stays_on_the_overlay};
 use support::{chain, isolated, name, run, start};
 
 const CASES: usize = 120_000;
@@ -62,7 +65,7 @@ const FAILURES_SHOWN: usize = 10;
 
 /// What random packets must have met for the comparison to mean something, in ten thousandths of all of them: a third of what
 /// the generator brings about.
-const FLOORS: [(&str, usize); 30] = [
+const FLOORS: [(&str, usize); 35] = [
     ("Out passed", 800),
     ("In passed", 800),
     ("Out redirected", 140),
@@ -79,7 +82,7 @@ const FLOORS: [(&str, usize); 30] = [
     ("RogueRa", 7),
     ("RogueDhcp", 25),
     ("Quiet", 60),
-    ("Unruled", 60),
+    ("Unruled", 40),
     ("AclOut", 500),
     ("AclIn", 440),
     ("Fragment", 90),
@@ -93,6 +96,11 @@ const FLOORS: [(&str, usize); 30] = [
     ("copied", 20),
     ("In under the one MAC", 12),
     ("Out under the one MAC", 45),
+    ("ARP answered", 1),
+    ("discovery answered", 2),
+    ("into the tunnel", 3),
+    ("routed here", 8),
+    ("Unrouted", 60),
 ];
 /// Fewer packets prove nothing about the generator.
 const CASES_OF_A_SAMPLE: usize = 50_000;
@@ -158,15 +166,25 @@ impl Bench {
         if external {
             put_on_the_wire(&mut board, one_mac);
         }
+        let overlay = self.shares && is_overlay(seed);
+        if overlay {
+            spread_over_hosts(&mut board);
+        }
         let mut shots = with_later_fragments(story(random, &board, shots));
         if external {
             send_by_the_wire(&mut shots, one_mac);
+        }
+        if overlay {
+            send_to_the_router(&mut shots);
         }
         let shots: Vec<Shot> =
             shots.chunks(SHOTS_OF_A_PART).flat_map(|part| vec![part; repetitions].concat()).collect();
         let mut story = with_changes(random, shots);
         if external {
             story.retain_mut(stays_on_the_wire);
+        }
+        if overlay {
+            story.iter_mut().for_each(stays_on_the_overlay);
         }
         if self.play(seed, &board, &board, &story).is_empty() {
             return Vec::new();
@@ -209,6 +227,10 @@ impl Bench {
         if let Some((switch, place)) = programmed.uplinks.iter().next() {
             let hosts_own = &programmed.hosts_own[switch];
             self.datapath.set_uplink(&link(UPLINK), &uplink(place.one_mac), hosts_own).unwrap();
+        }
+        self.datapath.remove_overlay(overlay::network()).unwrap();
+        for (network, (device, overlay)) in &programmed.overlays {
+            self.datapath.set_overlay(*network, &link(*device), overlay).unwrap();
         }
         for (network, sets) in &programmed.sets {
             self.datapath.set_sets(*network, sets).unwrap();
@@ -298,8 +320,20 @@ impl Bench {
         self.cases += 1;
         let direction = shot.direction;
         let mut see = |what: String| *self.seen.entry(what).or_default() += 1;
-        if outcome.reason().is_none() && outcome.frame != shot.frame {
-            see(format!("{direction:?} under the one MAC"));
+        let is_rewritten = outcome.reason().is_none() && outcome.frame != shot.frame;
+        match outcome.verdict {
+            Verdict::Redirect { ifindex, .. } if is_rewritten && ifindex == shot.ifindex => {
+                see(match shot.frame[12..14] {
+                    [0x08, 0x06] => "ARP answered".to_owned(),
+                    _ => "discovery answered".to_owned(),
+                });
+            }
+            Verdict::Redirect { .. } if is_rewritten && direction == Direction::Out => {
+                see("routed here".to_owned());
+            }
+            Verdict::Tunnel { vni, .. } => see(format!("to VNI {vni}")),
+            _ if is_rewritten => see(format!("{direction:?} under the one MAC")),
+            _ => {}
         }
         if shot.ifindex == ADAPTER && matches!(outcome.verdict, Verdict::Redirect { .. }) {
             return see(format!("{direction:?} at the adapter"));
@@ -308,6 +342,7 @@ impl Bench {
             Verdict::Adapter { to, .. } => see(format!("to {to:?}")),
             Verdict::Next { copy: Some(_) } => see("copied".to_owned()),
             Verdict::Next { copy: None } => see("not ours".to_owned()),
+            Verdict::Tunnel { .. } => see("into the tunnel".to_owned()),
             Verdict::Drop(refusal) => see(format!("{:?}", refusal.reason)),
             Verdict::Pass => see(format!("{direction:?} passed")),
             Verdict::Redirect { .. } => see(format!("{direction:?} redirected")),

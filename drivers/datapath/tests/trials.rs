@@ -78,9 +78,9 @@ fn fate_of(outcome: &Outcome) -> Fate {
     match outcome.verdict {
         Verdict::Drop(refusal) => (test_run::DROP, Some(refusal.reason), None),
         Verdict::Pass => (test_run::PASS, None, None),
-        Verdict::Redirect { ifindex, .. } | Verdict::Adapter { ifindex, .. } => {
-            (test_run::REDIRECT, None, Some(ifindex))
-        }
+        Verdict::Redirect { ifindex, .. }
+        | Verdict::Adapter { ifindex, .. }
+        | Verdict::Tunnel { ifindex, .. } => (test_run::REDIRECT, None, Some(ifindex)),
         Verdict::Next { .. } => (test_run::NEXT, None, None),
     }
 }

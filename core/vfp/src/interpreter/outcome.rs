@@ -1,5 +1,7 @@
+use std::net::IpAddr;
+
 use hns_abi::{Direction, Reason};
-use hns_net::Guid;
+use hns_net::{Guid, Vni};
 
 use crate::flow::State;
 use crate::layers::Layer;
@@ -29,6 +31,12 @@ pub enum Verdict {
     Adapter {
         ifindex: u32,
         to: Beyond,
+    },
+    /// By this VXLAN device to another host.
+    Tunnel {
+        ifindex: u32,
+        vni: Vni,
+        to: IpAddr,
     },
     /// At an adapter: on as if we were not there.
     Next {

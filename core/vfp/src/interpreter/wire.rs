@@ -77,7 +77,7 @@ impl Switch {
         Some((*ifindex, port))
     }
 
-    fn deliver(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {
+    pub(super) fn deliver(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {
         if self.board.ports[&ifindex].plain_redirect {
             return passed(Verdict::Redirect { ifindex, peer: false }, frame);
         }

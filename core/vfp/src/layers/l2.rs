@@ -61,18 +61,20 @@ fn discover(ip: &Ip, frame: &mut [u8], adapter: Mac) {
             return;
         }
         if ND_LINK_LAYER.contains(&kind) {
-            replace(frame, at + 2..at + 8, adapter, ip.payload + 2);
+            replace(frame, at + 2..at + 8, &adapter.octets(), ip.payload + 2);
         }
         at += usize::from(length) * 8;
     }
 }
 
-/// Puts a station in the place of another one, and mends the checksum (RFC 1624).
-fn replace(frame: &mut [u8], at: Range<usize>, station: Mac, checksum: usize) {
+/// Puts as many bytes, an even number, in the place of others, and mends the checksum (RFC 1624).
+pub(super) fn replace(frame: &mut [u8], at: Range<usize>, bytes: &[u8], checksum: usize) {
     let sum = |bytes: &[u8]| -> u32 { bytes.chunks(2).map(|pair| u32::from(be16(pair, 0))).sum() };
-    let mut total = u32::from(!be16(frame, checksum)) + 3 * 0xffff - sum(&frame[at.clone()]);
-    frame[at].copy_from_slice(&station.octets());
-    total += sum(&station.octets());
+    // So many words that the difference is not below zero.
+    let most: u32 = bytes.chunks(2).map(|_| 0xffff).sum();
+    let mut total = u32::from(!be16(frame, checksum)) + most - sum(&frame[at.clone()]);
+    frame[at].copy_from_slice(bytes);
+    total += sum(bytes);
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
     }

@@ -20,6 +20,7 @@ mod hash;
 mod journal;
 pub mod machine;
 mod numbers;
+mod overlay;
 mod owners;
 mod places;
 mod port;
@@ -112,6 +113,7 @@ pub struct Tables {
     addresses: Owners<u32, u32>,
     stations: Owners<u32, u32>,
     uplinks: BTreeMap<Guid, uplink::Joined>,
+    overlays: BTreeMap<Guid, overlay::Joined>,
     rulesets: Rulesets,
     slots: Slots,
     /// Records of ports of an earlier run, until they are set again.
@@ -135,6 +137,7 @@ impl Tables {
             addresses: Owners::new(Map::Addresses),
             stations: Owners::new(Map::Stations),
             uplinks: BTreeMap::new(),
+            overlays: BTreeMap::new(),
             rulesets: Rulesets::new(capacity),
             slots: Slots::new(1 << capacity.ports),
             earlier: BTreeMap::new(),
@@ -243,6 +246,7 @@ impl Tables {
             port.entries(*ifindex, &mut all);
         }
         self.uplinks.values().for_each(|uplink| uplink::entries(uplink, &mut all));
+        self.overlays.values().for_each(|overlay| overlay::entries(overlay, &mut all));
         all.0
     }
 }

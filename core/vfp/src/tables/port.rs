@@ -279,6 +279,7 @@ fn flags(port: &Port, addresses: usize) -> u32 {
         (port.ruled, hns_abi::PORT_RULED),
         (port.confined.is_some(), hns_abi::PORT_CONFINED),
         (port.external.is_some(), hns_abi::PORT_EXTERNAL),
+        (port.overlay, hns_abi::PORT_OVERLAY),
     ]
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))
@@ -300,7 +301,8 @@ fn deciding(record: &hns_abi::Port) -> hns_abi::Port {
         | hns_abi::PORT_METER_OUT
         | hns_abi::PORT_RULED
         | hns_abi::PORT_CONFINED
-        | hns_abi::PORT_EXTERNAL;
+        | hns_abi::PORT_EXTERNAL
+        | hns_abi::PORT_OVERLAY;
     hns_abi::Port { generation: 0, adopt_until: 0, flags: record.flags & !aside, ..*record }
 }
 

@@ -41,6 +41,7 @@ impl Bed {
                 quiet: false,
                 plain_redirect: false,
                 external: None,
+                overlay: false,
                 ruled: false,
                 confined: None,
                 acl: [Acl::open(), Acl::open()],

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
-use hns_abi::{
-    BEYOND_BOTH, BEYOND_HOST, BEYOND_WIRE, CB_BEYOND, CB_REASON, CB_TARGET, Direction, MARK_WIRED, Reason,
-};
+use hns_abi::{BEYOND_BOTH, BEYOND_HOST, BEYOND_WIRE, CB_BEYOND, CB_REASON, CB_TARGET, Direction, Reason};
 use hns_datapath::{Datapath, FlowFilter, FlowState, RealDatapath, Tuple, test_run};
 use hns_net::Guid;
 use hns_vfp::Switch;
@@ -21,7 +19,7 @@ pub struct Made {
     pub retval: u32,
     pub reason: Option<Reason>,
     pub target: Option<u32>,
-    /// Of a packet to an adapter: who is behind it, by number.
+    /// Of a packet to an adapter: who is behind it, by number; into a tunnel: the VNI.
     pub beyond: Option<u32>,
     /// Of a dropped packet nothing.
     pub frame: Option<Vec<u8>>,
@@ -47,6 +45,9 @@ impl Made {
                 });
                 Self { retval: test_run::REDIRECT, target: Some(ifindex), beyond, ..on }
             }
+            Verdict::Tunnel { ifindex, vni, .. } => {
+                Self { retval: test_run::REDIRECT, target: Some(ifindex), beyond: Some(vni.number()), ..on }
+            }
             Verdict::Next { copy } => Self { retval: test_run::NEXT, target: copy, ..on },
         }
     }
@@ -55,8 +56,8 @@ impl Made {
         let reason = u16::try_from(outcome.cb[CB_REASON]).ok().and_then(Reason::from_number);
         let target = Some(outcome.cb[CB_TARGET])
             .filter(|target| *target != 0 && [test_run::REDIRECT, test_run::NEXT].contains(&outcome.retval));
-        let is_wired = outcome.mark & MARK_WIRED != 0;
-        let beyond = Some(outcome.cb[CB_BEYOND]).filter(|_| outcome.retval == test_run::REDIRECT && is_wired);
+        let beyond =
+            Some(outcome.cb[CB_BEYOND]).filter(|beyond| *beyond != 0 && outcome.retval == test_run::REDIRECT);
         let frame = (outcome.retval != test_run::DROP).then_some(outcome.packet);
         Self { retval: outcome.retval, reason, target, beyond, frame }
     }

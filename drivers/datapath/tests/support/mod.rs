@@ -147,6 +147,7 @@ pub fn port(n: u8) -> Port {
         quiet: false,
         plain_redirect: false,
         external: None,
+        overlay: false,
         ruled: false,
         confined: None,
         acl: [Acl::open(), Acl::open()],

@@ -328,6 +328,7 @@ pub fn policy(port: &Port) -> Arc<hns_vfp::Port> {
         quiet: false,
         plain_redirect: false,
         external: None,
+        overlay: false,
         ruled: false,
         confined: None,
         acl: [Acl::open(), Acl::open()],

@@ -1,0 +1,48 @@
+//! Networks whose containers are on several hosts.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Addr;
+
+/// `struct overlay` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Overlay {
+    /// The number of the VXLAN device's link.
+    pub tunnel: u32,
+    /// The MAC address of the router of this host's part.
+    pub router: [u8; 6],
+    pub zero: u16,
+    /// Where the tunnel ends on this host.
+    pub provider: Addr,
+}
+
+/// `struct vni_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VniKey {
+    pub tunnel: u32,
+    pub vni: u32,
+}
+
+/// `struct route_key` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RouteKey {
+    /// Counts from `network`.
+    pub prefixlen: u32,
+    pub network: u32,
+    pub addr: Addr,
+}
+
+/// `struct route` of `bpf/lib/abi.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Route {
+    /// Where the tunnel ends on the host that has the prefix.
+    pub provider: Addr,
+    pub vni: u32,
+    /// The MAC address of that host's router.
+    pub router: [u8; 6],
+    pub zero: u16,
+}

@@ -1,0 +1,98 @@
+//! From a port of an overlay to its router, and what comes out of the tunnel.
+
+use std::net::IpAddr;
+
+use hns_abi::{Direction, Reason};
+use hns_net::{Guid, Vni};
+
+use super::{Outcome, Refusal, Switch, Travel, Verdict};
+use crate::layers::overlay::{answer, put_stations};
+use crate::model::{Overlay, Port, Route};
+use crate::packet::Packet;
+
+impl Switch {
+    /// From a port of an overlay to a station that no port of this host has, or to everybody.
+    pub(super) fn leave_by_overlay(&self, ifindex: u32, travel: &mut Travel) -> Result<Verdict, Refusal> {
+        let network = self.board.ports[&ifindex].network;
+        let refuse =
+            |reason, travel: &mut Travel| Err(self.refuse_at(ifindex, Direction::Out, reason, travel));
+        let Some((device, overlay)) = self.board.overlays.get(&network) else {
+            return refuse(Reason::Unwired, travel);
+        };
+        if let Some(answered) = answer(overlay, &travel.packet, &travel.frame) {
+            travel.frame = answered;
+            return Ok(Verdict::Redirect { ifindex, peer: false });
+        }
+        if !travel.packet.is_unicast() {
+            return Ok(Verdict::Pass);
+        }
+        let to_router = travel.packet.ip().filter(|_| travel.packet.destination == overlay.router);
+        let Some(destination) = to_router.map(|ip| ip.destination) else {
+            return refuse(Reason::Unrouted, travel);
+        };
+        if self.board.ports[&ifindex].quiet {
+            return refuse(Reason::Quiet, travel);
+        }
+        if let Some((target, port)) = self.resident_of(network, destination) {
+            if port.quiet {
+                return Err(self.refuse_at(target, Direction::In, Reason::Quiet, travel));
+            }
+            put_stations(&mut travel.frame, port.mac, overlay.router);
+            return Ok(Verdict::Redirect { ifindex: target, peer: false });
+        }
+        let Some(route) = overlay.route_to(destination) else { return refuse(Reason::Unrouted, travel) };
+        put_stations(&mut travel.frame, route.router, overlay.router);
+        Ok(Verdict::Tunnel { ifindex: *device, vni: route.vni, to: route.provider })
+    }
+
+    /// A frame out of a tunnel: `tunnel_in`. `sender`: the host that has sent it.
+    pub fn from_tunnel(
+        &mut self,
+        (device, vni): (u32, Vni),
+        sender: IpAddr,
+        frame: &[u8],
+        now: u64,
+    ) -> Outcome {
+        let refuse = |reason| Outcome::refused(Refusal::of_port(reason, device, Direction::In), frame);
+        let mut overlays = self.board.overlays.iter();
+        let is_it = |(known, overlay): &(u32, std::sync::Arc<Overlay>)| {
+            *known == device && overlay.vnis.contains(&vni)
+        };
+        let Some((network, (_, overlay))) = overlays.find(|(_, overlay)| is_it(overlay)) else {
+            return refuse(Reason::Unrouted);
+        };
+        let Ok(packet) = Packet::parse(frame) else { return refuse(Reason::Malformed) };
+        let Some(ip) = packet.ip().filter(|_| packet.destination == overlay.router) else {
+            return refuse(Reason::Unrouted);
+        };
+        let is_from = |route: &&Route| route.provider == sender && route.router == packet.source;
+        if overlay.route_to(ip.source).filter(is_from).is_none() {
+            return refuse(Reason::SpoofedTunnel);
+        }
+        let Some((target, port)) = self.resident_of(*network, ip.destination) else {
+            return refuse(Reason::Unrouted);
+        };
+        if port.quiet {
+            return Outcome::refused(Refusal::of_port(Reason::Quiet, target, Direction::In), frame);
+        }
+        let mut frame = frame.to_vec();
+        put_stations(&mut frame, port.mac, overlay.router);
+        self.deliver(target, &frame, now)
+    }
+
+    /// The port of this host that has an address of a network.
+    fn resident_of(&self, network: Guid, address: IpAddr) -> Option<(u32, &Port)> {
+        let is_it = |port: &Port| port.network == network && port.addresses.contains(&address);
+        let (ifindex, port) = self.board.ports.iter().find(|(_, port)| is_it(port))?;
+        Some((*ifindex, port))
+    }
+}
+
+impl Overlay {
+    /// Which host has an address.
+    #[must_use]
+    pub fn route_to(&self, address: IpAddr) -> Option<&Route> {
+        let having = self.routes.iter().filter(|(prefix, _)| prefix.contains(address));
+        having.max_by_key(|(prefix, _)| prefix.length()).map(|(_, route)| route)
+    }
+}

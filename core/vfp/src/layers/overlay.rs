@@ -1,0 +1,84 @@
+//! A network whose containers are on several hosts. Each host has some prefixes of it, and a router that is nowhere but in the programs:
+//! it answers for its addresses, leads to containers of this host, and through a VXLAN tunnel (RFC 7348) to the routers of others.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use hns_net::Mac;
+
+use crate::layers::l2::replace;
+use crate::model::Overlay;
+use crate::packet::{Body, ETHERNET, Ip, Packet, Transport, protocol};
+
+const ARP_BYTES: usize = 28;
+const ARP_REQUEST: [u8; 8] = [0, 1, 8, 0, 6, 4, 0, 1];
+const ARP_REPLY: u8 = 2;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+/// Link-layer address of the source and of the target, of eight bytes (RFC 4861 section 4.6.1).
+const SOURCE_OPTION: [u8; 2] = [1, 1];
+const TARGET_OPTION: [u8; 2] = [2, 1];
+/// From a router, asked for, and in place of what was known (RFC 4861 section 4.4).
+const ANSWER_FLAGS: [u8; 4] = [0xe0, 0, 0, 0];
+
+/// Gives a frame these stations.
+pub fn put_stations(frame: &mut [u8], to: Mac, from: Mac) {
+    frame[..6].copy_from_slice(&to.octets());
+    frame[6..12].copy_from_slice(&from.octets());
+}
+
+/// What the router says to who asks for its station.
+#[must_use]
+pub fn answer(overlay: &Overlay, packet: &Packet, frame: &[u8]) -> Option<Vec<u8>> {
+    let mut answered = match &packet.body {
+        Body::Arp(_) => answer_arp(overlay, frame)?,
+        Body::Ip(ip) => answer_solicitation(overlay, ip, frame)?,
+        Body::Other(_) => return None,
+    };
+    let asker = match &packet.body {
+        Body::Arp(arp) => arp.sender_mac,
+        _ => packet.source,
+    };
+    put_stations(&mut answered, asker, overlay.router);
+    Some(answered)
+}
+
+fn answer_arp(overlay: &Overlay, frame: &[u8]) -> Option<Vec<u8>> {
+    let asked: [u8; ARP_BYTES] = frame.get(ETHERNET..ETHERNET + ARP_BYTES)?.try_into().ok()?;
+    let target: [u8; 4] = asked[24..28].try_into().ok()?;
+    if asked[..8] != ARP_REQUEST || !overlay.gateways.contains(&IpAddr::from(Ipv4Addr::from(target))) {
+        return None;
+    }
+    let mut answered = frame.to_vec();
+    let arp = &mut answered[ETHERNET..ETHERNET + ARP_BYTES];
+    arp[7] = ARP_REPLY;
+    arp[8..14].copy_from_slice(&overlay.router.octets());
+    arp[14..18].copy_from_slice(&target);
+    arp[18..28].copy_from_slice(&asked[8..18]);
+    Some(answered)
+}
+
+/// As every system sends it to ask for a station: with its own, and nothing else.
+fn answer_solicitation(overlay: &Overlay, ip: &Ip, frame: &[u8]) -> Option<Vec<u8>> {
+    let Transport::Icmp(icmp) = &ip.transport else { return None };
+    let is_one = ip.is_v6() && ip.protocol == protocol::ICMP6 && icmp.kind == SOLICITATION;
+    let (at, option) = (ip.payload, ip.payload + 24);
+    if !is_one || ip.fragment.is_some() || ip.end != at + 32 || ip.source.is_unspecified() {
+        return None;
+    }
+    let target: [u8; 16] = frame.get(at + 8..at + 24)?.try_into().ok()?;
+    if frame[option..option + 2] != SOURCE_OPTION
+        || !overlay.gateways.contains(&Ipv6Addr::from(target).into())
+    {
+        return None;
+    }
+    let mut answered = frame.to_vec();
+    let mut put =
+        |place: usize, bytes: &[u8]| replace(&mut answered, place..place + bytes.len(), bytes, at + 2);
+    let asker: [u8; 16] = frame[ETHERNET + 8..ETHERNET + 24].try_into().ok()?;
+    put(ETHERNET + 8, &target);
+    put(ETHERNET + 24, &asker);
+    put(at, &[ADVERTISEMENT, 0]);
+    put(at + 4, &ANSWER_FLAGS);
+    put(option, &[TARGET_OPTION.as_slice(), &overlay.router.octets()].concat());
+    Some(answered)
+}

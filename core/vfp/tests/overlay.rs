@@ -1,0 +1,110 @@
+//! What comes out of a tunnel, and what the maps hold of an overlay while it changes.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod bed;
+
+use std::sync::Arc;
+
+use bed::{A, B, Bed, GUEST, ip, mac};
+use hns_abi::{Map, Reason};
+use hns_net::{Guid, Mac, Vni};
+use hns_vfp::Switch;
+use hns_vfp::generate::{Content, Datagram, Link};
+use hns_vfp::interpreter::Verdict;
+use hns_vfp::model::{Overlay, Route};
+use hns_vfp::tables::{Tables, Write};
+
+const DEVICE: u32 = 9;
+const ROUTER: Mac = Mac::new([0x0e, 0x2a, 203, 0, 113, 1]);
+const FAR_ROUTER: Mac = Mac::new([0x0e, 0x2a, 203, 0, 113, 2]);
+const NETWORK: Guid = Guid::from_bytes([0xa; 16]);
+
+fn vni(number: u64) -> Vni {
+    Vni::new(number).unwrap()
+}
+
+fn overlay() -> Overlay {
+    let route = Route { provider: ip("203.0.113.2"), vni: vni(4097), router: FAR_ROUTER };
+    Overlay {
+        router: ROUTER,
+        provider: ip("203.0.113.1"),
+        gateways: [ip("10.0.0.254")].into(),
+        vnis: [vni(4096)].into(),
+        udp_port: 4789,
+        routes: [("10.0.9.0/24".parse().unwrap(), route), ("fd00:9::/64".parse().unwrap(), route)].into(),
+    }
+}
+
+/// A and B on the overlay, GUEST on another network.
+fn on_two_hosts() -> Switch {
+    let mut bed = Bed::open();
+    for ifindex in [A, B] {
+        bed.change(ifindex, |port| port.overlay = true);
+    }
+    let mut board = bed.switch.board().clone();
+    board.overlays.insert(NETWORK, (DEVICE, Arc::new(overlay())));
+    Switch::new(board)
+}
+
+fn comes(switch: &mut Switch, number: u64, sender: &str, link: Link, (from, to): (&str, &str)) -> Verdict {
+    let content = Content::Udp { source: 1, destination: 2, bytes: 0 };
+    let frame = Datagram::new(ip(from), ip(to), content).frame(link);
+    switch.from_tunnel((DEVICE, vni(number)), ip(sender), &frame, 0).verdict
+}
+
+#[test]
+fn what_comes_from_the_host_that_has_the_source_is_for_a_container() {
+    let mut switch = on_two_hosts();
+    let link = Link { destination: ROUTER, source: FAR_ROUTER };
+    let ends = [("10.0.9.5", "10.0.0.1"), ("fd00:9::5", "fd00::1")];
+    for ends in ends {
+        let verdict = comes(&mut switch, 4096, "203.0.113.2", link, ends);
+        assert_eq!(verdict, Verdict::Redirect { ifindex: A, peer: true }, "{ends:?}");
+    }
+    let refused: [(u64, &str, Link, (&str, &str), Reason); 7] = [
+        (4097, "203.0.113.2", link, ends[0], Reason::Unrouted),
+        (4096, "203.0.113.3", link, ends[0], Reason::SpoofedTunnel),
+        (4096, "203.0.113.2", link, ("10.0.8.5", "10.0.0.1"), Reason::SpoofedTunnel),
+        (4096, "203.0.113.2", link, ("10.0.0.2", "10.0.0.1"), Reason::SpoofedTunnel),
+        (4096, "203.0.113.2", Link { source: mac(7), ..link }, ends[0], Reason::SpoofedTunnel),
+        // For a container's station, for an address of another network, and for the router itself.
+        (4096, "203.0.113.2", Link { destination: mac(1), ..link }, ends[0], Reason::Unrouted),
+        (4096, "203.0.113.2", link, ("10.0.9.5", "10.0.0.3"), Reason::Unrouted),
+    ];
+    for (number, sender, link, ends, reason) in refused {
+        match comes(&mut switch, number, sender, link, ends) {
+            Verdict::Drop(refusal) => assert_eq!(refusal.reason, reason, "{number} {sender} {ends:?}"),
+            other => panic!("{number} {sender} {ends:?}: {other:?}"),
+        }
+    }
+    assert!(switch.board().ports.contains_key(&GUEST));
+}
+
+/// What the maps hold is what the last overlay says, however it came there; without it, nothing.
+#[test]
+fn the_maps_hold_the_overlay_that_was_set_last() {
+    let first = overlay();
+    let mut moved = first.clone();
+    moved.gateways = [ip("10.0.0.253")].into();
+    moved.vnis = [vni(4096), vni(5000)].into();
+    moved.routes.remove(&"fd00:9::/64".parse().unwrap());
+    let route = Route { provider: ip("203.0.113.7"), vni: vni(4097), router: mac(7) };
+    moved.routes.insert("10.0.9.0/24".parse().unwrap(), route);
+    let mut alone = Tables::new(1);
+    let _writes = alone.set_overlay(NETWORK, DEVICE, &Arc::new(moved.clone()));
+    let mut changed = Tables::new(1);
+    let _writes = changed.set_overlay(NETWORK, DEVICE, &Arc::new(first.clone()));
+    let writes = changed.set_overlay(NETWORK, DEVICE, &Arc::new(moved.clone()));
+    assert_eq!(changed.everything(), alone.everything());
+    // The same again writes nothing, and one route more writes one entry.
+    assert_eq!(changed.set_overlay(NETWORK, DEVICE, &Arc::new(moved.clone())), []);
+    moved.routes.insert("10.0.7.0/24".parse().unwrap(), route);
+    let one_more = changed.set_overlay(NETWORK, DEVICE, &Arc::new(moved));
+    assert!(matches!(&one_more[..], [Write::Put { map: Map::Routes, .. }]), "{one_more:?}");
+    // A packet on the way finds the old route or the new one, never none.
+    let is_lost = |write: &Write| matches!(write, Write::Delete { map: Map::Overlays, .. });
+    assert!(!writes.iter().any(is_lost), "{writes:?}");
+    let _writes = changed.remove_overlay(NETWORK);
+    assert_eq!(changed.everything(), [].into());
+}
