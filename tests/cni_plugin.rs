@@ -413,7 +413,12 @@ fn an_add_is_refused_with_the_reason() {
             7,
             "a network of the type L2Bridge needs an adapter",
         ),
-        (list("1.0.0", "o", &json!({"type": "hns-cni", "networkType": "overlay"})), json!({}), 7, "Overlay"),
+        (
+            list("1.0.0", "o", &json!({"type": "hns-cni", "networkType": "l2tunnel"})),
+            json!({}),
+            7,
+            "L2Tunnel",
+        ),
         (list("1.0.0", "x", &json!({"network": "nobodys"})), json!({}), 7, "nobodys"),
         (list("1.0.0", "web", &dual(8)), json!({}), 7, "without 10.8.0.0/24"),
         (list("1.0.0", "web", &other), json!({}), 7, "is of type NAT, not Internal"),

@@ -166,7 +166,7 @@ fn what_cannot_be_honoured_is_refused_with_a_sentence() {
         (&["-o", "type=transparent", "hn"], "a network of the type Transparent needs an adapter"),
         (&["-o", "type=l2bridge", "hn"], "a network of the type L2Bridge needs an adapter"),
         (&["-o", "type=l2tunnel", "hn"], "L2Tunnel networks are not available"),
-        (&["-o", "type=overlay", "hn"], "Overlay networks are not available"),
+        (&["-o", "type=l2tunnel", "hn"], "L2Tunnel networks are not available"),
         (&["-o", "type=nat", "--internal", "hn"], "such a network has a way out; leave one of them out"),
         (&["-o", "mtu=99", "hn"], "option mtu=99: 99 is not an MTU: 576 to 65535 bytes"),
         (&["-o", "mtu=600", "--ipv6", "hn"], "a network with IPv6 needs at least 1280"),

@@ -5,6 +5,7 @@
 //! # podman network ls
 //! NETWORK ID  NAME ..       ".." in a line stands for any text, a line ".." for any lines; nothing: not compared
 //! ```
+//! ```console run at=there   the same on another host of the page's
 //! ```ini file=/etc/x.conf   a file to write
 //! ```console not-run        something that a test cannot do; the sentence before it says why
 //! ````
@@ -21,7 +22,7 @@ const SERVER_STARTS_WITHIN: Duration = Duration::from_secs(5);
 /// What a page asks its reader to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Command { line: usize, text: String, prints: Vec<String> },
+    Command { line: usize, at: Option<String>, text: String, prints: Vec<String> },
     File { path: String, text: String },
 }
 
@@ -30,7 +31,27 @@ pub enum Step {
 /// # Panics
 /// When a command fails or prints something else, and when the page has no command.
 #[track_caller]
-pub fn follow(page: &str, mut run: impl FnMut(&str) -> Finished, mut write: impl FnMut(&str, &str)) {
+pub fn follow(page: &str, mut run: impl FnMut(&str) -> Finished, write: impl FnMut(&str, &str)) {
+    follow_on_hosts(
+        page,
+        |at, command| match at {
+            None => run(command),
+            Some(host) => panic!("{page}: there is no host {host}"),
+        },
+        write,
+    );
+}
+
+/// The same of a page with several hosts.
+///
+/// # Panics
+/// When a command fails or prints something else, and when the page has no command.
+#[track_caller]
+pub fn follow_on_hosts(
+    page: &str,
+    mut run: impl FnMut(Option<&str>, &str) -> Finished,
+    mut write: impl FnMut(&str, &str),
+) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides").join(page);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let steps = steps(page, &text);
@@ -38,13 +59,13 @@ pub fn follow(page: &str, mut run: impl FnMut(&str) -> Finished, mut write: impl
     for step in steps {
         match step {
             Step::File { path, text } => write(&path, &text),
-            Step::Command { line, text, prints } => {
+            Step::Command { line, at, text, prints } => {
                 let is_fetch = text.starts_with("wget ") || text.starts_with("curl ");
-                let mut finished = run(&text);
+                let mut finished = run(at.as_deref(), &text);
                 // A reader is slower than a server that has just been started.
                 let begin = Instant::now();
                 while is_fetch && !finished.success() && begin.elapsed() < SERVER_STARTS_WITHIN {
-                    finished = run(&text);
+                    finished = run(at.as_deref(), &text);
                 }
                 assert!(finished.success(), "{page}:{line}: {text}\n{finished}");
                 let printed = format!("{}{}", finished.stdout, finished.stderr);
@@ -74,7 +95,7 @@ pub fn steps(page: &str, text: &str) -> Vec<Step> {
             let text: String = block.iter().map(|(_, line)| format!("{line}\n")).collect();
             steps.push(Step::File { path: path.to_owned(), text });
         } else if words.contains(&"run") {
-            steps.extend(commands(&block));
+            steps.extend(commands(&block, words.iter().find_map(|word| word.strip_prefix("at="))));
         } else {
             let decided = !is_shell || words.contains(&"not-run");
             assert!(decided, "{page}:{}: a block of commands says run or not-run", number + 1);
@@ -83,7 +104,7 @@ pub fn steps(page: &str, text: &str) -> Vec<Step> {
     steps
 }
 
-fn commands(block: &[(usize, &str)]) -> Vec<Step> {
+fn commands(block: &[(usize, &str)], at: Option<&str>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut continued = false;
     for (number, line) in block {
@@ -91,8 +112,8 @@ fn commands(block: &[(usize, &str)]) -> Vec<Step> {
         match (steps.last_mut(), begins) {
             (Some(Step::Command { text, .. }), _) if continued => text.push_str(&format!("\n{line}")),
             (_, Some(command)) => {
-                let text = command.to_owned();
-                steps.push(Step::Command { line: *number, text, prints: Vec::new() });
+                let (at, text) = (at.map(str::to_owned), command.to_owned());
+                steps.push(Step::Command { line: *number, at, text, prints: Vec::new() });
             }
             (Some(Step::Command { prints, .. }), None) => prints.extend(lines(line)),
             _ => panic!("line {number}: output before the first command"),
@@ -151,6 +172,9 @@ it prints  ..   this
 ..
 $ second
 ```
+```console run at=there
+# third
+```
 ```console not-run
 # never
 ```
@@ -164,10 +188,17 @@ $ second
                 Step::File { path: "/etc/x.conf".into(), text: "[a]\nb = 1\n".into() },
                 Step::Command {
                     line: 7,
+                    at: None,
                     text: "first --with \\\n    another line".into(),
                     prints: owned(&["it prints .. this", ".."]),
                 },
-                Step::Command { line: 11, text: "second".into(), prints: Vec::new() },
+                Step::Command { line: 11, at: None, text: "second".into(), prints: Vec::new() },
+                Step::Command {
+                    line: 14,
+                    at: Some("there".into()),
+                    text: "third".into(),
+                    prints: Vec::new()
+                },
             ]
         );
     }

@@ -50,6 +50,8 @@ pub enum Failure {
     GatewayOutside { gateway: std::net::IpAddr },
     #[error("subnet {subnet} has two gateways")]
     TwoGateways { subnet: hns_net::Cidr },
+    #[error("no other host has {prefix} of network {network}")]
+    NoSuchPeer { network: String, prefix: hns_net::Cidr },
     #[error("a network name or a document is needed")]
     NothingToCreate,
     #[error("the port is given twice: in --to and by --port")]
@@ -96,6 +98,7 @@ impl Failure {
             Self::Client(error) => return error.hint(),
             Self::Container(error) => return error.hint(),
             Self::GatewayOutside { .. } => "give its subnet with --subnet",
+            Self::NoSuchPeer { .. } => "hnsctl network peer ls shows which there are",
             Self::TwoGateways { .. } => "give --gateway once for each subnet",
             Self::NothingToCreate => "`hnsctl network create --help` shows examples",
             Self::NothingToChange => {
@@ -137,6 +140,7 @@ impl Failure {
             | Self::Container(ContainerError::Client(ClientError::Unreachable { .. })) => 3,
             Self::GatewayOutside { .. }
             | Self::TwoGateways { .. }
+            | Self::NoSuchPeer { .. }
             | Self::NothingToCreate
             | Self::NothingToChange
             | Self::NoMembers { .. }

@@ -29,6 +29,7 @@ mod help_tests;
 mod namespace;
 mod network;
 mod output;
+mod peer;
 mod policy;
 mod port_spec;
 mod ps;

@@ -3,12 +3,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use hns_client::Kind;
-use hns_net::{Cidr, Family, IfName, Mac, Mtu, VlanId};
+use hns_hcn::Policy;
+use hns_net::{Cidr, Family, IfName, Mac, Mtu, VlanId, Vni};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::output::{self, Format, Rows};
+use crate::peer::{PeerCommand, PeerSpec};
 use crate::transfer::read_document;
 use crate::view;
 
@@ -21,6 +23,7 @@ Examples:
   hnsctl network create lab --type internal --ipv6 --mtu 1400
   hnsctl network create corp -t transparent --interface eth0 --subnet 192.0.2.0/24
   hnsctl network create home -t transparent --interface eth0 --dhcp
+  hnsctl network create blue -t overlay --subnet 10.244.1.0/24 --peer 10.244.2.0/24=198.51.100.2
   hnsctl network create public6 --subnet 2001:db8:7::/64 --gateway-mode routed:6
   hnsctl network create -f network.json";
 
@@ -46,11 +49,15 @@ pub enum NetworkCommand {
         #[arg(short, long)]
         force: bool,
     },
+    /// What other hosts have of an overlay
+    #[command(subcommand)]
+    Peer(PeerCommand),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NetworkType {
     Nat,
+    Overlay,
     Transparent,
     L2bridge,
     Internal,
@@ -63,8 +70,9 @@ pub struct CreateArgs {
     /// Its name, unique on the host
     #[arg(required_unless_present = "file")]
     name: Option<String>,
-    /// Endpoints reach each other; with internal the host too, with nat also the outside, and they publish ports; with transparent
-    /// they are on a LAN of the host's, with l2bridge as well, under the MAC address of the host's adapter
+    /// Endpoints reach each other; with internal the host too, with nat also the outside, and they publish ports; with overlay
+    /// those of other hosts as well; with transparent they are on a LAN of the host's, with l2bridge too, under the MAC address of the host's
+    /// adapter
     #[arg(short = 't', long = "type", value_enum, default_value = "nat", value_name = "TYPE")]
     kind: NetworkType,
     /// The adapter on whose LAN the endpoints are, which the host goes on to use
@@ -76,6 +84,18 @@ pub struct CreateArgs {
     /// Let the DHCP server of that LAN give the endpoints their addresses
     #[arg(long, requires = "interface", conflicts_with_all = ["subnets", "gateways", "ip_ranges", "ipv6", "no_ipv4"])]
     dhcp: bool,
+    /// What another host has of an overlay: PREFIX=HOST, such as 10.244.2.0/24=198.51.100.2; once for each prefix
+    #[arg(long = "peer", value_name = "PEER")]
+    peers: Vec<PeerSpec>,
+    /// The VNI of an overlay, the same on all its hosts; without it, one that follows from the name
+    #[arg(long, value_name = "NUMBER")]
+    vsid: Option<Vni>,
+    /// The address of this host at which the tunnels of an overlay end; without it, the one from which the host sends to the peers
+    #[arg(long, value_name = "ADDR")]
+    provider: Option<IpAddr>,
+    /// The UDP port of those tunnels [default: 4789]
+    #[arg(long, value_name = "PORT")]
+    vxlan_port: Option<u16>,
     /// A subnet; once for each family or more often
     #[arg(long = "subnet", value_name = "CIDR")]
     subnets: Vec<Cidr>,
@@ -115,7 +135,7 @@ pub struct CreateArgs {
     /// Create from this HCN document as it is; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
-        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
+        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "peers", "vsid", "provider", "vxlan_port", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
             "non_persistent", "ipv6", "no_ipv4", "gateway_modes", "dns_servers", "dns_search"]
     )]
     file: Option<PathBuf>,
@@ -172,6 +192,7 @@ impl CreateArgs {
             "Type".into(),
             json!(match self.kind {
                 NetworkType::Nat => "NAT",
+                NetworkType::Overlay => "Overlay",
                 NetworkType::Transparent => "Transparent",
                 NetworkType::L2bridge => "L2Bridge",
                 NetworkType::Internal => "Internal",
@@ -206,14 +227,18 @@ impl CreateArgs {
         Ok(Value::Object(document))
     }
 
-    /// On which switch the network is.
+    /// On which switch the network is, and on which hosts.
     fn policies(&self) -> Vec<Value> {
         let adapter = self
             .interface
             .as_ref()
             .map(|name| json!({"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": name.as_str()}}));
         let vlan = self.vlan.map(|vlan| json!({"Type": "VLAN", "Settings": {"IsolationId": vlan.number()}}));
-        adapter.into_iter().chain(vlan).collect()
+        let provider = self.provider.map(Policy::provider);
+        let port = self.vxlan_port.map(Policy::vxlan_port);
+        let peers = self.peers.iter().map(|peer| peer.policy());
+        let of_overlay = provider.into_iter().chain(port).chain(peers).map(|policy| policy.to_v2());
+        adapter.into_iter().chain(vlan).chain(of_overlay).collect()
     }
 
     fn subnet_documents(&self) -> Result<Vec<Value>, Failure> {
@@ -227,6 +252,9 @@ impl CreateArgs {
         }
         let document = |(subnet, gateway): (&Cidr, Option<IpAddr>)| {
             let mut document = json!({"IpAddressPrefix": subnet.to_string()});
+            if let Some(vni) = self.vsid {
+                document["Policies"] = json!([Policy::vsid(vni).to_v2()]);
+            }
             if let Some(gateway) = gateway {
                 let default = subnet.family().default_route().to_string();
                 document["Routes"] = json!([{"NextHop": gateway, "DestinationPrefix": default}]);
@@ -295,6 +323,7 @@ impl NetworkCommand {
                     rows(format, std::slice::from_ref(&made), &[])
                 })
             }
+            Self::Peer(command) => command.run(context).await,
             Self::Inspect { networks } => context.inspect(Kind::Network, &networks).await,
             Self::Rm { networks, force } => {
                 context.for_each(&networks, async |name| remove(context, name, force).await).await

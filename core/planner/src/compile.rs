@@ -8,6 +8,7 @@ use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, Mtu, PortRange, Uplink, UplinkMode};
 
 use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
+use crate::overlay::add_overlay;
 use crate::policy::{network_sets, port_policy};
 use crate::rules::Element;
 
@@ -84,6 +85,7 @@ pub fn compile_endpoint(endpoint: &Endpoint, world: &World) -> Desired {
 
 fn add_network(desired: &mut Desired, network: &Network) {
     add_sets(desired, network);
+    add_overlay(desired, network);
     let Some(switch) = switch_of(network) else { return };
     desired.rules.extend(network_elements(network));
     if network.uplink().is_none() {
@@ -100,6 +102,7 @@ fn add_network(desired: &mut Desired, network: &Network) {
 pub fn compile_policies(network: &Network, world: &World) -> Desired {
     let mut desired = Desired::default();
     add_sets(&mut desired, network);
+    add_overlay(&mut desired, network);
     for endpoint in network.endpoints().filter_map(|id| world.endpoint(id).ok()) {
         add_endpoint(&mut desired, endpoint, world);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Mtu, Uplink};
 use hns_vfp::Port as Policy;
-use hns_vfp::model::Sets;
+use hns_vfp::model::{Overlay, Sets};
 
 use crate::rules::Element;
 
@@ -19,6 +19,10 @@ pub struct Desired {
     pub policies: BTreeMap<IfName, Arc<Policy>>,
     /// The address sets that policies name, by network; a network without any is not among them.
     pub sets: BTreeMap<Guid, Arc<Sets>>,
+    /// What this host's programs know of each overlay.
+    pub overlays: BTreeMap<Guid, Arc<Overlay>>,
+    /// The UDP ports for which there is a VXLAN device, which all overlays of the port share.
+    pub tunnels: BTreeSet<u16>,
     /// What adapters take in for containers beside the host.
     pub stations: BTreeSet<Station>,
     /// The elements of our table's sets and maps.
@@ -84,6 +88,13 @@ impl Switch {
     pub fn segment_name(switch: &IfName, segment: u16) -> Option<IfName> {
         if segment == 0 { Some(switch.clone()) } else { format!("{switch}.{segment}").parse().ok() }
     }
+}
+
+/// The VXLAN device of a UDP port: `hnx4789`.
+#[must_use]
+pub fn tunnel_name(udp_port: u16) -> IfName {
+    let name = format!("hnx{udp_port}");
+    name.parse().unwrap_or_else(|_| unreachable!("\"hnx\" and a number make an interface name"))
 }
 
 /// Into which namespace the container end of a port goes.

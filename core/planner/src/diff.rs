@@ -32,6 +32,7 @@ type NetworkSets = BTreeMap<Guid, Arc<Sets>>;
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut steps = Vec::new();
     clear(desired, observed, &mut steps);
+    change_overlays(desired, observed, &mut steps);
     let all_sets = with_former_sets(desired, observed);
     change_sets(&observed.sets, &all_sets, &mut steps);
     let lacking = Forwarding {
@@ -75,6 +76,31 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     }
     change_sets(&all_sets, &desired.sets, &mut steps);
     Plan { steps }
+}
+
+/// A device is there before an overlay that uses it, and goes after the last one.
+fn change_overlays(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
+    for (network, before) in &observed.overlays {
+        if !desired.overlays.contains_key(network) {
+            let before = Some(Arc::clone(before));
+            steps.push(Step::SetOverlay { network: *network, overlay: None, before });
+        }
+    }
+    for udp_port in &desired.tunnels {
+        if observed.tunnels.get(udp_port) != Some(&true) {
+            steps.push(Step::MakeTunnel { udp_port: *udp_port });
+        }
+    }
+    for (network, overlay) in &desired.overlays {
+        let before = observed.overlays.get(network).cloned();
+        if before.as_ref() != Some(overlay) {
+            let overlay = Some(Arc::clone(overlay));
+            steps.push(Step::SetOverlay { network: *network, overlay, before });
+        }
+    }
+    for udp_port in observed.tunnels.keys().filter(|udp_port| !desired.tunnels.contains(udp_port)) {
+        steps.push(Step::RemoveTunnel { udp_port: *udp_port });
+    }
 }
 
 /// The sets that are asked for, and those that ports may still name until they have their new policies.

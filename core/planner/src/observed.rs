@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hns_net::{Guid, IfAddr, IfName, Mac, Mtu, Uplink};
 use hns_vfp::Port as Policy;
-use hns_vfp::model::Sets;
+use hns_vfp::model::{Overlay, Sets};
 
 use crate::desired::{Desired, Forwarding, Port, Station};
 use crate::rules::Element;
@@ -23,6 +23,10 @@ pub struct Observed {
     pub sets: BTreeMap<Guid, Arc<Sets>>,
     /// The external switches that the datapath has joined to their adapters, as `policies`.
     pub uplinks: BTreeMap<IfName, Uplink>,
+    /// What the datapath's programs know of overlays, as `policies`.
+    pub overlays: BTreeMap<Guid, Arc<Overlay>>,
+    /// The UDP ports that have a VXLAN device, and whether it is as it should be.
+    pub tunnels: BTreeMap<u16, bool>,
     /// Of ours.
     pub stations: BTreeSet<Station>,
     /// The elements of our table; absent when the table is missing or not whole.
@@ -66,6 +70,7 @@ impl Observed {
             ports: desired.ports.iter().map(|(name, port)| (name.clone(), shown(port))).collect(),
             rules: Some(desired.rules.clone()),
             chains: desired.chains == Some(true),
+            tunnels: desired.tunnels.iter().map(|udp_port| (*udp_port, true)).collect(),
             ..Self::default()
         }
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use hns_net::{Guid, IfName, Mac, Uplink};
 use hns_vfp::Port as Policy;
-use hns_vfp::model::Sets;
+use hns_vfp::model::{Overlay, Sets};
 
 use crate::desired::{Forwarding, NamespaceSpec, Port, Station, Switch, Target};
 use crate::rules::Element;
@@ -37,6 +37,19 @@ pub enum Step {
     /// It is the datapath that does this.
     LeaveAdapter {
         switch: IfName,
+    },
+    /// Make the VXLAN device of this UDP port, or bring it in line.
+    MakeTunnel {
+        udp_port: u16,
+    },
+    RemoveTunnel {
+        udp_port: u16,
+    },
+    /// Let the programs know this of an overlay, or nothing any more. It is the datapath that does this.
+    SetOverlay {
+        network: Guid,
+        overlay: Option<Arc<Overlay>>,
+        before: Option<Arc<Overlay>>,
     },
     /// Let the adapter take in what is for this station.
     AddStation(Station),
@@ -101,6 +114,9 @@ impl Step {
             | Self::RemoveSwitch { .. }
             | Self::JoinAdapter { .. }
             | Self::LeaveAdapter { .. }
+            | Self::MakeTunnel { .. }
+            | Self::RemoveTunnel { .. }
+            | Self::SetOverlay { .. }
             | Self::AddStation(_)
             | Self::RemoveStation(_)
             | Self::SetSets { .. }
@@ -116,6 +132,10 @@ impl Step {
             Self::MakeNamespace(spec) => Some(Self::RemoveNamespace(spec.clone())),
             Self::MakeSwitch(switch) => Some(Self::RemoveSwitch { name: switch.name.clone() }),
             Self::JoinAdapter { switch, .. } => Some(Self::LeaveAdapter { switch: switch.clone() }),
+            Self::MakeTunnel { udp_port } => Some(Self::RemoveTunnel { udp_port: *udp_port }),
+            Self::SetOverlay { network, overlay, before } => {
+                Some(Self::SetOverlay { network: *network, overlay: before.clone(), before: overlay.clone() })
+            }
             Self::AddStation(station) => Some(Self::RemoveStation(station.clone())),
             Self::PlugPort(port) => Some(Self::UnplugPort { name: port.name.clone() }),
             Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
@@ -138,6 +158,7 @@ impl Step {
             | Self::RemoveNamespace(_)
             | Self::RemoveSwitch { .. }
             | Self::LeaveAdapter { .. }
+            | Self::RemoveTunnel { .. }
             | Self::RemoveStation(_)
             | Self::ReplugPort(_)
             | Self::OpenPort { .. }

@@ -11,7 +11,7 @@ use hns_planner::{
     Switch, Target, plan,
 };
 use hns_vfp::Port as Policy;
-use hns_vfp::model::{Acl, Action, Addresses, Guards, Match, Origin, Rule, Sets, Verdict};
+use hns_vfp::model::{Acl, Action, Addresses, Guards, Match, Origin, Overlay, Rule, Sets, Verdict};
 use proptest::prelude::*;
 
 const PORTS: u8 = 5;
@@ -90,6 +90,22 @@ fn any_sets() -> impl Strategy<Value = BTreeMap<Guid, Arc<Sets>>> {
     })
 }
 
+/// Of two networks, each with a tunnel of its own or that of both.
+fn any_overlays() -> impl Strategy<Value = BTreeMap<Guid, Arc<Overlay>>> {
+    let overlay = |(udp_port, gateway): (u16, u8)| {
+        Arc::new(Overlay {
+            router: Mac::new([0x0e, 0x2a, 192, 0, 2, 1]),
+            provider: [192, 0, 2, 1].into(),
+            gateways: [[10, 0, 0, gateway].into()].into(),
+            vnis: BTreeSet::new(),
+            udp_port,
+            routes: BTreeMap::new(),
+        })
+    };
+    let known = (4789..4791_u16, 1..3_u8).prop_map(overlay);
+    prop::collection::btree_map((1..3_u8).prop_map(|n| Guid::from_bytes([n; 16])), known, 0..3)
+}
+
 prop_compose! {
     fn any_desired()(
         ports in prop::collection::btree_set(0..PORTS, 0..5),
@@ -97,7 +113,7 @@ prop_compose! {
         rules in any_elements(),
         quiet in any::<bool>(),
         sets in any_sets(),
-        stations in any_stations(),
+        (stations, overlays) in (any_stations(), any_overlays()),
         (v4, chains) in any::<(bool, bool)>(),
     ) -> Desired {
         let switches: BTreeMap<_, _> = switches.into_iter().map(switch).map(|it| (it.name.clone(), it)).collect();
@@ -105,7 +121,9 @@ prop_compose! {
         let ports: BTreeMap<_, _> = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
         let policies = ports.iter().map(|(name, port)| (name.clone(), policy(port, quiet))).collect();
         let namespaces = if switches.len() == 2 { [(namespace().path, namespace())].into() } else { [].into() };
-        Desired { namespaces, switches, ports, policies, sets, stations, rules, chains: Some(chains), forwarding: Forwarding { v4, v6: false } }
+        let tunnels = overlays.values().map(|overlay| overlay.udp_port).collect();
+        let (chains, forwarding) = (Some(chains), Forwarding { v4, v6: false });
+        Desired { namespaces, switches, ports, policies, sets, overlays, tunnels, stations, rules, chains, forwarding }
     }
 }
 
@@ -125,7 +143,8 @@ prop_compose! {
         switches in prop::collection::btree_map(0..2_u8, any::<bool>(), 0..3),
         rules in prop::option::of(any_elements()),
         sets in any_sets(),
-        (stations, joined) in (any_stations(), any::<bool>()),
+        (stations, joined, overlays) in (any_stations(), any::<bool>(), any_overlays()),
+        tunnels in prop::collection::btree_map(4789..4791_u16, any::<bool>(), 0..3),
         (v4, chains) in any::<(bool, bool)>(),
     ) -> Observed {
         let shown = |(n, up): (u8, bool)| (switch(n).name, ObservedSwitch { up, ..observed_switch(&switch(n)) });
@@ -136,6 +155,8 @@ prop_compose! {
             switches: switches.into_iter().map(shown).collect(),
             ports: ports.into_iter().collect(),
             sets,
+            overlays: overlays.into_iter().filter(|(_, overlay)| tunnels.contains_key(&overlay.udp_port)).collect(),
+            tunnels,
             uplinks: if joined { [(switch(1).name, uplink())].into() } else { [].into() },
             stations,
             chains: chains && rules.is_some(),
@@ -186,6 +207,21 @@ fn perform(step: &Step, host: &mut Observed) {
             host.uplinks.insert(switch.clone(), uplink.clone());
         }
         Step::LeaveAdapter { switch } => assert!(host.uplinks.remove(switch).is_some()),
+        Step::MakeTunnel { udp_port } => assert_ne!(host.tunnels.insert(*udp_port, true), Some(true)),
+        Step::RemoveTunnel { udp_port } => {
+            assert!(host.overlays.values().all(|overlay| overlay.udp_port != *udp_port));
+            assert!(host.tunnels.remove(udp_port).is_some());
+        }
+        Step::SetOverlay { network, overlay, before } => {
+            let known = match overlay {
+                Some(overlay) => {
+                    assert!(host.tunnels[&overlay.udp_port]);
+                    host.overlays.insert(*network, Arc::clone(overlay))
+                }
+                None => host.overlays.remove(network),
+            };
+            assert_eq!(known, *before);
+        }
         Step::AddStation(station) => assert!(host.stations.insert(station.clone())),
         Step::RemoveStation(station) => assert!(host.stations.remove(station)),
         Step::PlugPort(port) => {
@@ -243,6 +279,7 @@ fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
         quiet,
         plain_redirect: false,
         external: None,
+        overlay: false,
         ruled: false,
         confined: None,
         acl: [inward, Acl::open()],
@@ -272,6 +309,8 @@ proptest! {
         }
         prop_assert_eq!(host.sets, desired.sets);
         prop_assert_eq!(host.stations, desired.stations);
+        prop_assert!(host.tunnels.keys().eq(&desired.tunnels) && host.tunnels.values().all(|right| *right));
+        prop_assert_eq!(host.overlays, desired.overlays);
         prop_assert!(host.uplinks.keys().all(|switch| desired.switches.contains_key(switch)));
     }
 

@@ -53,6 +53,9 @@ fn comes(switch: &mut Switch, number: u64, sender: &str, link: Link, (from, to):
     switch.from_tunnel((DEVICE, vni(number)), ip(sender), &frame, 0).verdict
 }
 
+/// VNI, sender, stations, addresses, and why.
+type Refused<'a> = (u64, &'a str, Link, (&'a str, &'a str), Reason);
+
 #[test]
 fn what_comes_from_the_host_that_has_the_source_is_for_a_container() {
     let mut switch = on_two_hosts();
@@ -62,7 +65,7 @@ fn what_comes_from_the_host_that_has_the_source_is_for_a_container() {
         let verdict = comes(&mut switch, 4096, "203.0.113.2", link, ends);
         assert_eq!(verdict, Verdict::Redirect { ifindex: A, peer: true }, "{ends:?}");
     }
-    let refused: [(u64, &str, Link, (&str, &str), Reason); 7] = [
+    let refused: [Refused<'_>; 7] = [
         (4097, "203.0.113.2", link, ends[0], Reason::Unrouted),
         (4096, "203.0.113.3", link, ends[0], Reason::SpoofedTunnel),
         (4096, "203.0.113.2", link, ("10.0.8.5", "10.0.0.1"), Reason::SpoofedTunnel),

@@ -213,7 +213,7 @@ pub(crate) fn remove(netlink: &mut Netlink, name: &IfName) -> Result<(), HostErr
         // A trunk's far end goes with the near one.
         Some(group::Role::Trunk { switch, near, .. }) => near && switch == *name,
         Some(group::Role::Uplink { switch }) => switch == *name,
-        Some(group::Role::Port) | None => false,
+        Some(group::Role::Tunnel { .. } | group::Role::Port) | None => false,
     };
     let links = link::list(netlink, |message| link::Link::group_of(message) == group::OURS)?;
     let names: Vec<IfName> =
@@ -266,6 +266,12 @@ pub(crate) fn gateway_of_port(netlink: &mut Netlink, port: &IfName) -> Result<Op
         Some(group::Role::Segment { switch, .. }) => {
             Ok(link::find(netlink, &switch)?.and_then(|switch| switch.mac))
         }
-        Some(group::Role::Trunk { .. } | group::Role::Uplink { .. } | group::Role::Port) | None => Ok(None),
+        Some(
+            group::Role::Trunk { .. }
+            | group::Role::Uplink { .. }
+            | group::Role::Tunnel { .. }
+            | group::Role::Port,
+        )
+        | None => Ok(None),
     }
 }

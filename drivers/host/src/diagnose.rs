@@ -108,6 +108,7 @@ pub(crate) fn leaks(netlink: &mut Netlink, switches: &[IfName]) -> Result<Vec<Fi
         Some(Role::Segment { switch, .. } | Role::Trunk { switch, .. } | Role::Uplink { switch }) => {
             !known(&switch)
         }
+        Some(Role::Tunnel { udp_port }) => !known(&hns_planner::tunnel_name(udp_port)),
         Some(Role::Port) => {
             link.group == OURS && !link.bridge.is_some_and(|bridge| known_bridges.contains(&bridge))
         }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use hns_net::IfName;
@@ -44,6 +45,10 @@ pub enum HostError {
     NoSuchLink { name: IfName },
     #[error("link {name} exists already and is not the one asked for")]
     LinkTaken { name: IfName },
+    #[error(
+        "cannot listen for VXLAN on UDP port {udp_port}: another device or program of this host does; give the network another VxlanPort, on each of its hosts"
+    )]
+    TunnelPortTaken { udp_port: u16 },
     #[error("{namespace} already has an interface {interface}")]
     InterfaceTaken { interface: IfName, namespace: String },
     #[error("there is no network namespace {}", path.display())]
@@ -72,6 +77,10 @@ pub enum HostError {
     NoSuchAdapter { name: IfName },
     #[error("adapter {name} cannot be shared with containers: it {why}")]
     AdapterUnfit { name: IfName, why: String },
+    #[error("{address} is no address of this host's own")]
+    NotOurAddress { address: IpAddr },
+    #[error("the host knows no way to {to}")]
+    NoWay { to: IpAddr, source: io::Error },
     #[error("the filter of {object} is for the datapath to set, not for the host")]
     NotTheHosts { object: String },
     #[error("cannot start the thread {name}")]

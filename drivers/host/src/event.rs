@@ -29,6 +29,8 @@ pub enum HostEvent {
     /// Another bridge of others, another port of one or address on it, or another default route (see
     /// [`bridges`](crate::Host::bridges)). Not told of those of programs that have networks of their own.
     BridgesChanged,
+    /// A VXLAN device of ours is gone, or down.
+    TunnelChanged,
     /// The host itself has other addresses, on a link that is not ours.
     HostsOwnChanged,
     /// What filters the frames of this port was taken off it or changed. Our own doing is told as well: look before

@@ -4,7 +4,7 @@ mod kernel;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Ste
 use crate::event::Wake;
 use crate::{
     Adapter, Asker, Ear, Finding, FlowFilter, Host, HostError, HostEvent, HostPorts, Level, LinkStats,
-    NamespaceIdentity, PortHolder, Question, Scope, Settings, TakenPort, Watch,
+    NamespaceIdentity, PortHolder, Question, Scope, Settings, TakenPort, Underlay, UnderlayWish, Watch,
 };
 use kernel::{Kernel, Link, SpaceId};
 
@@ -299,6 +299,26 @@ impl Host for FakeHost {
         let kernel = self.call()?;
         let own = kernel.addresses.iter().filter(|_| uplink.vlan.is_none());
         Ok(own.map(|(_, address)| address.address()).collect())
+    }
+
+    fn underlay(&self, wish: &UnderlayWish) -> Result<Underlay, HostError> {
+        let kernel = self.call()?;
+        let own = |address: IpAddr| kernel.addresses.iter().any(|(_, held)| held.address() == address);
+        let address = match wish {
+            UnderlayWish::Address(address) if !own(*address) => {
+                return Err(HostError::NotOurAddress { address: *address });
+            }
+            UnderlayWish::Address(address) => *address,
+            UnderlayWish::Adapter(name) => {
+                let held = kernel.addresses.iter().find(|(link, _)| link == name);
+                held.ok_or_else(|| HostError::NoSuchAdapter { name: name.clone() })?.1.address()
+            }
+            UnderlayWish::WayTo(_) | UnderlayWish::WayOut => {
+                let first = kernel.addresses.first().map(|(_, held)| held.address());
+                first.unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)))
+            }
+        };
+        Ok(Underlay { address, mtu: Mtu::ETHERNET })
     }
 
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError> {

@@ -55,6 +55,8 @@ mod reserved_chain;
 mod ruleset;
 mod stats;
 mod sysctl;
+mod tunnel;
+mod underlay;
 mod veth;
 mod watch;
 mod ways_out;
@@ -74,6 +76,7 @@ pub use question::{Asker, Question};
 pub use real::RealHost;
 pub use report::{
     Adapter, Finding, FlowFilter, HostPorts, Level, LinkStats, NamespaceIdentity, PortHolder, TakenPort,
+    Underlay, UnderlayWish,
 };
 
 /// How much to look at.
@@ -154,6 +157,9 @@ pub trait Host: Send + Sync + 'static {
     /// Those that the host itself has on the LAN of this uplink: of the links by which that LAN's frames come to it, and where frames
     /// bear no tag of its others too, since it answers for any of them anywhere. [`HostEvent::HostsOwnChanged`] is told.
     fn addresses_beside(&self, uplink: &Uplink) -> Result<BTreeSet<IpAddr>, HostError>;
+
+    /// Where the tunnels to other hosts end on this one.
+    fn underlay(&self, wish: &UnderlayWish) -> Result<Underlay, HostError>;
 
     /// Which network namespace this is: two targets are the same one exactly if their identities are equal.
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError>;

@@ -8,7 +8,7 @@ use hns_planner::{Observed, ObservedPort, ObservedSwitch};
 use crate::group::{OURS, REAP, Role, trunk};
 use crate::link::{self, Link};
 use crate::netlink::Netlink;
-use crate::{HostError, address, sysctl};
+use crate::{HostError, address, sysctl, tunnel};
 
 /// Our links by name, and what bears on them.
 #[derive(Debug, Default)]
@@ -37,6 +37,9 @@ pub(crate) fn everything(
             }
             Some(Role::Port) => {
                 observed.ports.insert(name.clone(), snapshot.port(link));
+            }
+            Some(Role::Tunnel { udp_port }) => {
+                observed.tunnels.insert(udp_port, tunnel::is_right(link));
             }
             Some(Role::Segment { .. } | Role::Trunk { .. } | Role::Uplink { .. }) | None => {}
         }

@@ -24,9 +24,9 @@ use crate::question::Asking;
 use crate::veth::Style;
 use crate::{
     Adapter, BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
-    PortHolder, Question, Scope, Settings, TakenPort, Watch, address, announce, bridge, conntrack, diagnose,
-    external, foreign_bridges, group, input_drops, inside, listener, observe, reserved_chain, ruleset, stats,
-    sysctl, veth, watch, ways_out,
+    PortHolder, Question, Scope, Settings, TakenPort, Underlay, UnderlayWish, Watch, address, announce,
+    bridge, conntrack, diagnose, external, foreign_bridges, group, input_drops, inside, listener, observe,
+    reserved_chain, ruleset, stats, sysctl, tunnel, underlay, veth, watch, ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -403,6 +403,11 @@ impl Host for RealHost {
             Step::JoinAdapter { switch, .. } | Step::LeaveAdapter { switch } => {
                 Err(HostError::NotTheHosts { object: switch.to_string() })
             }
+            Step::MakeTunnel { udp_port } => {
+                self.route.with(|netlink| tunnel::make(netlink, *udp_port, self.ipv6))
+            }
+            Step::RemoveTunnel { udp_port } => self.route.with(|netlink| tunnel::remove(netlink, *udp_port)),
+            Step::SetOverlay { network, .. } => Err(HostError::NotTheHosts { object: network.to_string() }),
             Step::AddStation(station) => self.route.with(|netlink| self.told.add_station(netlink, station)),
             Step::RemoveStation(station) => {
                 self.route.with(|netlink| self.told.remove_station(netlink, station))
@@ -505,6 +510,10 @@ impl Host for RealHost {
             let own = held.into_iter().filter(|held| links.get(&held.link).is_some_and(is_hosts));
             Ok(own.map(|held| held.address.address()).collect())
         })
+    }
+
+    fn underlay(&self, wish: &UnderlayWish) -> Result<Underlay, HostError> {
+        self.route.with(|netlink| underlay::find(netlink, wish))
     }
 
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError> {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hns_net::{Family, Mac, Mtu, PortRange, Transport};
+use hns_net::{Family, IfName, Mac, Mtu, PortRange, Transport};
 
 /// Traffic of a port as its endpoint sees it: received is what went into the container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +22,26 @@ pub struct Adapter {
     pub mtu: Mtu,
     /// The host's own station on its LAN.
     pub mac: Mac,
+}
+
+/// What is known of where the tunnels to other hosts are to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnderlayWish {
+    Address(IpAddr),
+    /// At the first address of an adapter.
+    Adapter(IfName),
+    /// At the address from which the host sends to this one.
+    WayTo(IpAddr),
+    /// The same for hosts that no route but the default one knows.
+    WayOut,
+}
+
+/// Where the tunnels to other hosts end on this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Underlay {
+    pub address: IpAddr,
+    /// Larger packets do not leave by it.
+    pub mtu: Mtu,
 }
 
 /// Which tracked connections of the host are meant.

@@ -62,6 +62,24 @@ impl Engine {
         }
     }
 
+    /// Repairs everything when an overlay's tunnel is open no longer, which nothing tells of where its program was taken off.
+    pub(crate) fn keep_tunnels(&self) {
+        let wanted: Vec<Guid> = {
+            let world = self.world();
+            world.networks().filter(|network| network.tunnel().is_some()).map(Network::id).collect()
+        };
+        if wanted.is_empty() || self.repairs.left_something_undone() {
+            return;
+        }
+        match self.datapath.held_overlays() {
+            Ok(held) if wanted.iter().all(|network| held.contains_key(network)) => {}
+            Ok(_) => _ = self.repair_everything_and_log("a tunnel is closed"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the tunnels are not known");
+            }
+        }
+    }
+
     /// Takes over what the host itself has, before an endpoint beside it on a LAN gets an address, or a MAC address: it would take the
     /// host's frames.
     pub(crate) fn look_at_hosts_own(&self, network: Guid) -> Result<(), EngineError> {
@@ -109,6 +127,13 @@ impl Engine {
         let world = self.world();
         let on_it = |network: &&Network| switch_name(network.switch_id()) == *switch;
         world.networks().filter(on_it).nth(1).is_some()
+    }
+
+    /// Whether several overlays have their tunnels at this UDP port.
+    pub(crate) fn is_tunnel_shared(&self, udp_port: u16) -> bool {
+        let world = self.world();
+        let has_it = |network: &&Network| network.tunnel().is_some_and(|tunnel| tunnel.udp_port == udp_port);
+        world.networks().filter(has_it).nth(1).is_some()
     }
 
     pub(crate) fn join_adapter(&self, switch: &IfName, uplink: &Uplink) -> Result<(), EngineError> {

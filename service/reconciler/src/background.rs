@@ -136,6 +136,7 @@ fn collect(engine: &Weak<Engine>, stopped: &Receiver<()>) {
         engine.look_for_sandboxes();
         engine.keep_forwarding();
         engine.keep_uplinks(&mut absent);
+        engine.keep_tunnels();
         engine.follow_hosts_own();
         engine.keep_leases();
         state.tick(&*engine.store);

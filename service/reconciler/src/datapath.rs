@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use hns_net::{Guid, IfName};
-use hns_planner::{Observed, network_sets};
+use hns_planner::{Observed, network_sets, tunnel_name};
 use hns_vfp::Port;
-use hns_vfp::model::Sets;
+use hns_vfp::model::{Overlay, Sets};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -18,6 +18,8 @@ impl Engine {
         let operation = || "cannot see which address sets the datapath holds".to_owned();
         observed.sets = self.datapath.held_sets().map_err(EngineError::datapath(operation))?;
         observed.uplinks = self.held_uplinks()?;
+        let operation = || "cannot see what the datapath knows of overlays".to_owned();
+        observed.overlays = self.datapath.held_overlays().map_err(EngineError::datapath(operation))?;
         Ok(())
     }
 
@@ -52,6 +54,19 @@ impl Engine {
     pub(crate) fn set_sets(&self, network: Guid, sets: &Arc<Sets>) -> Result<(), EngineError> {
         let operation = || format!("cannot give network {network} its address sets");
         self.datapath.set_sets(network, sets).map_err(EngineError::datapath(operation))
+    }
+
+    pub(crate) fn set_overlay(
+        &self,
+        network: Guid,
+        overlay: Option<&Arc<Overlay>>,
+    ) -> Result<(), EngineError> {
+        let operation = || format!("cannot let the datapath know which hosts network {network} is on");
+        match overlay {
+            Some(overlay) => self.datapath.set_overlay(network, &tunnel_name(overlay.udp_port), overlay),
+            None => self.datapath.remove_overlay(network),
+        }
+        .map_err(EngineError::datapath(operation))
     }
 
     pub(crate) fn forget_filter(&self, name: &IfName) {

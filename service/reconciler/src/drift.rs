@@ -100,6 +100,7 @@ impl Drift {
                 self.everything = Some("a switch was changed");
             }
             HostEvent::SwitchGone(_) | HostEvent::SwitchChanged(_) => {}
+            HostEvent::TunnelChanged => self.everything = Some("a tunnel was changed"),
             HostEvent::RulesChanged => self.everything = Some("another program changed our table"),
             HostEvent::HostFirewallChanged => self.host_firewall = true,
             HostEvent::WaysOutChanged => self.ways_out = true,

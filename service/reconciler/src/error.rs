@@ -73,6 +73,11 @@ impl EngineError {
             Self::Host {
                 source: HostError::NoSuchAdapter { .. } | HostError::AdapterUnfit { .. }, ..
             } => ErrorCode::ADAPTER_NOT_FOUND,
+            Self::Host {
+                source:
+                    HostError::NotOurAddress { .. } | HostError::NoWay { .. } | HostError::TunnelPortTaken { .. },
+                ..
+            } => ErrorCode::INVALID_POLICY,
             Self::Host { source: HostError::TooManyPorts { .. }, .. } => ErrorCode::INVALID_POLICY,
             Self::Datapath { source: DatapathError::TooManyWatches { .. }, .. } => ErrorCode::BUSY,
             Self::Host { .. }
@@ -103,6 +108,12 @@ impl EngineError {
             } => Some(
                 "ip link shows which adapters there are; name one of Ethernet that is in no bridge or bond",
             ),
+            Self::Host { source: HostError::NotOurAddress { .. } | HostError::NoWay { .. }, .. } => Some(
+                "ip addr shows the host's addresses; name the one at which its peers reach it: the policy ProviderAddress",
+            ),
+            Self::Host { source: HostError::TunnelPortTaken { .. }, .. } => {
+                Some("ss -ulpn and ip -d link show type vxlan tell who has the port")
+            }
             Self::Datapath { source: DatapathError::NoSharing { .. }, .. } => {
                 Some("a network of the type NAT works on this kernel")
             }
@@ -156,6 +167,9 @@ impl EngineError {
                     | HostError::NoIpv6
                     | HostError::NoSuchAdapter { .. }
                     | HostError::AdapterUnfit { .. }
+                    | HostError::NotOurAddress { .. }
+                    | HostError::NoWay { .. }
+                    | HostError::TunnelPortTaken { .. }
                     | HostError::TooManyPorts { .. }
             ),
             Self::Datapath { source, .. } => {

@@ -66,6 +66,8 @@ impl Engine {
             Step::JoinAdapter { switch, uplink } => return self.join_adapter(switch, uplink),
             Step::LeaveAdapter { switch } if self.is_shared(switch) => return Ok(()),
             Step::LeaveAdapter { switch } => return self.leave_adapter(switch),
+            Step::SetOverlay { network, overlay, .. } => return self.set_overlay(*network, overlay.as_ref()),
+            Step::RemoveTunnel { udp_port } if self.is_tunnel_shared(*udp_port) => return Ok(()),
             Step::RemoveSwitch { name } if self.is_shared(name) => return Ok(()),
             _ => {}
         }
@@ -128,6 +130,11 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::RemoveSwitch { name } => format!("cannot remove the switch {name}"),
         Step::JoinAdapter { switch, uplink } => format!("cannot join the switch {switch} to {uplink}"),
         Step::LeaveAdapter { switch } => format!("cannot take the switch {switch} off its adapter"),
+        Step::MakeTunnel { udp_port } => format!("cannot open the tunnel of UDP port {udp_port}"),
+        Step::RemoveTunnel { udp_port } => format!("cannot close the tunnel of UDP port {udp_port}"),
+        Step::SetOverlay { network, .. } => {
+            format!("cannot let the datapath know which hosts network {network} is on")
+        }
         Step::AddStation(station) => {
             format!("cannot let {} in by the adapter {}", station.mac, station.adapter)
         }

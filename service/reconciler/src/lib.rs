@@ -60,6 +60,7 @@ mod start;
 mod state;
 mod threads;
 mod trace;
+mod underlay;
 
 pub use admission::{Admission, WantedNetwork};
 pub use engine::{DefaultNetwork, Engine, EngineSettings};

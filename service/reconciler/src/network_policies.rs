@@ -89,6 +89,7 @@ impl Engine {
         let mut observed = Observed::in_line_with(&Desired { ports, ..desired });
         held.policies.retain(|name, _| observed.ports.contains_key(name));
         observed.policies = held.policies;
+        observed.overlays = held.overlays.into_iter().filter(|(network, _)| *network == id).collect();
         observed.sets = held.sets.into_iter().filter(|(network, _)| *network == id).collect();
         Ok(observed)
     }

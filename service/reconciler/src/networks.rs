@@ -45,6 +45,7 @@ impl Engine {
 
     fn reserve_network(&self, mut document: hcn::Network) -> Result<(), EngineError> {
         self.fit_to_adapter(&mut document)?;
+        self.fit_to_underlay(&mut document)?;
         let operation = || "cannot read the host's routes".to_owned();
         let uplink = hns_model::uplink_of(&document);
         let routes = self.host.routes(uplink.as_ref()).map_err(EngineError::host(operation))?;
@@ -108,9 +109,13 @@ impl Engine {
     pub fn delete_network(&self, id: Guid) -> Result<(), EngineError> {
         let _pass = self.locks.pass();
         self.refuse_adopted(id)?;
-        // Whoever makes a network on the same external switch counts on finding it.
-        let is_external = self.world().network(id)?.uplink().is_some();
-        let _creation = is_external.then(|| self.locks.creation());
+        // Whoever makes a network on the same external switch, or with the same tunnel, counts on finding it.
+        let is_shared = {
+            let world = self.world();
+            let network = world.network(id)?;
+            network.uplink().is_some() || network.tunnel().is_some()
+        };
+        let _creation = is_shared.then(|| self.locks.creation());
         let lock = self.locks.network(id);
         let alone = lock.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let lent = self.namespaces_on(id);
@@ -250,6 +255,13 @@ fn network_removal_steps(network: &Network) -> Vec<Step> {
         sets: Arc::default(),
         before,
     }));
+    let overlays = desired.overlays.into_iter();
+    steps.extend(overlays.map(|(network, before)| Step::SetOverlay {
+        network,
+        overlay: None,
+        before: Some(before),
+    }));
+    steps.extend(desired.tunnels.into_iter().map(|udp_port| Step::RemoveTunnel { udp_port }));
     let Some(switch) = switch_of(network) else { return steps };
     if switch.uplink.is_some() {
         steps.push(Step::LeaveAdapter { switch: switch.name.clone() });

@@ -444,8 +444,8 @@ fn a_port_whose_filter_fails_stays_closed_until_it_has_one() {
     };
     drop(engine);
     host.delete_link(&port);
-    // The first three ask what there is; the fourth sets the filter.
-    let datapath = FakeDatapath::new().fail_on_call(3);
+    // The first four ask what there is; the fifth sets the filter.
+    let datapath = FakeDatapath::new().fail_on_call(4);
     let engine = Rig::start(&host, &datapath, &resolver, &store).unwrap();
     let rig = Rig { host, datapath, resolver, store, engine };
     let trouble = || rig.engine.world().endpoint(id).unwrap().trouble().map(str::to_owned);

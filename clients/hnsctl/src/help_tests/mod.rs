@@ -4,6 +4,7 @@ mod host;
 mod membership;
 mod objects;
 mod packets;
+mod peers;
 mod policies;
 
 use clap::{Command, CommandFactory};
@@ -35,6 +36,7 @@ fn every_command_has_an_example_and_a_snapshot() {
         include_str!("membership.rs"),
         include_str!("objects.rs"),
         include_str!("packets.rs"),
+        include_str!("peers.rs"),
         include_str!("policies.rs"),
     ]
     .concat();
@@ -42,7 +44,7 @@ fn every_command_has_an_example_and_a_snapshot() {
     commands_below(&Cli::command(), "", &mut commands);
     for command in commands {
         assert!(snapshots.contains(&format!("help(\"{command}\")")), "no snapshot of: hnsctl {command}");
-        let groups = ["network", "endpoint", "namespace", "policy"];
+        let groups = ["network", "network peer", "endpoint", "namespace", "policy"];
         assert!(
             groups.contains(&command.as_str()) || help(&command).contains("Example"),
             "no example: hnsctl {command}"

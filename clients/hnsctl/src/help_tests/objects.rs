@@ -60,6 +60,7 @@ fn hnsctl_network() {
       create   Create a network; what is not given, the daemon chooses
       inspect  Print the documents of networks
       rm       Remove networks, unless endpoints are attached to them [alias: remove]
+      peer     What other hosts have of an overlay
       help     Print this message or the help of the given subcommand(s)
 
     Options:
@@ -104,15 +105,23 @@ fn hnsctl_network_create() {
 
     Options:
       -t, --type <TYPE>                Endpoints reach each other; with internal the host too, with nat
-                                       also the outside, and they publish ports; with transparent they
-                                       are on a LAN of the host's, with l2bridge as well, under the MAC
-                                       address of the host's adapter [default: nat] [possible values:
-                                       nat, transparent, l2bridge, internal, private]
+                                       also the outside, and they publish ports; with overlay those of
+                                       other hosts as well; with transparent they are on a LAN of the
+                                       host's, with l2bridge too, under the MAC address of the host's
+                                       adapter [default: nat] [possible values: nat, overlay,
+                                       transparent, l2bridge, internal, private]
           --interface <NAME>           The adapter on whose LAN the endpoints are, which the host goes
                                        on to use
           --vlan <NUMBER>              The VLAN of that adapter
           --dhcp                       Let the DHCP server of that LAN give the endpoints their
                                        addresses
+          --peer <PEER>                What another host has of an overlay: PREFIX=HOST, such as
+                                       10.244.2.0/24=198.51.100.2; once for each prefix
+          --vsid <NUMBER>              The VNI of an overlay, the same on all its hosts; without it, one
+                                       that follows from the name
+          --provider <ADDR>            The address of this host at which the tunnels of an overlay end;
+                                       without it, the one from which the host sends to the peers
+          --vxlan-port <PORT>          The UDP port of those tunnels [default: 4789]
           --subnet <CIDR>              A subnet; once for each family or more often
           --gateway <ADDR>             A subnet's gateway; once for each subnet
           --ip-range <CIDR>            Give out addresses of these blocks only
@@ -140,6 +149,7 @@ fn hnsctl_network_create() {
       hnsctl network create lab --type internal --ipv6 --mtu 1400
       hnsctl network create corp -t transparent --interface eth0 --subnet 192.0.2.0/24
       hnsctl network create home -t transparent --interface eth0 --dhcp
+      hnsctl network create blue -t overlay --subnet 10.244.1.0/24 --peer 10.244.2.0/24=198.51.100.2
       hnsctl network create public6 --subnet 2001:db8:7::/64 --gateway-mode routed:6
       hnsctl network create -f network.json
     ");

@@ -71,6 +71,8 @@ fn onward(packet: &SeenPacket) -> Option<String> {
         Onward::Switch => "into the bridge",
         Onward::Host => "to the host",
         Onward::Wire => "to the wire",
+        Onward::Tunnel => "to another host",
+        Onward::Answer => "answered by the router",
         Onward::Port => {
             return Some(
                 packet

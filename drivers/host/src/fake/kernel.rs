@@ -66,6 +66,8 @@ pub(super) struct Kernel {
     pub filtered: BTreeSet<IfName>,
     /// What they were told to let in.
     pub stations: BTreeSet<Station>,
+    /// The UDP ports with a VXLAN device.
+    pub tunnels: BTreeSet<u16>,
     /// Of others.
     pub bridges: BTreeMap<IfName, hns_model::Bridge>,
     pub holders: Vec<(TakenPort, PortHolder)>,
@@ -92,6 +94,7 @@ impl Default for Kernel {
             adapters: BTreeSet::new(),
             filtered: BTreeSet::new(),
             stations: BTreeSet::new(),
+            tunnels: BTreeSet::new(),
             bridges: BTreeMap::new(),
             holders: Vec::new(),
             held_ports: BTreeMap::new(),
@@ -218,6 +221,7 @@ impl Kernel {
             rules: self.elements.clone(),
             chains: self.chains,
             stations: self.stations.clone(),
+            tunnels: self.tunnels.iter().map(|udp_port| (*udp_port, true)).collect(),
             forwarding: self.forwarding,
             ..Observed::default()
         };

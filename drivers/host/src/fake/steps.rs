@@ -37,6 +37,11 @@ impl Kernel {
             Step::JoinAdapter { switch, .. } | Step::LeaveAdapter { switch } => {
                 return Err(HostError::NotTheHosts { object: switch.to_string() });
             }
+            Step::MakeTunnel { udp_port } => drop(self.tunnels.insert(*udp_port)),
+            Step::RemoveTunnel { udp_port } => drop(self.tunnels.remove(udp_port)),
+            Step::SetOverlay { network, .. } => {
+                return Err(HostError::NotTheHosts { object: network.to_string() });
+            }
             Step::AddStation(station) if !self.adapters.contains(&station.adapter) => {
                 return Err(HostError::NoSuchAdapter { name: station.adapter.clone() });
             }

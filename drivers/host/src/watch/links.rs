@@ -73,6 +73,7 @@ impl Links {
             {
                 Some(HostEvent::SwitchChanged(switch))
             }
+            Some(Role::Tunnel { .. }) if !link.up => Some(HostEvent::TunnelChanged),
             _ => None,
         };
         event.into_iter().for_each(tell);
@@ -201,5 +202,6 @@ fn gone(name: &str) -> Option<HostEvent> {
         Role::Segment { switch, .. } | Role::Trunk { switch, .. } | Role::Uplink { switch } => {
             Some(HostEvent::SwitchChanged(switch))
         }
+        Role::Tunnel { .. } => Some(HostEvent::TunnelChanged),
     }
 }

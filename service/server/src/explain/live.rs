@@ -32,6 +32,8 @@ fn view(sighting: &Sighting, missed: u64, world: &World) -> SeenPacket {
         Way::Switch => (Some(Onward::Switch), None),
         Way::Host => (Some(Onward::Host), None),
         Way::Wire => (Some(Onward::Wire), None),
+        Way::Tunnel => (Some(Onward::Tunnel), None),
+        Way::Answer => (Some(Onward::Answer), None),
     };
     SeenPacket {
         time: words::time(sighting.at),

@@ -1,0 +1,84 @@
+//! The VXLAN device that all overlays of a UDP port share: it has no peers and no VNI of its own, since the datapath's programs say for
+//! each frame where it goes, and take what comes.
+
+use hns_net::IfName;
+use hns_planner::tunnel_name;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
+
+use crate::link::{self, Link, named, raise, without_arp};
+use crate::netlink::{Batch, Netlink, Subject};
+use crate::{HostError, group, sysctl};
+
+/// Containers' packets are as large as their interfaces say, which know the way.
+const MTU: u32 = 65_485;
+
+/// Makes the device, or brings it in line.
+pub(crate) fn make(netlink: &mut Netlink, udp_port: u16, ipv6: bool) -> Result<(), HostError> {
+    let name = tunnel_name(udp_port);
+    if let Some(there) = link::find(netlink, &name)?
+        && !is_ours(&there)
+    {
+        return Err(HostError::LinkTaken { name });
+    }
+    let subject = |operation| Subject::new(operation, format!("VXLAN device {name}"));
+    let mut batch = Batch::new();
+    batch.route(
+        RouteNetlinkMessage::NewLink(device(&name, udp_port)),
+        NLM_F_CREATE | NLM_F_EXCL,
+        subject("make").fine_if(&[libc::EEXIST]),
+    );
+    netlink.execute(&batch)?;
+    if ipv6 {
+        sysctl::disable_ipv6(&name)?;
+    }
+    // Its socket is opened with it.
+    let mut batch = Batch::new();
+    batch.route(RouteNetlinkMessage::SetLink(raise(without_arp(named(&name)))), 0, subject("raise"));
+    let made = netlink.execute(&batch);
+    if let Err(error) = made {
+        let taken = error.is_errno(libc::EADDRINUSE);
+        remove(netlink, udp_port)?;
+        return Err(if taken { HostError::TunnelPortTaken { udp_port } } else { error });
+    }
+    Ok(())
+}
+
+pub(crate) fn remove(netlink: &mut Netlink, udp_port: u16) -> Result<(), HostError> {
+    let name = tunnel_name(udp_port);
+    let Some(there) = link::find(netlink, &name)?.filter(is_ours) else { return Ok(()) };
+    let mut message = LinkMessage::default();
+    message.header.index = there.index;
+    let mut batch = Batch::new();
+    let subject = Subject::new("remove", format!("VXLAN device {name}")).fine_if(&[libc::ENODEV]);
+    batch.route(RouteNetlinkMessage::DelLink(message), 0, subject);
+    netlink.execute(&batch)
+}
+
+fn is_ours(link: &Link) -> bool {
+    link.group == group::OURS && link.kind.as_deref() == Some("vxlan")
+}
+
+/// Whether it is as [`make`] leaves it.
+pub(crate) fn is_right(link: &Link) -> bool {
+    is_ours(link) && link.up && link.silent && link.mtu == MTU
+}
+
+fn device(name: &IfName, udp_port: u16) -> LinkMessage {
+    let mut message = named(name);
+    message.attributes.extend([
+        LinkAttribute::Group(group::OURS),
+        LinkAttribute::Mtu(MTU),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vxlan),
+            LinkInfo::Data(InfoData::Vxlan(vec![
+                InfoVxlan::CollectMetadata(true),
+                InfoVxlan::Port(udp_port),
+                InfoVxlan::Learning(false),
+                InfoVxlan::UDPZeroCsumRX(true),
+            ])),
+        ]),
+    ]);
+    message
+}

@@ -1,0 +1,70 @@
+//! What others take away, and daemons that end, while traffic flows.
+
+use hns_testbed::{eventually, needs};
+
+use crate::stage::Stage;
+
+#[test]
+fn a_daemon_that_is_killed_or_restarted_loses_no_packet() {
+    needs!(root, "nft", "ping");
+    let mut stage = Stage::new(0);
+    let (web, far) = (stage.container_here("web", 11), stage.container_there("far", 11));
+    eventually!(web.netns.ping(far.v4()));
+    let words = ["ip", "netns", "exec", "web", "ping", "-i", "0.01", "-w", "60", &far.v4().to_string()];
+    let mut stream = stage.here.host().spawn(&words);
+    eventually!(stream.output().contains("icmp_seq=20 "));
+    stage.here.kill9();
+    stage.here.start_again();
+    stage.there.restart();
+    let seen = || stream.output().lines().filter(|line| line.contains("icmp_seq=")).count();
+    let before = seen();
+    eventually!(seen() > before + 50);
+    stage.here.host().sh(&format!("kill -INT {}", stream.pid_in_host()));
+    eventually!(stream.ended());
+    assert!(stream.output().contains(" 0% packet loss"), "{}", stream.output());
+}
+
+/// The device, its program, and what the network is on the other host.
+#[test]
+fn what_others_take_away_comes_back() {
+    needs!(root, "nft", "ping", "bpftool");
+    let stage = Stage::new(0);
+    let (web, far) = (stage.container_here("web", 11), stage.container_there("far", 11));
+    for to in far.addresses() {
+        eventually!(web.netns.ping(to));
+    }
+    let host = stage.here.host();
+    for deed in [
+        "ip link set hnx4789 down",
+        "ip link del hnx4789",
+        "rm /sys/fs/bpf/hns/v*/link-*-tunnel_in",
+        "nft flush ruleset",
+    ] {
+        host.sh(deed);
+        for to in far.addresses() {
+            eventually!(web.netns.ping(to));
+        }
+    }
+}
+
+/// Nothing is left when the last network goes, also of a daemon that was killed meanwhile.
+#[test]
+fn nothing_is_left_of_an_overlay_that_is_gone() {
+    needs!(root, "nft");
+    let mut stage = Stage::new(0);
+    let _web = stage.container_here("web", 11);
+    stage.here.hnsctl(&["network", "rm", "-f", "blue"]);
+    let ours = |stage: &Stage| stage.here.host().links().iter().any(|link| link.starts_with("hn"));
+    eventually!(!ours(&stage));
+    let pins = stage.here.host().sh("ls /sys/fs/bpf/hns/v*/");
+    assert!(!pins.contains("tunnel_in"), "{pins}");
+    // Of a network whose record is gone.
+    stage.there.kill9();
+    stage
+        .there
+        .host()
+        .sh("ip link add hnx4790 group 0x686e7300 type vxlan external dstport 4790; ip link set hnx4790 up");
+    stage.there.start_again();
+    eventually!(!stage.there.host().links().contains(&"hnx4790".to_owned()));
+    assert!(stage.there.host().links().contains(&"hnx4789".to_owned()));
+}
