@@ -147,7 +147,7 @@ static __always_inline int is_beyond(const struct packet *packet, const struct p
 	/* To groups and to everybody: nobody routes it. */
 	if (packet->family == FAMILY_IPV4 ? packet->destination.b[12] >= 224 : packet->destination.b[0] == 0xff)
 		return 0;
-	if (packet->family == FAMILY_IPV6 && (word(&packet->destination, 0) & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
+	if (packet->family == FAMILY_IPV6 && is_link_local(&packet->destination))
 		return 0;
 	key.network = port->network;
 	key.addr = packet->destination;

@@ -2,7 +2,7 @@
 /*
  * Layer l2: one MAC address on the wire, that of the adapter. What goes to the wire bears it in place of the container's, also inside
  * ARP (RFC 826) and neighbour discovery (RFC 4861); what comes for it is the container's whose address it is for, unless the host has
- * that address as well.
+ * that address as well, or routes for the container.
  */
 #ifndef HNS_L2_H
 #define HNS_L2_H
@@ -125,6 +125,14 @@ static __always_inline int wanted(struct __sk_buff *skb, struct addr *address, i
 	return 1;
 }
 
+/* Whether what comes for this address of a port is the host's to forward. Nobody routes addresses of the link. */
+static __always_inline int is_behind_host(const struct port *port, const struct addr *address)
+{
+	if (is_mapped(address))
+		return port->flags & PORT_BEHIND_HOST4;
+	return port->flags & PORT_BEHIND_HOST6 && !is_link_local(address);
+}
+
 /* A frame that came for the adapter's station: the link of the port whose address it is for, and the frame is that port's; or 0, and
  * it is the host's. */
 __noinline int l2_in(struct __sk_buff *skb, struct uplink *uplink)
@@ -141,7 +149,7 @@ __noinline int l2_in(struct __sk_buff *skb, struct uplink *uplink)
 	key.network = uplink->network;
 	owner = bpf_map_lookup_elem(&addresses, &key);
 	port = owner ? port_at(*(volatile __u32 *)owner) : 0;
-	if (!port)
+	if (!port || is_behind_host(port, &key.addr))
 		return 0;
 	key.network |= OF_THE_HOST;
 	if (bpf_map_lookup_elem(&addresses, &key))

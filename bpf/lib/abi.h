@@ -118,6 +118,8 @@ enum port_flag {
 	PORT_CONFINED = 1 << 11, /* on a network without a way out: speaks to `addresses` of its network only */
 	PORT_EXTERNAL = 1 << 12, /* on an external switch: what is for no port of it goes to the adapter */
 	PORT_OVERLAY = 1 << 15, /* on an overlay: what is for no port of this host goes into the tunnel */
+	PORT_BEHIND_HOST4 = 1 << 13, /* the host routes for it: what comes for its addresses by the one MAC is the host's to forward */
+	PORT_BEHIND_HOST6 = 1 << 14, /* the same of IPv6, but for addresses of the link */
 	/* A port with none of these takes what comes, unread. */
 	PORT_READS_IN = PORT_BLOCKED | PORT_STATEFUL | PORT_QUIET | PORT_METER_IN,
 };

@@ -143,6 +143,12 @@ static __always_inline int is_mapped(const struct addr *address)
 	return !word(address, 0) && !word(address, 1) && word(address, 2) == bpf_htonl(0xffff);
 }
 
+/* fe80::/10 (RFC 4291 section 2.4). */
+static __always_inline int is_link_local(const struct addr *address)
+{
+	return (word(address, 0) & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
 static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *packet, const struct iphdr *ip, void *end)
 {
 	const void *linear = 0;

@@ -27,6 +27,10 @@ pub const PORT_CONFINED: u32 = 1 << 11;
 pub const PORT_EXTERNAL: u32 = 1 << 12;
 /// On an overlay: what is for no port of this host goes into the tunnel.
 pub const PORT_OVERLAY: u32 = 1 << 15;
+/// The host routes for it: what comes for its addresses by the one MAC is the host's to forward.
+pub const PORT_BEHIND_HOST4: u32 = 1 << 13;
+/// The same of IPv6, but for addresses of the link.
+pub const PORT_BEHIND_HOST6: u32 = 1 << 14;
 /// The owner of an address in `addresses` that the host has on the network.
 pub const OWNER_HOST: u32 = 0;
 /// The owner of an address at which an overlay's own router answers.

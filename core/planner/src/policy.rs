@@ -28,6 +28,7 @@ pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Opt
         blocked: false,
         quiet: endpoint.has_flag(EndpointFlags::DISABLE_ICC),
         plain_redirect: is_host_seat(endpoint, world),
+        behind_host: [false; 2],
         external: network.uplink().map(|uplink| uplink.switch_id()),
         overlay: network.tunnel().is_some(),
         ruled: network.has_host_port(),

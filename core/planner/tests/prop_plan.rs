@@ -280,6 +280,7 @@ fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
         plain_redirect: false,
         external: None,
         overlay: false,
+        behind_host: [false; 2],
         ruled: false,
         confined: None,
         acl: [inward, Acl::open()],

@@ -358,7 +358,19 @@ impl Port {
     fn decides_as(&self, other: &Self) -> bool {
         let (quiet, plain_redirect, ruled, meters) =
             (other.quiet, other.plain_redirect, other.ruled, other.meters);
-        let (confined, external, overlay) = (other.confined.clone(), other.external, other.overlay);
-        Self { quiet, plain_redirect, ruled, confined, external, overlay, meters, ..self.clone() } == *other
+        let (confined, external) = (other.confined.clone(), other.external);
+        let (behind_host, overlay) = (other.behind_host, other.overlay);
+        let aside = Self {
+            quiet,
+            plain_redirect,
+            ruled,
+            confined,
+            external,
+            behind_host,
+            overlay,
+            meters,
+            ..self.clone()
+        };
+        aside == *other
     }
 }

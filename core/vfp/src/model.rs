@@ -26,6 +26,8 @@ pub struct Port {
     pub external: Option<Guid>,
     /// On an overlay: what is for no port of this host goes to its router, and into the tunnel.
     pub overlay: bool,
+    /// By family, IPv4 first: the host routes for it, and what comes for it by the one MAC address of the wire is the host's to forward.
+    pub behind_host: [bool; 2],
     /// What the host sends to it or forwards must have passed the host's rules.
     pub ruled: bool,
     /// On a network without a way out: the addresses that the host has there, and the broadcast ones. What leaves the port for the host
@@ -42,6 +44,16 @@ impl Port {
     #[must_use]
     pub fn switch(&self) -> Guid {
         self.external.unwrap_or(self.network)
+    }
+
+    /// Whether what comes from the wire for this address of it is the host's to forward. Nobody routes addresses of the link.
+    #[must_use]
+    pub fn is_behind_host(&self, address: IpAddr) -> bool {
+        let [v4, v6] = self.behind_host;
+        match address {
+            IpAddr::V4(_) => v4,
+            IpAddr::V6(address) => v6 && !address.is_unicast_link_local(),
+        }
     }
 
     /// Whether a rule of it names an address set.

@@ -29,6 +29,7 @@ fn port(number: u8) -> Port {
         plain_redirect: false,
         external: None,
         overlay: false,
+        behind_host: [false; 2],
         ruled: false,
         confined: None,
         acl: both(Acl::open(), Acl::open()),

@@ -57,6 +57,7 @@ fn port(rules: Vec<Rule>) -> Port {
         plain_redirect: false,
         external: None,
         overlay: false,
+        behind_host: [false; 2],
         ruled: false,
         confined: None,
         acl: both(acl, Acl::open()),

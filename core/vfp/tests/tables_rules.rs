@@ -173,6 +173,7 @@ fn port(number: u32) -> Port {
         plain_redirect: false,
         external: None,
         overlay: false,
+        behind_host: [false; 2],
         ruled: false,
         confined: None,
         acl: both(Acl::open(), Acl::open()),

@@ -9,6 +9,7 @@ use hns_net::{Guid, Mac};
 use hns_vfp::Switch;
 use hns_vfp::generate::{Content, Datagram, Link};
 use hns_vfp::interpreter::Verdict;
+use hns_vfp::layers::security;
 use hns_vfp::model::Place;
 
 const ADAPTER: u32 = 9;
@@ -30,8 +31,9 @@ fn on_the_wire(one_mac: bool) -> Switch {
 
 fn comes(switch: &mut Switch, station: Mac, address: &str) -> Verdict {
     let content = Content::Udp { source: 1, destination: 2, bytes: 0 };
-    let frame = Datagram::new(ip("10.0.0.99"), ip(address), content)
-        .frame(Link { destination: station, source: FAR });
+    let from = if address.contains(':') { "fd00::99" } else { "10.0.0.99" };
+    let frame =
+        Datagram::new(ip(from), ip(address), content).frame(Link { destination: station, source: FAR });
     switch.from_wire((ADAPTER, None), &frame, false, 0).verdict
 }
 
@@ -49,6 +51,21 @@ fn under_one_mac_the_address_says_whose_it_is() {
     let mut switch = on_the_wire(true);
     assert_eq!(comes(&mut switch, HOST, "10.0.0.1"), Verdict::Redirect { ifindex: A, peer: true });
     assert_eq!(comes(&mut switch, HOST, "10.0.0.77"), Verdict::Next { copy: None });
+}
+
+#[test]
+fn what_comes_for_a_port_behind_the_host_is_the_hosts_to_forward() {
+    let mut bed = Bed { switch: on_the_wire(true) };
+    let own = security::link_local(mac(1)).to_string();
+    let direct = Verdict::Redirect { ifindex: A, peer: true };
+    let next = Verdict::Next { copy: None };
+    for (behind, [v4, v6]) in [([true, false], [next, direct]), ([false, true], [direct, next])] {
+        bed.change(A, |port| port.behind_host = behind);
+        assert_eq!(comes(&mut bed.switch, HOST, "10.0.0.1"), v4, "{behind:?}");
+        assert_eq!(comes(&mut bed.switch, HOST, "fd00::1"), v6, "{behind:?}");
+        // Nobody routes these.
+        assert_eq!(comes(&mut bed.switch, HOST, &own), direct, "{behind:?}");
+    }
 }
 
 #[test]

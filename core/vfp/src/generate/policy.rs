@@ -65,6 +65,7 @@ pub fn port(random: &mut Random, seat: usize) -> (Port, Sets) {
         plain_redirect: random.chance(15),
         external: None,
         overlay: false,
+        behind_host: [false; 2],
         // Without a draw, so that older seeds keep their boards.
         ruled: seat.is_multiple_of(2),
         confined: (seat % 4 > 1).then(|| vec![host()]),

@@ -66,7 +66,7 @@ impl Switch {
         }
     }
 
-    /// The port of a switch that has this address, and not the host.
+    /// The port of a switch that has this address, unless the host has it, too, or forwards what comes for it.
     fn resident(&self, switch: Guid, address: IpAddr) -> Option<(u32, &Port)> {
         if self.board.hosts_own.get(&switch).is_some_and(|own| own.contains(&address)) {
             return None;
@@ -74,7 +74,7 @@ impl Switch {
         let has_it = |port: &Port| port.owns(address) || address == IpAddr::V6(link_local(port.mac));
         let is_it = |port: &Port| port.switch() == switch && has_it(port);
         let (ifindex, port) = self.board.ports.iter().find(|(_, port)| is_it(port))?;
-        Some((*ifindex, port))
+        (!port.is_behind_host(address)).then_some((*ifindex, port))
     }
 
     pub(super) fn deliver(&mut self, ifindex: u32, frame: &[u8], now: u64) -> Outcome {

@@ -1,6 +1,6 @@
 //! One MAC address on the wire, that of the adapter, where a network lets no other through. What goes to the wire bears it in place of
 //! the container's, also inside ARP (RFC 826) and neighbour discovery (RFC 4861); what comes for it is the container's whose address it
-//! is for, unless the host has that address as well. The host itself, which hears its containers beside the wire, knows them by their own.
+//! is for, unless the host has that address as well, or routes for the container. The host itself, which hears its containers beside the wire, knows them by their own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;

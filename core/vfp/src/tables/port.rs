@@ -280,6 +280,8 @@ fn flags(port: &Port, addresses: usize) -> u32 {
         (port.confined.is_some(), hns_abi::PORT_CONFINED),
         (port.external.is_some(), hns_abi::PORT_EXTERNAL),
         (port.overlay, hns_abi::PORT_OVERLAY),
+        (port.behind_host[0], hns_abi::PORT_BEHIND_HOST4),
+        (port.behind_host[1], hns_abi::PORT_BEHIND_HOST6),
     ]
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))
@@ -302,7 +304,9 @@ fn deciding(record: &hns_abi::Port) -> hns_abi::Port {
         | hns_abi::PORT_RULED
         | hns_abi::PORT_CONFINED
         | hns_abi::PORT_EXTERNAL
-        | hns_abi::PORT_OVERLAY;
+        | hns_abi::PORT_OVERLAY
+        | hns_abi::PORT_BEHIND_HOST4
+        | hns_abi::PORT_BEHIND_HOST6;
     hns_abi::Port { generation: 0, adopt_until: 0, flags: record.flags & !aside, ..*record }
 }
 

@@ -42,6 +42,7 @@ impl Bed {
                 plain_redirect: false,
                 external: None,
                 overlay: false,
+                behind_host: [false; 2],
                 ruled: false,
                 confined: None,
                 acl: [Acl::open(), Acl::open()],

@@ -42,6 +42,9 @@ pub(super) fn put_on_the_wire(board: &mut Switchboard, one_mac: bool) {
 fn put_port_on_the_wire(port: &mut Port) {
     port.external = Some(uplink(false).switch_id());
     (port.ruled, port.confined) = (false, None);
+    // Without a draw, so that older seeds keep their boards.
+    let [.., last] = port.mac.octets();
+    port.behind_host = [last % 4 == 1, last % 4 == 0];
 }
 
 /// A third of what comes to ports comes by the adapter, and some of what they send is the host's, or the bridge's to the wire.

@@ -148,6 +148,7 @@ pub fn port(n: u8) -> Port {
         plain_redirect: false,
         external: None,
         overlay: false,
+        behind_host: [false; 2],
         ruled: false,
         confined: None,
         acl: [Acl::open(), Acl::open()],

@@ -329,6 +329,7 @@ pub fn policy(port: &Port) -> Arc<hns_vfp::Port> {
         plain_redirect: false,
         external: None,
         overlay: false,
+        behind_host: [false; 2],
         ruled: false,
         confined: None,
         acl: [Acl::open(), Acl::open()],
