@@ -21,6 +21,8 @@ mod guide;
 mod host;
 #[path = "transparent/l2bridge.rs"]
 mod l2bridge;
+#[path = "transparent/l2bridge_routed.rs"]
+mod l2bridge_routed;
 #[path = "transparent/leases.rs"]
 mod leases;
 #[path = "transparent/many_leases.rs"]

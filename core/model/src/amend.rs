@@ -71,7 +71,8 @@ impl World {
             }
         }
         let members = network.endpoints.iter().filter_map(|id| self.endpoint(*id).ok());
-        for address in members.flat_map(|endpoint| endpoint.addresses().map(IfAddr::address)) {
+        let addresses = members.flat_map(|endpoint| endpoint.addresses().map(IfAddr::address));
+        for address in addresses.filter(|address| !network.beside.contains(address)) {
             let Some(pool) = pools.iter_mut().find(|pool| pool.prefix().contains(address)) else { continue };
             if pool.claim(address) == Claim::Reserved {
                 let (network, why) = (network.name().to_owned(), "in use by an endpoint".to_owned());

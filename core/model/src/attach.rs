@@ -4,7 +4,7 @@ use hns_net::{Guid, IfName};
 
 use crate::endpoint::{Attachment, Endpoint, Seat};
 use crate::error::ModelError;
-use crate::namespace::NamespaceOrigin;
+use crate::gateway::refuse_gateways_address;
 use crate::network::{Network, PORTS_PER_SEGMENT, SEGMENTS_MAX};
 use crate::world::World;
 
@@ -21,7 +21,8 @@ impl World {
 
     /// As [`World::reserve_attachment`], for an engine that moves the vNIC into its sandbox by itself.
     pub fn reserve_handover(&mut self, endpoint: Guid, sandbox: PathBuf) -> Result<Attachment, ModelError> {
-        self.unattached(endpoint)?;
+        let there = self.unattached(endpoint)?;
+        refuse_gateways_address(there, self.network(there.network)?)?;
         self.reserve_port(endpoint, Seat::Sandbox(sandbox), handed_name)
     }
 
@@ -30,16 +31,6 @@ impl World {
         match seat {
             Seat::Namespace { id, .. } => self.reserve_attachment(endpoint, id),
             Seat::Sandbox(path) => self.reserve_handover(endpoint, path),
-        }
-    }
-
-    /// On a LAN the host is by its own adapter or bridge, and not by an endpoint as well.
-    fn refuse_host_on_lan(&self, endpoint: Guid, namespace: Guid) -> Result<(), ModelError> {
-        let is_host = self.namespace(namespace)?.origin() == NamespaceOrigin::Host;
-        let network = self.network(self.endpoint(endpoint)?.network)?;
-        match network.lan().filter(|_| is_host) {
-            Some(lan) => Err(ModelError::HostOnLan { endpoint, lan }),
-            None => Ok(()),
         }
     }
 

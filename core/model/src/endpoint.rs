@@ -10,6 +10,7 @@ use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
 
 use crate::dhcp::DhcpLease;
 use crate::error::ModelError;
+use crate::gateway::GatewayAddress;
 use crate::ipam::Claim;
 use crate::network::Network;
 
@@ -458,12 +459,13 @@ pub(crate) fn allocate(
     document: &mut hcn::Endpoint,
     network: &mut Network,
     id: Guid,
+    gateway: GatewayAddress,
 ) -> Result<(), ModelError> {
     let mut granted: Vec<IpAddr> = Vec::new();
     let chosen = match network.has_dhcp() {
         // The LAN's server does.
         true => Ok(()),
-        false => addresses(document, network, &mut granted),
+        false => addresses(document, network, gateway, &mut granted),
     };
     let outcome =
         chosen.and_then(|()| mac(document, network, id)).inspect(|()| complete_routes(document, network));
@@ -481,11 +483,12 @@ pub(crate) fn allocate(
 fn addresses(
     document: &mut hcn::Endpoint,
     network: &mut Network,
+    gateway: GatewayAddress,
     granted: &mut Vec<IpAddr>,
 ) -> Result<(), ModelError> {
     for configured in &mut document.addresses {
         let Some(address) = configured.address else { continue };
-        claim(network, address)?;
+        claim(network, address, gateway)?;
         granted.push(address);
         let prefix = network.prefixes().find(|prefix| prefix.contains(address));
         configured.prefix_length = configured.prefix_length.or(prefix.map(Cidr::length));
@@ -521,11 +524,14 @@ fn addresses(
     Ok(())
 }
 
-fn claim(network: &mut Network, address: IpAddr) -> Result<(), ModelError> {
+fn claim(network: &mut Network, address: IpAddr, gateway: GatewayAddress) -> Result<(), ModelError> {
     let name = network.document.name.clone();
+    let is_gateways = gateway == GatewayAddress::Free && network.gateways().any(|(_, own)| own == address);
     let pool = network.pools.iter_mut().find(|pool| pool.prefix().contains(address));
     let why = match pool.map(|pool| pool.claim(address)) {
         Some(Claim::Granted) => return Ok(()),
+        Some(Claim::Reserved) if is_gateways && network.beside.insert(address) => return Ok(()),
+        Some(Claim::Reserved) if is_gateways => "in use by another endpoint".to_owned(),
         Some(Claim::Reserved) => "reserved: the gateway's, an auxiliary or the subnet's own".to_owned(),
         Some(Claim::InUse) => "in use by another endpoint".to_owned(),
         Some(Claim::Outside) | None if network.adopted().is_none() => {
@@ -568,7 +574,8 @@ fn complete_routes(document: &mut hcn::Endpoint, network: &Network) {
         if document.routes.iter().any(said) {
             continue;
         }
-        if let Some((_, gateway)) = network.gateways().find(|(prefix, _)| prefix.contains(address)) {
+        let gateway = network.gateways().find(|(prefix, _)| prefix.contains(address));
+        if let Some((_, gateway)) = gateway.filter(|(_, gateway)| *gateway != address) {
             let destination = Family::of(address).default_route();
             document.routes.push(Route { destination, next_hop: Some(gateway), metric: 0 });
         }

@@ -65,6 +65,14 @@ pub enum ModelError {
     #[error("endpoint {endpoint} is for containers: the host itself is on {lan} already")]
     HostOnLan { endpoint: Guid, lan: Lan },
     #[error(
+        "endpoint {endpoint} is for containers: the host is in no VLAN of its adapter, and would not hear what comes back on {uplink}"
+    )]
+    GatewayInVlan { endpoint: Guid, uplink: Uplink },
+    #[error(
+        "endpoint {endpoint} has {address}, the address of its network's gateway: it is the host's, and for no container"
+    )]
+    GatewaysAddress { endpoint: Guid, address: IpAddr },
+    #[error(
         "network \"{network}\" is the bridge {bridge} of this host's administrator, which is not ours to remove"
     )]
     NotOurs { network: String, bridge: IfName },
@@ -139,7 +147,9 @@ impl ModelError {
             Self::NotAttached(_) => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::Unaddressed { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::Remote(_) => ErrorCode::INVALID_REMOTE_ENDPOINT_OPERATION,
-            Self::HostOnLan { .. } => ErrorCode::REQUEST_UNSUPPORTED,
+            Self::HostOnLan { .. } | Self::GatewayInVlan { .. } | Self::GatewaysAddress { .. } => {
+                ErrorCode::REQUEST_UNSUPPORTED
+            }
             Self::SwitchShared { .. } | Self::SwitchOfAnotherType { .. } | Self::NotOurs { .. } => {
                 ErrorCode::SHARED_SWITCH_MODIFICATION
             }

@@ -20,6 +20,7 @@ mod dhcp;
 mod endpoint;
 mod error;
 mod external;
+mod gateway;
 mod intervals;
 mod ipam;
 mod lease;

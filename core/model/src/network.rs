@@ -33,7 +33,8 @@ pub struct Network {
     pub(crate) document: hcn::Network,
     /// One pool a subnet, in the document's order.
     pub(crate) pools: Vec<Pool>,
-    /// Addresses of endpoints that lie in no subnet: where the host has none on the LAN, nobody knows its prefixes.
+    /// Addresses of endpoints that no pool gives: those in no subnet, since where the host has none on the LAN nobody knows its prefixes,
+    /// and the gateway's own, where the host is the gateway by an endpoint.
     pub(crate) beside: BTreeSet<IpAddr>,
     pub(crate) macs: MacPool,
     pub(crate) endpoints: BTreeSet<Guid>,

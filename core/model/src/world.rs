@@ -8,6 +8,7 @@ use hns_net::{Cidr, Guid, IfName, Mac};
 use crate::dhcp::DhcpLease;
 use crate::endpoint::{self, Attachment, Endpoint, EndpointState};
 use crate::error::ModelError;
+use crate::gateway::GatewayAddress;
 use crate::lease::{LeaseBook, PoolId};
 use crate::namespace::{self, Namespace, NamespaceOrigin};
 use crate::network::{self, Network, Surroundings};
@@ -33,6 +34,8 @@ pub struct World {
     rules_trouble: Option<String>,
     /// The bridges that another network keeps from being one, and which.
     pub(crate) missed_bridges: BTreeMap<IfName, Guid>,
+    /// Those that stand for the host's own.
+    pub(crate) hosts_namespaces: BTreeSet<Guid>,
     /// What the host itself has on its LANs, as it was seen last, by external switch.
     hosts_own: BTreeMap<Guid, BTreeSet<IpAddr>>,
     /// Which MAC addresses adapters of external switches have, as they were seen last.
@@ -124,7 +127,7 @@ impl World {
     // Endpoints
 
     /// Completes a document and takes its addresses, MAC address and host ports. The endpoint is shown to
-    /// nobody until [`World::settle_endpoint`].
+    /// nobody until [`World::settle_endpoint`]. In the host's own namespace it may be its network's gateway.
     pub fn reserve_endpoint(&mut self, mut document: hcn::Endpoint, fresh: Guid) -> Result<Guid, ModelError> {
         let id = document.id.unwrap_or(fresh);
         if self.is_id_taken(id) {
@@ -136,7 +139,7 @@ impl World {
         };
         let network_id = document.network.ok_or_else(no_network)?;
         document.id = Some(id);
-        document.namespace = None;
+        let gateway = self.gateway_address_in(document.namespace.take(), network_id);
         let mut others = self.leased_beside(network_id)?;
         others.extend(self.hosts_own_on(network_id)?);
         if let Some(mac) = document.mac {
@@ -146,7 +149,7 @@ impl World {
         let network = self.network_mut(network_id)?;
         endpoint::check(&document, network)?;
         let allocated = network.without_macs(&macs, |network| {
-            network.without(&others, |network| endpoint::allocate(&mut document, network, id))
+            network.without(&others, |network| endpoint::allocate(&mut document, network, id, gateway))
         });
         allocated.map_err(|error| self.naming_holder(error, network_id))?;
         self.take_ports_of(&mut document, id, network_id)?;
@@ -166,7 +169,9 @@ impl World {
         let id = document.id.ok_or_else(|| no_field("ID"))?;
         let network_id = document.network.ok_or_else(|| no_field("HostComputeNetwork"))?;
         document.namespace = None;
-        endpoint::allocate(&mut document, self.network_mut(network_id)?, id)?;
+        // Its record says that it may have what it has.
+        let network = self.network_mut(network_id)?;
+        endpoint::allocate(&mut document, network, id, GatewayAddress::Free)?;
         self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, true);
         if let Some(attachment) = attachment {
@@ -411,6 +416,9 @@ impl World {
         self.compartment = self.compartment.max(document.compartment + 1);
         let order = self.next_order();
         let members = std::collections::BTreeSet::new();
+        if origin == NamespaceOrigin::Host {
+            self.hosts_namespaces.insert(id);
+        }
         if let Some(path) = &document.params.path {
             self.paths.insert(path.clone(), id);
         }
@@ -428,6 +436,7 @@ impl World {
     /// Takes a namespace out. Its endpoints are detached first, by [`World::release_attachment`].
     pub fn forget_namespace(&mut self, id: Guid) -> Result<Namespace, ModelError> {
         let namespace = self.namespaces.remove(&id).ok_or(ModelError::NamespaceNotFound(id))?;
+        self.hosts_namespaces.remove(&id);
         if let Some(path) = namespace.path() {
             self.paths.remove(path);
         }

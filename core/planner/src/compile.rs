@@ -117,10 +117,25 @@ fn add_sets(desired: &mut Desired, network: &Network) {
 }
 
 /// Which families the host must forward for a network.
-#[must_use]
-pub fn forwarding_for(network: &Network) -> Forwarding {
+fn forwarding_for(network: &Network) -> Forwarding {
     let forwards = |family| network.kind() == NetworkType::Nat && network.has_family(family);
     Forwarding { v4: forwards(Family::V4), v6: forwards(Family::V6) }
+}
+
+/// Which families the host must forward for all objects.
+#[must_use]
+pub fn forwarding_of(world: &World) -> Forwarding {
+    let of_networks = world.networks().map(forwarding_for);
+    let gateways = world.networks().flat_map(|network| world.hosts_seats_on(network.id()));
+    let all = of_networks.chain(gateways.map(|endpoint| forwarding_by(endpoint, world)));
+    all.fold(Forwarding::default(), |all, one| Forwarding { v4: all.v4 || one.v4, v6: all.v6 || one.v6 })
+}
+
+/// Which families the host forwards by an endpoint that is a gateway.
+fn forwarding_by(endpoint: &Endpoint, world: &World) -> Forwarding {
+    let is_gateway = world.is_gateway(endpoint);
+    let has = |family| is_gateway && endpoint.addresses().any(|address| address.family() == family);
+    Forwarding { v4: has(Family::V4), v6: has(Family::V6) }
 }
 
 fn add_namespace(desired: &mut Desired, namespace: &Namespace) {
@@ -140,6 +155,9 @@ fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
     if port.target == Target::Host {
         desired.rules.insert(Element::HostSeat(port.interface.clone()));
     }
+    let forwarding = forwarding_by(endpoint, world);
+    desired.forwarding.v4 |= forwarding.v4;
+    desired.forwarding.v6 |= forwarding.v6;
     // An adapter takes in its own station anyway.
     if let Some(uplink) = network.uplink().filter(|uplink| uplink.mode == UplinkMode::Stations) {
         desired.stations.insert(Station { adapter: uplink.adapter, mac: port.mac });
@@ -287,6 +305,8 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<
     };
     let bridge = bridge_of(network);
     let (addresses, routes) = match target {
+        // The host reaches its containers by the route of their subnet.
+        Target::Host if world.is_gateway(endpoint) => (endpoint.addresses().collect(), Vec::new()),
         // In the host's own namespace the subnet's route is the gateway's; a second one would compete.
         Target::Host => (endpoint.addresses().filter_map(narrow).collect(), Vec::new()),
         Target::Path(_) => (endpoint.addresses().collect(), routes(endpoint, attachment.order())),

@@ -30,7 +30,7 @@ mod step;
 
 pub use compile::{
     Layout, bridge_of, compile, compile_endpoint, compile_network, compile_policies, endpoint_elements,
-    forwarding_for, needs_chains, port_of, switch_name, switch_of,
+    forwarding_of, needs_chains, port_of, switch_name, switch_of,
 };
 pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target, tunnel_name};
 pub use diff::{Plan, plan, readdress};

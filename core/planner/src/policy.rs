@@ -17,18 +17,21 @@ use crate::acl;
 #[must_use]
 pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Option<Port> {
     let said = endpoint.document().params.port.over(network.document().params.port);
+    let is_gateway = world.is_gateway(endpoint);
     let rules =
         |direction, default| acl::compile(endpoint.policies(), network.policies(), direction, default);
+    // The host forwards what others have sent.
+    let guards = Guards { spoofing: guards(said).spoofing && !is_gateway, ..guards(said) };
     Some(Port {
         endpoint: endpoint.id(),
         network: network.id(),
         mac: endpoint.mac()?,
         addresses: endpoint.addresses().map(IfAddr::address).collect(),
-        guards: guards(said),
+        guards,
         blocked: false,
         quiet: endpoint.has_flag(EndpointFlags::DISABLE_ICC),
         plain_redirect: is_host_seat(endpoint, world),
-        behind_host: [false; 2],
+        behind_host: world.is_behind_host(endpoint),
         external: network.uplink().map(|uplink| uplink.switch_id()),
         overlay: network.tunnel().is_some(),
         ruled: network.has_host_port(),

@@ -34,6 +34,28 @@ fn a_lan_answers_whom_what_lies_before_it_lets_through() {
     });
 }
 
+/// What an endpoint in the host's own namespace has is in our books already.
+#[test]
+fn an_endpoint_of_the_hosts_own_namespace_is_not_the_host_itself() {
+    on_real(|world| {
+        for (vnic, port, group) in
+            [("vnic7", "hnv7", 0x686e_7300), ("vnic8", "hnv8", 0x686e_7301), ("others", "end", 0)]
+        {
+            run(&["ip", "link", "add", vnic, "type", "veth", "peer", "name", port]);
+            run(&["ip", "link", "set", port, "group", &group.to_string()]);
+        }
+        for (address, vnic) in
+            [("10.244.1.1/24", "vnic7"), ("10.244.2.1/24", "vnic8"), ("10.244.3.1/24", "others")]
+        {
+            run(&["ip", "addr", "add", address, "dev", vnic]);
+        }
+        let uplink = Uplink { adapter: name("eth7"), vlan: None, mode: UplinkMode::OneMac };
+        let beside = world.host.addresses_beside(&uplink).unwrap();
+        let of = |number: u8| IpAddr::from([10, 244, number, 1]);
+        assert_eq!([1, 2, 3].map(|number| beside.contains(&of(number))), [false, false, true], "{beside:?}");
+    });
+}
+
 /// Those of all its links, since it answers for any of them anywhere.
 #[test]
 fn the_hosts_own_addresses_are_those_of_the_lan() {

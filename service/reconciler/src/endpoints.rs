@@ -1,7 +1,7 @@
 use std::sync::PoisonError;
 
 use hns_hcn::{self as hcn, NotificationType};
-use hns_model::{Attachment, Endpoint, ModelError, Network, World};
+use hns_model::{Attachment, Endpoint, ModelError, Namespace, Network, World};
 use hns_net::{Guid, IfAddr};
 use hns_planner::{Announcement, Step, bridge_of, compile_endpoint, plan, switch_of};
 use hns_store::{Durability, Txn};
@@ -28,16 +28,28 @@ impl Engine {
         self.through_a_reload(|| self.try_to_create_endpoint(document.clone()))
     }
 
-    fn try_to_create_endpoint(&self, mut document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
+    fn try_to_create_endpoint(&self, document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
         let _pass = self.locks.pass();
+        let created = self.reserve_and_plug(&document)?;
+        self.follow_gateway_in(document.namespace, document.network);
+        Ok(created)
+    }
+
+    fn follow_gateway_in(&self, namespace: Option<Guid>, network: Option<Guid>) {
+        let Some((namespace, network)) = namespace.zip(network) else { return };
+        let origin = self.world().namespace(namespace).map(Namespace::origin);
+        origin.into_iter().for_each(|origin| self.follow_gateway(origin, network));
+    }
+
+    fn reserve_and_plug(&self, document: &hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
         let lock = document.network.map(|network| self.locks.network(network));
         let _shared = lock.as_ref().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner));
-        let namespace = document.namespace.take();
+        let namespace = document.namespace;
         let _joined = namespace.map(|id| self.locks.hold(Key::Namespace(id)));
         if let Some(id) = namespace {
             self.world().namespace(id)?;
         }
-        let id = self.reserve_endpoint(&document)?;
+        let id = self.reserve_endpoint(document)?;
         let _held = self.locks.hold(Key::Endpoint(id));
         let outcome = match namespace {
             Some(namespace) => self.plug(id, |world| world.reserve_attachment(id, namespace)),
@@ -160,8 +172,9 @@ impl Engine {
     /// and addresses are free; the link itself goes a moment later.
     pub fn delete_endpoint(&self, id: Guid) -> Result<(), EngineError> {
         let _pass = self.locks.pass();
+        let network = self.settled_endpoint(id)?.network();
         let namespace = {
-            let lock = self.locks.network(self.settled_endpoint(id)?.network());
+            let lock = self.locks.network(network);
             let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
             let _held = self.locks.hold(Key::Endpoint(id));
             let endpoint = self.settled_endpoint(id)?;
@@ -169,6 +182,7 @@ impl Engine {
             endpoint.attachment().and_then(Attachment::namespace)
         };
         // A namespace's lock comes before an endpoint's.
+        self.follow_gateway_in(namespace, Some(network));
         if let Some(namespace) = namespace {
             self.release_lent(namespace);
         }

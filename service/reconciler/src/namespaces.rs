@@ -5,7 +5,7 @@ use hns_hcn::{
     self as hcn, ErrorCode, ModifyRequest, NamespaceResource, NamespaceType, NotificationType, RequestType,
 };
 use hns_host::NamespaceIdentity;
-use hns_model::{Attachment, ModelError, NamespaceOrigin, World};
+use hns_model::{Attachment, Endpoint, ModelError, NamespaceOrigin, World};
 use hns_net::Guid;
 use hns_planner::{NamespaceSpec, Step, Target};
 use hns_store::{Durability, Txn};
@@ -99,9 +99,11 @@ impl Engine {
     /// Deletes a namespace; its endpoints stay, detached (rule Q21). One that was given to us stays too.
     pub fn delete_namespace(&self, id: Guid) -> Result<(), EngineError> {
         let _pass = self.locks.pass();
-        let _held = self.locks.hold(Key::Namespace(id));
+        let held = self.locks.hold(Key::Namespace(id));
         let namespace = self.world().namespace(id)?.clone();
+        let mut left = Vec::new();
         for endpoint in namespace.members() {
+            left.extend(self.world().endpoint(endpoint).map(Endpoint::network));
             let _endpoint = self.locks.hold(Key::Endpoint(endpoint));
             match self.unplug(endpoint) {
                 Ok(())
@@ -109,7 +111,11 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        self.remove_namespace(id)
+        self.remove_namespace(id)?;
+        // A network's lock comes before a namespace's.
+        drop(held);
+        left.into_iter().for_each(|network| self.follow_gateway(namespace.origin(), network));
+        Ok(())
     }
 
     /// Removes a namespace without endpoints, whose lock is held.
@@ -161,6 +167,11 @@ impl Engine {
             NamespaceResource::Endpoint(endpoint) if present => self.attach(id, *endpoint),
             NamespaceResource::Endpoint(endpoint) => self.detach(id, *endpoint),
         }?;
+        if let NamespaceResource::Endpoint(endpoint) = &request.resource {
+            let network = self.world().endpoint(*endpoint).map(Endpoint::network);
+            let origin = self.world().namespace(id)?.origin();
+            network.into_iter().for_each(|network| self.follow_gateway(origin, network));
+        }
         let document = self.world().namespace(id)?.document();
         self.release_lent(id);
         Ok(document)

@@ -1,7 +1,9 @@
 //! What changes about a network for all its endpoints at once, live: address sets, rules, defaults of its ports.
 
-use hns_hcn::{self as hcn, Policy, PortParams, RequestType};
-use hns_model::{ModelError, World};
+use std::sync::PoisonError;
+
+use hns_hcn::{self as hcn, NetworkType, Policy, PortParams, RequestType};
+use hns_model::{ModelError, NamespaceOrigin, Network, World};
 use hns_net::Guid;
 use hns_planner::{Desired, Observed, compile_policies, plan};
 use hns_store::{Durability, Txn};
@@ -39,6 +41,34 @@ impl Engine {
                 let _ = world.change_network_port(id, RequestType::Update, before);
             }))
         })
+    }
+
+    /// After an endpoint has come to a namespace or left it: where that is the host's, the host may have come to be the gateway of the
+    /// network, or be it no longer. Which way the packets of its containers take depends on that, so that their ports are planned anew.
+    /// Takes the network's lock. What fails is the repair's to see to.
+    pub(crate) fn follow_gateway(&self, namespace: NamespaceOrigin, network: Guid) {
+        let has_gateways = |network: &Network| network.kind() == NetworkType::L2Bridge;
+        if namespace != NamespaceOrigin::Host || !self.world().network(network).is_ok_and(has_gateways) {
+            return;
+        }
+        let lock = self.locks.network(network);
+        let _alone = lock.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.plan_ports_anew(network) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(%network, error, "its ports do not follow its gateway yet");
+            self.background.repair_everything("ports do not follow their gateway");
+        }
+    }
+
+    fn plan_ports_anew(&self, network: Guid) -> Result<(), EngineError> {
+        let observed = self.observed_policies(network)?;
+        let mut desired = {
+            let world = self.world();
+            compile_policies(world.network(network)?, &world)
+        };
+        desired.ports.retain(|name, _| observed.ports.contains_key(name));
+        self.execute(plan(&desired, &observed).steps)?.keep();
+        Ok(())
     }
 
     /// Changes a network whose lock is held, the whole of it or nothing: first the world, then the ports of its endpoints, then the

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use hns_host::{HostError, Scope};
 use hns_model::Attachment;
 use hns_net::{Guid, IfName};
-use hns_planner::{Step, Target, compile, compile_endpoint, forwarding_for, plan};
+use hns_planner::{Step, Target, compile, compile_endpoint, forwarding_of, plan};
 
 use crate::endpoints::announcement;
 use crate::engine::{Engine, blank_slate};
@@ -127,11 +127,8 @@ impl Engine {
                 return;
             }
         };
-        let lacks = {
-            let world = self.world();
-            let mut wanted = world.networks().map(forwarding_for);
-            wanted.any(|wanted| wanted.v4 && !shown.v4 || wanted.v6 && !shown.v6)
-        };
+        let wanted = forwarding_of(&self.world());
+        let lacks = wanted.v4 && !shown.v4 || wanted.v6 && !shown.v6;
         if lacks && !self.repairs.left_something_undone() {
             self.repair_everything_and_log("the host's forwarding was turned off");
         }

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a rig that cannot be built fails the test")]
 
+#[path = "histories/gateway.rs"]
+mod gateway;
 #[path = "histories/rig.rs"]
 mod rig;
 
@@ -29,9 +31,7 @@ enum Request {
         v6: bool,
     },
     DeleteNetwork(usize),
-    CreateNamespace {
-        given: bool,
-    },
+    CreateNamespace(Place),
     DeleteNamespace(usize),
     CreateEndpoint {
         network: usize,
@@ -75,6 +75,13 @@ enum Request {
     },
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Ours,
+    Given,
+    Host,
+}
+
 #[derive(Debug, Clone)]
 enum NetworkChange {
     Set { set: usize, member: u8 },
@@ -93,9 +100,9 @@ fn network_change() -> impl Strategy<Value = NetworkChange> {
 fn request() -> impl Strategy<Value = Request> {
     let n = 0usize..6;
     prop_oneof![
-        2 => (0usize..6, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
+        2 => (0usize..7, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
         1 => n.clone().prop_map(Request::DeleteNetwork),
-        2 => any::<bool>().prop_map(|given| Request::CreateNamespace { given }),
+        2 => prop_oneof![Just(Place::Ours), Just(Place::Given), Just(Place::Host)].prop_map(Request::CreateNamespace),
         1 => n.clone().prop_map(Request::DeleteNamespace),
         6 => (n.clone(), prop::option::of(0usize..6), 0u16..4, prop::bool::weighted(0.2)).prop_map(
             |(network, namespace, port, quiet)| Request::CreateEndpoint { network, namespace, port, quiet }),
@@ -168,10 +175,17 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
     let namespace = |n| pick(engine.world().namespaces().map(hns_model::Namespace::id), n);
     match request {
         Request::CreateNetwork { kind, v6 } => {
-            let named = ["NAT", "Internal", "Private", "Transparent", "Transparent", "Transparent"][*kind];
+            let named =
+                ["NAT", "Internal", "Private", "Transparent", "Transparent", "Transparent", "L2Bridge"]
+                    [*kind];
             let mut document = json!({ "Name": format!("n{number}"), "Type": named, "AdditionalParams": { "EnableIPv6": v6 } });
-            if named == "Transparent" {
+            if matches!(named, "Transparent" | "L2Bridge") {
                 on_the_lan(&mut document, number, *kind == 4, *v6);
+            }
+            if named == "L2Bridge" {
+                document["Policies"] = json!([gateway::adapter()]);
+                let route = json!({ "NextHop": format!("10.200.{}.1", number % 200), "DestinationPrefix": "0.0.0.0/0" });
+                document["Ipams"][0]["Subnets"][0]["Routes"] = json!([route]);
             }
             if *kind == 5 {
                 document["Ipams"] = json!([{ "Type": "Dhcp" }]);
@@ -180,9 +194,12 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
             engine.create_network(hcn::Network::from_v2(&document).unwrap()).map(drop)
         }
         Request::DeleteNetwork(n) => engine.delete_network(network(*n)),
-        Request::CreateNamespace { given } => {
+        Request::CreateNamespace(place) => {
             let mut document = json!({});
-            if *given {
+            if matches!(place, Place::Host) {
+                document = json!({ "Type": "HostDefault" });
+            }
+            if matches!(place, Place::Given) {
                 let path = format!("/run/netns/given{number}");
                 rig.host.add_foreign_namespace(&path);
                 document = json!({ "AdditionalParams": { "Path": path } });
@@ -190,13 +207,14 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
             engine.create_namespace(hcn::Namespace::from_v2(&document).unwrap()).map(drop)
         }
         Request::DeleteNamespace(n) => engine.delete_namespace(namespace(*n)),
-        Request::CreateEndpoint { network: n, namespace: joined, port, quiet } => {
+        Request::CreateEndpoint { network: on, namespace: joined, port, quiet } => {
             let mut document = json!({
-                "HostComputeNetwork": network(*n).to_string(), "Flags": if *quiet { 2 } else { 0 },
+                "HostComputeNetwork": network(*on).to_string(), "Flags": if *quiet { 2 } else { 0 },
                 "Policies": if *port == 0 { json!([]) } else { json!([mapping(*port)]) },
             });
             if let Some(n) = joined {
                 document["HostComputeNamespace"] = json!(namespace(*n).to_string());
+                document["IpConfigurations"] = json!(gateway::of_host(engine, network(*on), namespace(*n)));
             }
             engine.create_endpoint(hcn::Endpoint::from_v2(&document).unwrap()).map(drop)
         }
@@ -429,11 +447,8 @@ fn a_port_whose_filter_fails_stays_closed_until_it_has_one() {
     let Rig { host, resolver, store, engine, .. } = {
         let rig = Rig::new();
         let endpoint = Request::CreateEndpoint { network: 0, namespace: Some(0), port: 0, quiet: false };
-        let requests = [
-            Request::CreateNetwork { kind: 0, v6: false },
-            Request::CreateNamespace { given: false },
-            endpoint,
-        ];
+        let requests =
+            [Request::CreateNetwork { kind: 0, v6: false }, Request::CreateNamespace(Place::Ours), endpoint];
         requests.iter().enumerate().for_each(|(number, request)| send(&rig, request, number).unwrap());
         rig
     };
@@ -463,7 +478,7 @@ fn a_crash_at_any_call_converges_at_the_next_start() {
         let rig = Rig::new();
         for (number, request) in [
             Request::CreateNetwork { kind: 0, v6: true },
-            Request::CreateNamespace { given: false },
+            Request::CreateNamespace(Place::Ours),
             Request::CreateEndpoint { network: 0, namespace: Some(0), port: 1, quiet: true },
         ]
         .iter()

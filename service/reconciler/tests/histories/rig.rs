@@ -42,6 +42,7 @@ impl Rig {
     pub fn new() -> Self {
         let (host, store) = (FakeHost::new(), Arc::new(MemoryStore::new()) as Arc<dyn Store>);
         host.add_adapter(&"eth0".parse().unwrap());
+        host.add_adapter(&"eth2".parse().unwrap());
         Self::on(host, FakeResolver::new(), store)
     }
 
