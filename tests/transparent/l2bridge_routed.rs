@@ -7,7 +7,10 @@ use hns_testbed::raw::Capture;
 use hns_testbed::{Hnsd, Host, eventually, needs, tcp};
 use hns_tests::story_support::Container;
 
+use serde_json::json;
+
 use crate::filtered::trouble;
+use crate::host::Traffic;
 use crate::stage::{Party, Stage, container_at, network};
 
 /// The host's subnets are `10.244.N.0/24` and `fd00:244:N::/64`.
@@ -118,5 +121,103 @@ fn containers_of_routed_subnets_meet_everybody_and_the_wire_sees_the_hosts_alone
     }
     for hnsd in [&stage.here, &stage.there] {
         assert_eq!(trouble(hnsd, "pods"), None);
+        assert_eq!(stopped(hnsd.host()), 0);
     }
+}
+
+/// What the firewall of a host has let go no further.
+fn stopped(host: &Host) -> u64 {
+    let said = host.sh("nft list chain inet watchful f");
+    let counts =
+        said.split("packets ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+    counts.sum()
+}
+
+/// The host's endpoint is `.2` beside a gateway that nobody is, and containers say where their default route leads.
+fn beside(hnsd: &Hnsd, name: &str, last: u8) -> Container {
+    let netns = hnsd.host().add_netns(name);
+    hnsd.hnsctl(&["namespace", "create", name, "--path", &format!("/run/netns/{name}")]);
+    let network = hnsd.hnsctl_json(&["network", "inspect", "pods"]);
+    let namespace = hnsd.hnsctl_json(&["namespace", "inspect", name]);
+    let document = json!({
+        "Name": name, "HostComputeNetwork": network["ID"], "HostComputeNamespace": namespace["ID"],
+        "IpConfigurations": [{ "IpAddress": format!("10.244.1.{last}") }, { "IpAddress": format!("fd00:244:1::{last:x}") }],
+        "Routes": [{ "NextHop": "10.244.1.2", "DestinationPrefix": "0.0.0.0/0" },
+            { "NextHop": "fd00:244:1::2", "DestinationPrefix": "::/0" }],
+        "SchemaVersion": { "Major": 2, "Minor": 0 },
+    });
+    let made = hnsd.api().post("/v2/endpoints", &document).expect("the daemon answers").expect_success();
+    Container::new(name, netns, made)
+}
+
+#[test]
+fn both_directions_pass_the_host_and_a_restart_loses_nothing() {
+    needs!(root, "nft", "ping");
+    let (mut stage, _wire) = stage();
+    let _gateways = [gateway(&stage.here, 1, 2), gateway(&stage.there, 2, 1)];
+    let web = beside(&stage.here, "web", 7);
+    let far = pod(&stage.there, 2, "far", 7);
+    let client = stage.client.netns();
+    let [client4, client6] = stage.client.addresses();
+    let pairs = [
+        ("out", &web.netns, &client, client4),
+        ("out6", &web.netns, &client, client6),
+        ("in", &client, &web.netns, web.v4().into()),
+        ("in6", &client, &web.netns, web.v6().into()),
+        ("to far", &web.netns, &far.netns, far.v4().into()),
+        ("to far6", &web.netns, &far.netns, far.v6().into()),
+    ];
+    let traffic = Traffic::between(&pairs);
+    let before = [&stage.here, &stage.there].map(|hnsd| stopped(hnsd.host()));
+    stage.here.restart();
+    stage.here.kill9();
+    stage.here.start_again();
+    let server = tcp::Echo::serve(&web.netns, (web.v4(), 80));
+    eventually!(tcp::ask(&client, server.address()));
+    traffic.all_came_back();
+    assert_eq!([&stage.here, &stage.there].map(|hnsd| stopped(hnsd.host())), before);
+}
+
+#[test]
+fn containers_follow_the_hosts_endpoint_that_comes_late_and_goes() {
+    needs!(root, "nft", "ping");
+    let (stage, _wire) = stage();
+    let (web, db) = (pod(&stage.here, 1, "web", 7), pod(&stage.here, 1, "db", 8));
+    let client = Party::host("client", &stage.client);
+    let parties = [Party::container("web", &web), client.clone(), Party::host("here", stage.here.host())];
+    // Among themselves they need no gateway, and beyond there is none.
+    eventually!(web.netns.ping(db.v4()) && web.netns.ping(db.v6()));
+    assert!(!client.netns.ping(web.v4()) && !web.netns.ping(stage.client.v6()));
+    for _ in 0..2 {
+        let gateway = gateway(&stage.here, 1, 1);
+        let before = stopped(stage.here.host());
+        all_meet(&parties);
+        assert_eq!(stopped(stage.here.host()), before);
+        stage.here.hnsctl(&["endpoint", "rm", &gateway.id]);
+        assert!(!client.netns.ping(web.v4()) && !web.netns.ping(stage.client.v6()));
+        eventually!(web.netns.ping(db.v4()) && web.netns.ping(db.v6()));
+    }
+    stage.here.hnsctl(&["network", "rm", "--force", "pods"]);
+    eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn") || link == "pods0"));
+}
+
+#[test]
+fn the_host_is_no_gateway_of_its_own_lan_nor_is_a_container() {
+    needs!(root, "nft");
+    let (stage, _wire) = stage();
+    let said = |words: &[&str]| stage.here.try_hnsctl(words).expect_failure();
+    let create = ["endpoint", "create", "--network", "pods", "--ip", "10.244.1.1"];
+    assert!(said(&create).contains("reserved: the gateway's"));
+    gateway(&stage.here, 1, 1);
+    let again = said(&[&create[..], &["--namespace", "the-host", "--interface", "pods1"]].concat());
+    assert!(again.contains("in use by endpoint"), "{again}");
+    stage.here.hnsctl(&["endpoint", "detach", "gw"]);
+    let _web = stage.here.host().add_netns("web");
+    stage.here.hnsctl(&["namespace", "create", "web", "--path", "/run/netns/web"]);
+    let refused = said(&["endpoint", "attach", "gw", "web"]);
+    assert!(refused.contains("the address of its network's gateway"), "{refused}");
+    // The host comes to be in the subnet by itself.
+    stage.here.host().sh("ip addr add 10.244.1.200/24 dev eth0");
+    let refused = said(&["endpoint", "attach", "gw", "the-host"]);
+    assert!(refused.contains("the host itself is on adapter eth0 already"), "{refused}");
 }

@@ -183,7 +183,9 @@ impl Engine {
         let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
         let _joined = self.locks.hold(Key::Namespace(id));
         let _held = self.locks.hold(Key::Endpoint(endpoint));
-        self.world().namespace(id)?;
+        if self.world().namespace(id)?.origin() == NamespaceOrigin::Host {
+            self.look_at_hosts_own(network)?;
+        }
         let there = self.settled_endpoint(endpoint)?.attachment().and_then(Attachment::namespace);
         // Clients repeat the call when they retry (rule Q13).
         if there == Some(id) {
