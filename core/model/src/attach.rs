@@ -5,6 +5,7 @@ use hns_net::{Guid, IfName};
 use crate::endpoint::{Attachment, Endpoint, Seat};
 use crate::error::ModelError;
 use crate::gateway::refuse_gateways_address;
+use crate::namespace::NamespaceOrigin;
 use crate::network::{Network, PORTS_PER_SEGMENT, SEGMENTS_MAX};
 use crate::world::World;
 
@@ -15,15 +16,19 @@ impl World {
         self.refuse_host_on_lan(endpoint, namespace)?;
         let wanted = self.unattached(endpoint)?.document.params.interface.clone();
         let order = self.namespace(namespace)?.joins;
+        let seat = Seat::Namespace { id: namespace, order };
+        if wanted.is_none() && self.namespace(namespace)?.origin() == NamespaceOrigin::Host {
+            return self.reserve_port(endpoint, seat, |port| name_beside(port, "hnh"));
+        }
         let interface = self.interface_name(namespace, wanted)?;
-        self.reserve_port(endpoint, Seat::Namespace { id: namespace, order }, |_| interface)
+        self.reserve_port(endpoint, seat, |_| interface)
     }
 
     /// As [`World::reserve_attachment`], for an engine that moves the vNIC into its sandbox by itself.
     pub fn reserve_handover(&mut self, endpoint: Guid, sandbox: PathBuf) -> Result<Attachment, ModelError> {
         let there = self.unattached(endpoint)?;
         refuse_gateways_address(there, self.network(there.network)?)?;
-        self.reserve_port(endpoint, Seat::Sandbox(sandbox), handed_name)
+        self.reserve_port(endpoint, Seat::Sandbox(sandbox), |port| name_beside(port, "hnc"))
     }
 
     /// Puts an endpoint back where it was a moment ago.
@@ -149,8 +154,9 @@ fn port_name(endpoint: Guid, turn: u32) -> IfName {
     name.parse().unwrap_or_else(|_| unreachable!("\"hnv\" and twelve digits make an interface name"))
 }
 
-/// The name of a vNIC for as long as its engine has not moved it: as its port's, with another beginning.
-fn handed_name(port: &IfName) -> IfName {
-    let name = format!("hnc{}", port.as_str().trim_start_matches("hnv"));
-    name.parse().unwrap_or_else(|_| unreachable!("\"hnc\" and twelve digits make an interface name"))
+/// As the port's, with another beginning: `hnc` for a vNIC that its engine has not moved yet, `hnh` for one in the host's own namespace,
+/// where others have names such as `eth0`.
+fn name_beside(port: &IfName, beginning: &str) -> IfName {
+    let name = format!("{beginning}{}", port.as_str().trim_start_matches("hnv"));
+    name.parse().unwrap_or_else(|_| unreachable!("three letters and twelve digits make an interface name"))
 }
