@@ -156,6 +156,17 @@ impl Request<'_> {
         let mut routes: Vec<Route> = conf.routes.routes.clone();
         if let Some(lease) = self.lease {
             routes.extend(lease.routes.routes.iter().copied());
+        }
+        if conf.by_bridge_gateway {
+            for subnet in self.subnets() {
+                let destination = subnet.prefix.family().default_route();
+                let hop = subnet.bridge_gateway();
+                if hop.is_some() && !routes.iter().any(|route| route.destination == destination) {
+                    routes.push(Route { destination, next_hop: hop, metric: 0 });
+                }
+            }
+        }
+        if let Some(lease) = self.lease {
             // The gateway that the IPAM plugin names is the one, also on a network that has another.
             for (address, gateway) in lease.addresses.iter().filter_map(|g| Some((g.address, g.gateway?))) {
                 let destination = address.family().default_route();

@@ -143,6 +143,21 @@ impl Subnet {
         blocks
     }
 
+    /// Where plugins for Windows expect the host's own endpoint, which is the gateway of containers: beside the network's `.1`.
+    pub(crate) fn bridge_gateway(&self) -> Option<IpAddr> {
+        self.beyond(2)
+    }
+
+    /// Lets nobody have that by chance.
+    pub(crate) fn keep_bridge_gateway(&mut self) {
+        self.range = self.range.or(self.beyond(3).map(|start| (start, self.prefix.last())));
+    }
+
+    fn beyond(&self, offset: u128) -> Option<IpAddr> {
+        let found = address(number(self.prefix.network()).checked_add(offset)?, self.prefix.family());
+        self.prefix.contains(found).then_some(found)
+    }
+
     /// Whether a dynamic address may come from here.
     pub(crate) fn offers(&self, address: IpAddr) -> bool {
         self.prefix.contains(address)

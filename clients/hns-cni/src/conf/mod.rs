@@ -53,6 +53,8 @@ pub struct Conf {
     pub mac: Option<Mac>,
     pub mtu: Option<Mtu>,
     pub routes: Routes,
+    /// Whether the default route leads to the host's own endpoint, [`Subnet::bridge_gateway`].
+    pub by_bridge_gateway: bool,
     /// Whether the endpoint has a default route.
     pub default_route: bool,
     pub dns: Dns,
@@ -137,9 +139,10 @@ impl Conf {
         let wishes = Wishes::take(&mut object)?;
         let policies = policies(&mut object)?;
         let mut addressing = Addressing::take(&mut object, outline)?;
-        let mut opens_ports = false;
+        let (mut opens_ports, mut bridge_gateway) = (false, None);
         if let Some(mut flags) = object.object("optionalFlags")? {
             opens_ports = flags.flag("allowAclPortMapping")?.unwrap_or(false);
+            bridge_gateway = flags.take("forceBridgeGateway").filter(|found| !found.is_empty());
             flags.rest().try_for_each(|found| reading.judge_flag(&found))?;
         }
         if !wishes.ranges.is_empty() {
@@ -151,6 +154,12 @@ impl Conf {
         };
         let described = !addressing.subnets.is_empty();
         let network = network(&mut object, outline, reading.stands, described, policies.network)?;
+        if let Some(found) = &bridge_gateway {
+            check_bridge_gateway(found, &network, described || outline.delegate.is_some())?;
+            if outline.delegate.is_none() {
+                addressing.subnets.iter_mut().for_each(Subnet::keep_bridge_gateway);
+            }
+        }
         let dns = merged(wishes.dns, conf_dns(&mut object)?);
         let mac = wishes.mac.or(arguments.mac).or(object.parsed("mac")?);
         let default_route = object.flag("isDefaultGateway")?.unwrap_or(true);
@@ -174,6 +183,7 @@ impl Conf {
             mac,
             mtu,
             routes: addressing.routes,
+            by_bridge_gateway: bridge_gateway.is_some(),
             default_route,
             dns,
             policies: endpoint_policies(policies.endpoint, wishes.ports, wishes.limits, opens_ports)?,
@@ -241,6 +251,18 @@ impl Addressing {
         self.routes.routes.extend(routes.routes);
         self.routes.by_gateway.extend(routes.by_gateway);
         ipam.finish("HNS's own IPAM has subnet, ranges, gateway, addresses and routes")
+    }
+}
+
+/// `described`: whether the plugin comes to know the subnets.
+fn check_bridge_gateway(found: &Found<'_>, network: &NetworkConf, described: bool) -> Result<(), Failure> {
+    match network.kind {
+        _ if found.value.as_bool().is_none() => Err(found.expected("true or false")),
+        Some(kind) if kind != NetworkType::L2Bridge => {
+            Err(found.unsupported("the host's endpoint as gateway belongs to l2bridge networks"))
+        }
+        _ if !described => Err(found.unsupported("it is the second address of a subnet, and none is named")),
+        _ => Ok(()),
     }
 }
 

@@ -234,6 +234,35 @@ fn configurations_of_other_windows_plugins_ask_for_their_types() {
 }
 
 #[test]
+fn the_hosts_own_endpoint_is_the_gateway_where_the_configuration_says_so() {
+    let plugin = json!({"cniVersion": "0.2.0", "name": "cbr0", "type": "sdnbridge", "master": "eth0",
+        "ipam": {"subnet": "10.244.1.0/24", "routes": [{"GW": "10.244.1.1"}]},
+        "ipamv6": {"subnet": "fd00:244:1::/64", "routes": [{"GW": "fd00:244:1::1"}]},
+        "optionalFlags": {"forceBridgeGateway": true}});
+    let document = asked(&plugin);
+    let hops = document["Routes"].as_array().unwrap().iter();
+    let hops: Vec<_> = hops.map(|route| (&route["DestinationPrefix"], &route["NextHop"])).collect();
+    assert_eq!(
+        hops,
+        [(&json!("0.0.0.0/0"), &json!("10.244.1.2")), (&json!("::/0"), &json!("fd00:244:1::2"))]
+    );
+    // Nobody is given that address by chance.
+    let network = &document["HostComputeNetwork"];
+    assert_eq!(network["Ipams"][0]["Subnets"][0]["Routes"][0]["NextHop"], "10.244.1.1");
+    let ranges = network["AdditionalParams"]["IpRange"].as_array().unwrap();
+    assert_eq!([&ranges[0], &ranges[1]], [&json!("10.244.1.3/32"), &json!("10.244.1.4/30")]);
+    assert!(ranges.contains(&json!("fd00:244:1::3/128")));
+
+    let mut plugin = plugin;
+    plugin["optionalFlags"]["forceBridgeGateway"] = json!(false);
+    let document = asked(&plugin);
+    assert_eq!(
+        (&document["Routes"], &document["HostComputeNetwork"]["AdditionalParams"]),
+        (&json!([]), &Value::Null)
+    );
+}
+
+#[test]
 fn a_windows_configuration_works_once_its_type_is_replaced() {
     let document =
         asked(&json!({"cniVersion": "1.0.0", "name": "cbr0", "type": "hns-cni", "networkType": "nat",
@@ -255,6 +284,12 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             2,
             "optionalFlags.forceBridgeGateway = true",
         ),
+        (
+            json!({"networkType": "l2bridge", "optionalFlags": {"forceBridgeGateway": true}}),
+            2,
+            "optionalFlags.forceBridgeGateway = true is not supported: it is the second address of a subnet",
+        ),
+        (json!({"optionalFlags": {"forceBridgeGateway": "yes"}}), 7, "optionalFlags.forceBridgeGateway"),
         (json!({"optionalFlags": {"sorcery": true}}), 2, "optionalFlags.sorcery = true"),
         (json!({"apiVersion": 3}), 7, "apiVersion: 3 is not 1 or 2"),
         (json!({"networkType": "ics"}), 7, "networkType: \"ics\" is not one of nat, internal"),

@@ -24,7 +24,6 @@ pub(super) const DIALECT: Dialect = Dialect {
         harmless("enableDualStack"),
         // A container reaches its own published ports.
         harmless("loopbackDSR"),
-        refused("forceBridgeGateway", "the host's endpoint as gateway belongs to l2bridge networks"),
         refused("gatewayFromAdditionalRoutes", "write the gateway into \"ipam\""),
     ],
 };
