@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use hns_testbed::raw::Capture;
 use hns_testbed::{Hnsd, Host, eventually, needs, tcp};
 use hns_tests::story_support::Container;
+use hns_tests::story_support::cni::CniRuntime;
 
 use serde_json::json;
 
@@ -29,7 +30,7 @@ fn pods(hnsd: &Hnsd, number: u8) {
 fn gateway(hnsd: &Hnsd, number: u8, last: u8) -> Container {
     let ips = [format!("10.244.{number}.{last}"), format!("fd00:244:{number}::{last}")];
     let words = ["endpoint", "create", "--network", "pods", "--name", "gw", "--namespace", "the-host"];
-    let words = [&words[..], &["--interface", "pods0", "--ip", &ips[0], "--ip", &ips[1]]].concat();
+    let words = [&words[..], &["--ip", &ips[0], "--ip", &ips[1]]].concat();
     Container::new("gw", hnsd.host().netns(), hnsd.hnsctl_json(&words))
 }
 
@@ -198,7 +199,7 @@ fn containers_follow_the_hosts_endpoint_that_comes_late_and_goes() {
         eventually!(web.netns.ping(db.v4()) && web.netns.ping(db.v6()));
     }
     stage.here.hnsctl(&["network", "rm", "--force", "pods"]);
-    eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn") || link == "pods0"));
+    eventually!(!stage.here.host().links().iter().any(|link| link.starts_with("hn")));
 }
 
 #[test]
@@ -209,7 +210,7 @@ fn the_host_is_no_gateway_of_its_own_lan_nor_is_a_container() {
     let create = ["endpoint", "create", "--network", "pods", "--ip", "10.244.1.1"];
     assert!(said(&create).contains("reserved: the gateway's"));
     gateway(&stage.here, 1, 1);
-    let again = said(&[&create[..], &["--namespace", "the-host", "--interface", "pods1"]].concat());
+    let again = said(&[&create[..], &["--namespace", "the-host"]].concat());
     assert!(again.contains("in use by endpoint"), "{again}");
     stage.here.hnsctl(&["endpoint", "detach", "gw"]);
     let _web = stage.here.host().add_netns("web");
@@ -220,4 +221,33 @@ fn the_host_is_no_gateway_of_its_own_lan_nor_is_a_container() {
     stage.here.host().sh("ip addr add 10.244.1.200/24 dev eth0");
     let refused = said(&["endpoint", "attach", "gw", "the-host"]);
     assert!(refused.contains("the host itself is on adapter eth0 already"), "{refused}");
+}
+
+/// As Microsoft's configurations have it: the host's endpoint is the second address of the subnet.
+#[test]
+fn a_container_of_cni_is_behind_the_hosts_endpoint() {
+    needs!(root, "nft", "ping");
+    let stage = Stage::bare();
+    let here = stage.here.host();
+    here.sh(WATCHFUL);
+    route(&stage.client, here, 1);
+    let netns = here.add_netns("web");
+    let list = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [{
+        "type": "hns-cni", "networkType": "l2bridge", "master": "eth0", "optionalFlags": {"forceBridgeGateway": true},
+        "ipam": {"subnet": "10.244.1.0/24", "gateway": "10.244.1.1"},
+        "ipamv6": {"subnet": "fd00:244:1::/64", "gateway": "fd00:244:1::1"}}]});
+    let runtime = CniRuntime::new(here, stage.here.socket(), &list);
+    runtime.add("web", &json!({})).granted();
+    stage.here.hnsctl(&["namespace", "create", "the-host", "--host-default"]);
+    let gateway = gateway(&stage.here, 1, 2);
+    let endpoints = stage.here.hnsctl_json(&["endpoint", "ls"]);
+    let web =
+        endpoints.as_array().into_iter().flatten().find(|endpoint| endpoint["ID"] != gateway.document["ID"]);
+    let web = Container::new("web", netns, web.expect("the container has an endpoint").clone());
+    all_meet(&[
+        Party::container("web", &web),
+        Party::host("client", &stage.client),
+        Party::host("here", here),
+    ]);
+    assert_eq!(stopped(here), 0);
 }
