@@ -53,6 +53,12 @@ pub enum Element {
         transport: Transport,
         ports: PortRange,
     },
+    /// Destinations of an endpoint behind the host that meet the host's own address instead of the endpoint's.
+    Outbound {
+        from: IpAddr,
+        first: IpAddr,
+        last: IpAddr,
+    },
     /// An endpoint that talks to no other endpoint of its network: its addresses (for what is routed)
     /// and its port (for what is bridged).
     QuietAddress(IpAddr),

@@ -26,6 +26,7 @@ pub(crate) enum Set {
     Range(Family),
     Open(Family),
     OpenRange(Family),
+    Outbound(Family),
     QuietAddress(Family),
     QuietPorts,
     Seats,
@@ -38,7 +39,7 @@ pub(crate) enum Set {
 
 impl Set {
     /// Those that hold elements.
-    pub(crate) const ALL: [Self; 27] = {
+    pub(crate) const ALL: [Self; 29] = {
         use Family::{V4, V6};
         [
             Self::Switches,
@@ -62,6 +63,8 @@ impl Set {
             Self::Open(V6),
             Self::OpenRange(V4),
             Self::OpenRange(V6),
+            Self::Outbound(V4),
+            Self::Outbound(V6),
             Self::QuietAddress(V4),
             Self::QuietAddress(V6),
             Self::QuietPorts,
@@ -95,6 +98,8 @@ impl Set {
             Self::Open(V6) => "open6",
             Self::OpenRange(V4) => "open4_range",
             Self::OpenRange(V6) => "open6_range",
+            Self::Outbound(V4) => "outbound4",
+            Self::Outbound(V6) => "outbound6",
             Self::QuietAddress(V4) => "quiet4",
             Self::QuietAddress(V6) => "quiet6",
             Self::QuietPorts => "quiet_ports",
@@ -233,6 +238,10 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
                 vec![Member::new(Set::OpenRange(family), place(ports.start())).to(place(ports.end()))]
             }
         }
+        Element::Outbound { from, first, last } => {
+            let to = |address: &IpAddr| key().address(*from).address(*address);
+            vec![Member::new(Set::Outbound(Family::of(*from)), to(first)).to(to(last))]
+        }
         Element::QuietAddress(address) => {
             one(Set::QuietAddress(Family::of(*address)), key().address(*address))
         }
@@ -340,6 +349,10 @@ fn element(member: &Member) -> Option<Element> {
             let (transport, _) = (start.transport()?, end.transport()?);
             let ports = PortRange::new(start.port()?, end.port()?).ok()?;
             Element::Open { address, transport, ports }
+        }
+        Set::Outbound(family) => {
+            let (from, _) = (start.address(family)?, end.address(family)?);
+            Element::Outbound { from, first: start.address(family)?, last: end.address(family)? }
         }
         Set::QuietAddress(family) => Element::QuietAddress(start.address(family)?),
         Set::QuietPorts => Element::QuietPort(start.link()?),

@@ -37,6 +37,11 @@ fn any_element() -> impl Strategy<Value = Element> {
             any_name().prop_map(Element::QuietPort),
             any_name().prop_map(Element::HostSeat),
             address().prop_map(Element::QuietAddress),
+            (address(), address(), address()).prop_map(|(from, first, last)| Element::Outbound {
+                from,
+                first,
+                last
+            }),
             (any_name(), address(), 0..=family.bits()).prop_map(|(switch, address, length)| {
                 Element::Inside { switch, prefix: Cidr::new(address, length).unwrap() }
             }),
@@ -89,6 +94,9 @@ fn samples() -> Vec<Element> {
     for (to, at) in [("172.16.0.2", "127.0.0.1"), ("fd00::2", "::1")] {
         let to: IpAddr = to.parse().unwrap();
         all.push(Element::QuietAddress(to));
+        let (first, last) = (Family::of(to).unspecified(), Family::of(to).default_route().last());
+        all.push(Element::Outbound { from: to, first, last });
+        all.push(Element::Outbound { from: first, first: to, last: to });
         all.push(Element::Resident { switch: switch.clone(), address: to });
         for transport in Transport::ALL {
             for at in [None, Some(at.parse().unwrap())] {

@@ -328,8 +328,8 @@ mod tests {
     fn the_rules_of_each_chain_are_counted_from_the_text() {
         let rules = Table::Main.rules(true);
         assert_eq!(rules["loopback"], 4);
-        assert_eq!(rules["forward"], 7);
-        assert_eq!(rules["postrouting"], 7);
+        assert_eq!(rules["forward"], 9);
+        assert_eq!(rules["postrouting"], 9);
         assert_eq!(Table::Bridge.rules(true)["guard"], 2);
         assert_eq!(Table::Bridge.rules(true)["forward"], 2);
         assert_eq!(Table::Main.rules(false), BTreeMap::new());
