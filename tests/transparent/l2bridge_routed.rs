@@ -4,11 +4,11 @@
 use std::net::IpAddr;
 
 use hns_testbed::raw::Capture;
-use hns_testbed::{Hnsd, Host, eventually, needs, tcp};
+use hns_testbed::{Answer, Hnsd, Host, eventually, needs, tcp};
 use hns_tests::story_support::Container;
 use hns_tests::story_support::cni::CniRuntime;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::filtered::trouble;
 use crate::host::Traffic;
@@ -250,4 +250,65 @@ fn a_container_of_cni_is_behind_the_hosts_endpoint() {
         Party::host("here", here),
     ]);
     assert_eq!(stopped(here), 0);
+}
+
+/// Changes the policy by which a container of `here` meets others by its host's address.
+fn translate(hnsd: &Hnsd, container: &Container, verb: &str, settings: &Value) -> Answer {
+    let policy = json!({ "Type": "OutBoundNAT", "Settings": settings });
+    let document =
+        json!({ "ResourceType": "Policy", "RequestType": verb, "Settings": { "Policies": [policy] } });
+    let path = format!("/v2/endpoints/{}/modify", container.id);
+    hnsd.api().post(&path, &document).expect("the daemon answers")
+}
+
+#[test]
+fn a_container_behind_the_host_meets_others_by_the_hosts_address_where_its_policy_says_so() {
+    needs!(root, "nft", "ping");
+    let (stage, _wire) = stage();
+    let web = pod(&stage.here, 1, "web", 7);
+    let pods = json!({ "Exceptions": ["10.244.0.0/16", "fd00:244::/32"] });
+    let refused = translate(&stage.here, &web, "Add", &pods);
+    assert!(
+        refused.body.to_string().contains("needs the host as the endpoint's gateway"),
+        "{}",
+        refused.body
+    );
+    let _gateways = [gateway(&stage.here, 1, 1), gateway(&stage.there, 2, 1)];
+    let far = pod(&stage.there, 2, "far", 7);
+    let client = stage.client.netns();
+    let servers = [&web, &far].map(|container| {
+        let serve = |address| tcp::Echo::serve(&container.netns, (address, 80));
+        container.addresses().into_iter().map(serve).collect::<Vec<_>>()
+    });
+    let _at_client = stage.client.addresses().map(|address| tcp::Echo::serve(&client, (address, 80)));
+    let seen_by = |at: IpAddr| tcp::ask(&web.netns, (at, 80)).map(|seen| seen.ip());
+    let has_chains = || stage.here.host().sh("nft list table inet hns").contains("chain postrouting");
+    for (own, at) in web.addresses().into_iter().zip(stage.client.addresses()) {
+        eventually!(seen_by(at).is_ok_and(|seen| seen == own));
+    }
+    assert!(!has_chains());
+    let _granted = translate(&stage.here, &web, "Add", &pods).expect_success();
+    for (hosts, at) in stage.here.host().addresses().into_iter().zip(stage.client.addresses()) {
+        eventually!(seen_by(at).is_ok_and(|seen| seen == hosts));
+    }
+    for (own, at) in web.addresses().into_iter().zip(far.addresses()) {
+        eventually!(seen_by(at).is_ok_and(|seen| seen == own));
+    }
+    // Who knows no way back to the container's address answers the host's, also to what has no ports.
+    stage.client.sh("ip route del 10.244.1.0/24; ip -6 route del fd00:244:1::/64");
+    assert!(stage.client.addresses().into_iter().all(|at| web.netns.ping(at)));
+    let narrow = json!({ "Destinations": [format!("{}/32", far.v4())] });
+    let _granted = translate(&stage.here, &web, "Update", &narrow).expect_success();
+    eventually!(seen_by(far.v4().into()).is_ok_and(|seen| seen == IpAddr::from(stage.here.host().v4())));
+    assert!(!web.netns.ping(stage.client.v4()));
+    for odd in
+        [json!({ "VirtualIP": "198.18.0.77" }), json!({ "MaxPortPoolUsage": 7 }), json!({ "Flags": 1 })]
+    {
+        let refused = translate(&stage.here, &web, "Add", &odd);
+        assert!(refused.status >= 400, "{odd}: {}", refused.body);
+    }
+    let _granted = translate(&stage.here, &web, "Remove", &narrow).expect_success();
+    eventually!(seen_by(far.v4().into()).is_ok_and(|seen| seen == IpAddr::from(web.v4())));
+    eventually!(!has_chains());
+    drop(servers);
 }

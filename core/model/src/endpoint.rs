@@ -13,6 +13,7 @@ use crate::error::ModelError;
 use crate::gateway::GatewayAddress;
 use crate::ipam::Claim;
 use crate::network::Network;
+use crate::outbound;
 
 /// HNS's endpoint states (hcn-api 4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +207,14 @@ impl Endpoint {
         &self.document.policies
     }
 
+    /// How its policies have the source of what it sends translated.
+    pub fn outbound_nats(&self) -> impl Iterator<Item = &hcn::OutboundNat> {
+        self.document.policies.iter().filter_map(|policy| match &policy.meaning {
+            PolicySettings::OutboundNat(nat) => Some(nat),
+            _ => None,
+        })
+    }
+
     pub fn port_mappings(&self) -> impl Iterator<Item = &hcn::PortMapping> {
         self.document.policies.iter().filter_map(hcn::Policy::as_port_mapping)
     }
@@ -324,6 +333,7 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
             "PortName" | "L2Driver" => {}
             // Outbound translation is what a NAT network does by itself.
             "OutBoundNAT" if network.kind() == NetworkType::Nat && policy.settings.is_empty() => {}
+            "OutBoundNAT" if network.kind() == NetworkType::L2Bridge => outbound::check(policy, place)?,
             kind @ ("NetworkACL" | "SetPolicy") => {
                 let problem = format!("a {kind} is a network's");
                 return Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_POLICY_TYPE));

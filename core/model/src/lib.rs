@@ -28,6 +28,7 @@ mod mac_pool;
 mod namespace;
 mod network;
 mod network_policies;
+mod outbound;
 mod overlay;
 mod policies;
 mod port_book;

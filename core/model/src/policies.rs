@@ -63,7 +63,20 @@ impl World {
         let network = self.network(endpoint.network)?;
         endpoint::check_policies(&document, network)?;
         self.replace_policies(id, document.policies, &before)?;
-        Ok(PolicyChange { endpoint: id, before })
+        let change = PolicyChange { endpoint: id, before };
+        match request {
+            // What was translated before its gateway went may have other policies changed.
+            RequestType::Add | RequestType::Update
+                if wanted.iter().any(|policy| policy.kind == "OutBoundNAT") =>
+            {
+                if let Err(error) = self.check_translated(id) {
+                    self.revert_policies(change);
+                    return Err(error);
+                }
+                Ok(change)
+            }
+            _ => Ok(change),
+        }
     }
 
     /// Takes a change back.

@@ -154,6 +154,10 @@ impl World {
         allocated.map_err(|error| self.naming_holder(error, network_id))?;
         self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, false);
+        if let Err(error) = self.check_translated(id) {
+            self.forget_endpoint(id)?;
+            return Err(error);
+        }
         Ok(id)
     }
 

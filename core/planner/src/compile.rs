@@ -8,6 +8,7 @@ use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, Mtu, PortRange, Uplink, UplinkMode};
 
 use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
+use crate::outbound;
 use crate::overlay::add_overlay;
 use crate::policy::{network_sets, port_policy};
 use crate::rules::Element;
@@ -57,14 +58,22 @@ pub fn compile(world: &World) -> Desired {
 
 /// Whether the chains of our table serve anything: a switch of ours that is no external one, or a port on a bridge of the
 /// administrator's, at which what bridges do not forward would come to the host. On an external switch the programs of its ports and
-/// of its adapter decide, and the bridge's table.
+/// of its adapter decide, and the bridge's table, but for endpoints behind the host that it translates.
 #[must_use]
 pub fn needs_chains(world: &World) -> bool {
-    let is_attached = |id| world.endpoint(id).is_ok_and(|endpoint| endpoint.attachment().is_some());
-    world.networks().any(|network| match network.adopted() {
-        Some(_) => network.endpoints().any(is_attached),
-        None => network.uplink().is_none(),
+    world.networks().any(|network| {
+        let attached = network.endpoints().filter_map(|id| world.endpoint(id).ok());
+        let mut attached = attached.filter(|endpoint| endpoint.attachment().is_some());
+        match network.adopted() {
+            Some(_) => attached.next().is_some(),
+            None => network.uplink().is_none() || attached.any(|endpoint| is_translated(endpoint, network)),
+        }
     })
+}
+
+/// Whether the table translates what an endpoint of an external switch sends.
+fn is_translated(endpoint: &Endpoint, network: &Network) -> bool {
+    network.kind() == NetworkType::L2Bridge && endpoint.outbound_nats().next().is_some()
 }
 
 /// What one network asks for, without its endpoints.
@@ -149,7 +158,7 @@ fn add_endpoint(desired: &mut Desired, endpoint: &Endpoint, world: &World) {
     let Some(port) = port_of(endpoint, network, world) else { return };
     desired.rules.extend(endpoint_elements(endpoint, network));
     // The others' came with their switch.
-    if network.adopted().is_some() {
+    if network.adopted().is_some() || is_translated(endpoint, network) {
         desired.chains = Some(true);
     }
     if port.target == Target::Host {
@@ -247,6 +256,7 @@ fn network_elements(network: &Network) -> BTreeSet<Element> {
 pub fn endpoint_elements(endpoint: &Endpoint, network: &Network) -> BTreeSet<Element> {
     let mut elements = BTreeSet::new();
     let Some(attachment) = endpoint.attachment() else { return elements };
+    elements.extend(outbound::elements(endpoint, network));
     if network.has_host_port() {
         let switch = switch_name(network.switch_id());
         elements.extend(

@@ -23,6 +23,7 @@ mod desired;
 mod diff;
 mod inside;
 mod observed;
+mod outbound;
 mod overlay;
 mod policy;
 mod rules;

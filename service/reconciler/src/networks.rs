@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hns_hcn::{self as hcn, ErrorCode, ModifyRequest, NetworkResource, NotificationType, RequestType};
+use hns_hcn::{
+    self as hcn, ErrorCode, ModifyRequest, NetworkResource, NetworkType, NotificationType, RequestType,
+};
 use hns_host::Scope;
 use hns_model::{ModelError, Network, Surroundings};
 use hns_net::Guid;
@@ -164,10 +166,12 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::shed_chains`], when a port left this network. On a switch of ours the chains stay without ports, too.
+    /// As [`Engine::shed_chains`], when a port left this network, or is translated no longer. On a switch of ours the chains stay without
+    /// ports, too.
     pub(crate) fn shed_chains_of(&self, network: Guid) {
-        let is_adopted = self.world().network(network).is_ok_and(|network| network.adopted().is_some());
-        if is_adopted {
+        let has_its_own =
+            |network: &Network| network.adopted().is_some() || network.kind() == NetworkType::L2Bridge;
+        if self.world().network(network).is_ok_and(has_its_own) {
             self.shed_chains();
         }
     }

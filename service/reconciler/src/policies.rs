@@ -56,10 +56,13 @@ impl Engine {
         let held = self.host_ports(id)?;
         let change = self.world().change_policies(id, request, policies)?;
         let outcome = self.hold_host_ports(id, &held).and_then(|()| self.apply_policies(id, &before));
-        outcome.inspect_err(|_| {
+        let outcome = outcome.inspect_err(|_| {
             self.world().revert_policies(change);
             self.hold_former_host_ports(id, &held);
-        })
+        });
+        let network = self.world().endpoint(id)?.network();
+        self.shed_chains_of(network);
+        outcome
     }
 
     fn change_port_params(

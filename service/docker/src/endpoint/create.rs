@@ -52,7 +52,7 @@ fn document(
         policies.push(hcn::Policy {
             kind: "OutBoundNAT",
             settings: Map::new(),
-            meaning: hcn::PolicySettings::Other,
+            meaning: hcn::PolicySettings::OutboundNat(hcn::OutboundNat::default()),
         });
     }
     Ok(hcn::Endpoint {
