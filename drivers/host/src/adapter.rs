@@ -13,6 +13,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use hns_net::{IfName, Mac, Mtu, Uplink};
@@ -24,7 +25,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::link::{self, Link, named};
 use crate::netlink::{Attributes, Batch, Netlink, Subject};
-use crate::{Adapter, HostError, foreign_bridges, group};
+use crate::{Adapter, HostError, address, foreign_bridges, group};
 
 /// `struct ndmsg`.
 const HEADER_LEN: usize = 12;
@@ -318,4 +319,26 @@ fn names(folder: &Path) -> Result<Vec<String>, HostError> {
         names.extend(entry.map_err(fail)?.file_name().into_string().ok());
     }
     Ok(names)
+}
+/// What the host itself has beside containers on the LAN of an uplink.
+pub(crate) fn addresses_beside(
+    netlink: &mut Netlink,
+    uplink: &Uplink,
+) -> Result<BTreeSet<IpAddr>, HostError> {
+    let held = address::list(netlink, None)?;
+    let links = link::find_all(netlink, held.iter().map(|held| held.link))?;
+    let adapter = link::find_index(netlink, &uplink.adapter)?;
+    // An endpoint's in the host's own namespace is in our books already.
+    let others_ends = links.values().filter(|link| !link.peer_elsewhere).filter_map(|link| link.peer);
+    let ends = link::find_all(netlink, others_ends)?;
+    let is_vnic = |link: &link::Link| {
+        let end = link.peer.filter(|_| !link.peer_elsewhere).and_then(|peer| ends.get(&peer));
+        end.is_some_and(|end| group::is_ours(end.group))
+    };
+    let is_hosts = |link: &link::Link| match uplink.vlan {
+        None => link.group != group::OURS && !is_vnic(link),
+        Some(_) => is_of_uplink(link, uplink, adapter),
+    };
+    let own = held.into_iter().filter(|held| links.get(&held.link).is_some_and(is_hosts));
+    Ok(own.map(|held| held.address.address()).collect())
 }

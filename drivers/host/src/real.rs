@@ -499,24 +499,7 @@ impl Host for RealHost {
     }
 
     fn addresses_beside(&self, uplink: &Uplink) -> Result<BTreeSet<IpAddr>, HostError> {
-        self.route.with(|netlink| {
-            let held = address::list(netlink, None)?;
-            let links = link::find_all(netlink, held.iter().map(|held| held.link))?;
-            let adapter = link::find_index(netlink, &uplink.adapter)?;
-            // An endpoint's in the host's own namespace is in our books already.
-            let others_ends = links.values().filter(|link| !link.peer_elsewhere).filter_map(|link| link.peer);
-            let ends = link::find_all(netlink, others_ends)?;
-            let is_vnic = |link: &link::Link| {
-                let end = link.peer.filter(|_| !link.peer_elsewhere).and_then(|peer| ends.get(&peer));
-                end.is_some_and(|end| group::is_ours(end.group))
-            };
-            let is_hosts = |link: &link::Link| match uplink.vlan {
-                None => link.group != group::OURS && !is_vnic(link),
-                Some(_) => adapter::is_of_uplink(link, uplink, adapter),
-            };
-            let own = held.into_iter().filter(|held| links.get(&held.link).is_some_and(is_hosts));
-            Ok(own.map(|held| held.address.address()).collect())
-        })
+        self.route.with(|netlink| adapter::addresses_beside(netlink, uplink))
     }
 
     fn underlay(&self, wish: &UnderlayWish) -> Result<Underlay, HostError> {
