@@ -134,6 +134,7 @@ fn port(n: u32, rules: Vec<Rule>) -> Arc<Port> {
         confined: None,
         external: None,
         overlay: false,
+        behind_host: [false; 2],
         acl: both(acl, Acl::open()),
         meters: [None; 2],
     })
