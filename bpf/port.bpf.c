@@ -187,6 +187,8 @@ static __always_inline int route_here(struct __sk_buff *skb, struct packet *pack
 		return refuse(skb, packet, port, DIR_OUT, REASON_MALFORMED, watches);
 	if (watches)
 		show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_PORT, target->ifindex));
+	/* It comes from no station of a port, and no rule of the host's has seen it. */
+	skb->mark |= MARK_RULED;
 	leave(skb, packet, REASON_NONE, target->ifindex);
 	return bpf_redirect(target->ifindex, 0);
 }
@@ -210,6 +212,7 @@ __noinline int leave_by_overlay(struct __sk_buff *skb, struct packet *packet, st
 	if (is_answered(skb, packet, overlay, network)) {
 		if (watches)
 			show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_ANSWER, 0));
+		skb->mark |= MARK_RULED;
 		leave(skb, packet, REASON_NONE, port->ifindex);
 		return bpf_redirect(port->ifindex, 0);
 	}
@@ -218,16 +221,21 @@ __noinline int leave_by_overlay(struct __sk_buff *skb, struct packet *packet, st
 			show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_SWITCH, 0));
 		return pass(skb, packet);
 	}
-	if (!is_ip(packet) || !same_mac(packet->to, overlay->router))
+	if (packet->family == FAMILY_FOREIGN || !same_mac(packet->to, overlay->router))
 		return refuse(skb, packet, port, DIR_OUT, REASON_UNROUTED, watches);
-	if (port->flags & PORT_QUIET)
+	target = is_ip(packet) ? resident(network, &packet->destination) : 0;
+	route = is_ip(packet) && !target ? route_of(network, &packet->destination) : 0;
+	if ((target || route) && port->flags & PORT_QUIET)
 		return refuse(skb, packet, port, DIR_OUT, REASON_QUIET, watches);
-	target = resident(network, &packet->destination);
 	if (target)
 		return route_here(skb, packet, port, target, overlay, watches);
-	route = route_of(network, &packet->destination);
-	if (!route)
+	if (!route && !(overlay->flags & OVERLAY_HOSTED))
 		return refuse(skb, packet, port, DIR_OUT, REASON_UNROUTED, watches);
+	if (!route) {
+		if (watches)
+			show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_SWITCH, 0));
+		return pass(skb, packet);
+	}
 	if (watches)
 		show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_TUNNEL, 0));
 	reason = wrap_up(skb, overlay, route);
@@ -322,6 +330,9 @@ int port_in(struct __sk_buff *skb)
 	watches = watches_on(skb);
 	if (!(port->flags & PORT_BLOCKED) && is_unruled(skb, port))
 		return refuse(skb, &packet, port, DIR_IN, REASON_UNRULED, watches);
+	/* Where the vNIC is in this namespace, what it receives goes on without what it met on its way there. */
+	if (port->flags & PORT_PLAIN_REDIRECT)
+		skb->mark &= ~MARK_RULED;
 	if (port->flags & PORT_READS_IN) {
 		reason = port->flags & PORT_BLOCKED ? REASON_BLOCKED : read_packet(skb, &packet);
 		if (!reason && port->flags & PORT_QUIET && is_from_neighbour(skb, port))
@@ -354,6 +365,7 @@ static __always_inline int deliver(struct __sk_buff *skb, __u32 ifindex)
 		return drop(skb, &packet, port->id, ifindex, DIR_IN, REASON_MALFORMED);
 	if (port->flags & PORT_PLAIN_REDIRECT) {
 		/* Its `port_in` asks its layers. */
+		skb->mark |= MARK_RULED;
 		leave(skb, &packet, REASON_NONE, ifindex);
 		return bpf_redirect(ifindex, 0);
 	}

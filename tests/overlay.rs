@@ -6,6 +6,8 @@ mod bad_input;
 mod closed;
 #[path = "overlay/guide.rs"]
 mod guide;
+#[path = "overlay/outside.rs"]
+mod outside;
 #[path = "overlay/peers.rs"]
 mod peers;
 #[path = "overlay/repair.rs"]

@@ -188,11 +188,15 @@ struct uplink {
 
 /* ---- overlays ---------------------------------------------------------------------------------------------------- */
 
+enum overlay_flag {
+	OVERLAY_HOSTED = 1 << 0, /* the host has a port on it, with its router's MAC: what is for nobody else is for the host */
+};
+
 /* `overlays`: hash, key __u32 network. */
 struct overlay {
 	__u32 tunnel; /* ifindex of the VXLAN device */
 	__u8 router[6]; /* MAC of the router of this host's part: HCN's distributed router */
-	__u16 zero;
+	__u16 flags; /* enum overlay_flag */
 	struct addr provider; /* of this host: where the tunnel ends */
 };
 

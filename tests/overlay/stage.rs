@@ -50,7 +50,13 @@ impl Stage {
 
 /// Makes host `own`'s part of a network, whose other parts are on these hosts.
 pub fn overlay(hnsd: &Hnsd, name: &str, own: u8, others: &[(u8, IpAddr)]) -> Value {
+    overlay_with(hnsd, name, own, others, &[])
+}
+
+/// The same with further options.
+pub fn overlay_with(hnsd: &Hnsd, name: &str, own: u8, others: &[(u8, IpAddr)], options: &[&str]) -> Value {
     let mut words: Vec<String> = ["network", "create", name, "--type", "overlay"].map(str::to_owned).into();
+    words.extend(options.iter().map(|option| (*option).to_owned()));
     words.extend(prefixes(own).map(|prefix| format!("--subnet={prefix}")));
     for (number, host) in others {
         words.extend(prefixes(*number).map(|prefix| format!("--peer={prefix}={host}")));

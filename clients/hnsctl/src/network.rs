@@ -93,6 +93,10 @@ pub struct CreateArgs {
     /// The address of this host at which the tunnels of an overlay end; without it, the one from which the host sends to the peers
     #[arg(long, value_name = "ADDR")]
     provider: Option<IpAddr>,
+    /// Let the host have a port on an overlay: it and its own containers there reach each other, and they reach the outside under the
+    /// host's address and publish ports
+    #[arg(long)]
+    host_route: bool,
     /// The UDP port of those tunnels [default: 4789]
     #[arg(long, value_name = "PORT")]
     vxlan_port: Option<u16>,
@@ -135,7 +139,7 @@ pub struct CreateArgs {
     /// Create from this HCN document as it is; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
-        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "peers", "vsid", "provider", "vxlan_port", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
+        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "peers", "vsid", "provider", "host_route", "vxlan_port", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
             "non_persistent", "ipv6", "no_ipv4", "gateway_modes", "dns_servers", "dns_search"]
     )]
     file: Option<PathBuf>,
@@ -236,8 +240,10 @@ impl CreateArgs {
         let vlan = self.vlan.map(|vlan| json!({"Type": "VLAN", "Settings": {"IsolationId": vlan.number()}}));
         let provider = self.provider.map(Policy::provider);
         let port = self.vxlan_port.map(Policy::vxlan_port);
+        let host = self.host_route.then(Policy::host_route);
         let peers = self.peers.iter().map(|peer| peer.policy());
-        let of_overlay = provider.into_iter().chain(port).chain(peers).map(|policy| policy.to_v2());
+        let of_overlay =
+            provider.into_iter().chain(port).chain(host).chain(peers).map(|policy| policy.to_v2());
         adapter.into_iter().chain(vlan).chain(of_overlay).collect()
     }
 

@@ -4,6 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::Addr;
 
+/// The host has a port on it, with its router's MAC: what is for nobody else is for the host.
+pub const OVERLAY_HOSTED: u16 = 1;
+
 /// `struct overlay` of `bpf/lib/abi.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -12,7 +15,8 @@ pub struct Overlay {
     pub tunnel: u32,
     /// The MAC address of the router of this host's part.
     pub router: [u8; 6],
-    pub zero: u16,
+    /// [`OVERLAY_HOSTED`].
+    pub flags: u16,
     /// Where the tunnel ends on this host.
     pub provider: Addr,
 }

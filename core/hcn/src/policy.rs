@@ -81,6 +81,8 @@ pub enum PolicySettings {
     VxlanPort(u16),
     /// Of a subnet.
     Vsid(Vni),
+    /// Of an overlay: the host has a port on it.
+    HostRoute,
     PortName,
     Other,
 }
@@ -257,6 +259,7 @@ impl Policy {
                 | PolicySettings::ProviderAddress(_)
                 | PolicySettings::Router(_)
                 | PolicySettings::VxlanPort(_)
+                | PolicySettings::HostRoute
         )
     }
 
@@ -335,6 +338,7 @@ fn meaning(kind: &str, settings: &Value, path: &str) -> Result<PolicySettings, D
         "ProviderAddress" => overlay::provider(settings, path).map(PolicySettings::ProviderAddress),
         "DrMacAddress" => overlay::router(settings, path).map(PolicySettings::Router),
         "VxlanPort" => overlay::port(settings, path).map(PolicySettings::VxlanPort),
+        "HostRoute" => overlay::host_route(settings, path).map(|()| PolicySettings::HostRoute),
         "VSID" => overlay::vsid(settings, path).map(PolicySettings::Vsid),
         "InterfaceParameters" => {
             let mut fields = Fields::of(settings, path, CODE)?;

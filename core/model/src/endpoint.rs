@@ -306,7 +306,7 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
     for (place, policy) in document.policies.iter().enumerate() {
         let field = format!("Policies[{place}].Type");
         match policy.kind {
-            "PortMapping" if network.kind() == NetworkType::Nat => check_mapping(policy, network, place)?,
+            "PortMapping" if network.has_way_out() => check_mapping(policy, network, place)?,
             "PortMapping" => {
                 let problem =
                     format!("a port cannot be published from a network of type {}", network.kind().name());
@@ -332,7 +332,7 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
             }
             "PortName" | "L2Driver" => {}
             // Outbound translation is what a NAT network does by itself.
-            "OutBoundNAT" if network.kind() == NetworkType::Nat && policy.settings.is_empty() => {}
+            "OutBoundNAT" if network.has_way_out() && policy.settings.is_empty() => {}
             "OutBoundNAT" if network.kind() == NetworkType::L2Bridge => outbound::check(policy, place)?,
             kind @ ("NetworkACL" | "SetPolicy") => {
                 let problem = format!("a {kind} is a network's");

@@ -143,6 +143,12 @@ impl Network {
         has_host_port(&self.document)
     }
 
+    /// Whether the host translates what its endpoints send beyond it, and what comes to ports that they publish; or routes it.
+    #[must_use]
+    pub fn has_way_out(&self) -> bool {
+        self.kind() == NetworkType::Nat || overlay::is_hosted(&self.document)
+    }
+
     /// Whether its prefixes mean something beyond its own containers: to the host, or on a LAN.
     pub(crate) fn leads_beyond_containers(&self) -> bool {
         self.has_host_port() || self.lan().is_some() || overlay::is_overlay(&self.document)
@@ -210,7 +216,8 @@ impl Network {
 }
 
 pub(crate) fn has_host_port(document: &hcn::Network) -> bool {
-    !matches!(document.kind, NetworkType::Private | NetworkType::Overlay)
+    !matches!(document.kind, NetworkType::Private)
+        && (!overlay::is_overlay(document) || overlay::is_hosted(document))
         && !external::is_external(document)
         && !document.flags.has(NetworkFlags::DISABLE_HOST_PORT)
 }
@@ -336,7 +343,7 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
     }
     let modes = document.params.gateway_mode;
     let routed = modes.v4 == GatewayMode::Routed || modes.v6 == GatewayMode::Routed;
-    if routed && document.kind != NetworkType::Nat {
+    if routed && document.kind != NetworkType::Nat && !overlay::is_hosted(document) {
         let problem = format!("{} networks have no way out to route", document.kind.name());
         return Err(ModelError::network("AdditionalParams.GatewayMode", problem, ErrorCode::INVALID_NETWORK));
     }

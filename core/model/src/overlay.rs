@@ -36,6 +36,11 @@ pub fn provider_of(document: &hcn::Network) -> Option<IpAddr> {
     document.policies.iter().find_map(Policy::as_provider).filter(|_| is_overlay(document))
 }
 
+/// Whether the host has a port on an overlay: the router of its part is the host then, beyond what other hosts have.
+pub(crate) fn is_hosted(document: &hcn::Network) -> bool {
+    is_overlay(document) && document.policies.iter().any(|policy| policy.meaning == PolicySettings::HostRoute)
+}
+
 /// The UDP port of an overlay's tunnel.
 #[must_use]
 pub fn udp_port_of(document: &hcn::Network) -> u16 {
@@ -74,6 +79,7 @@ pub(crate) fn may_have(document: &hcn::Network, policy: &Policy) -> bool {
             | PolicySettings::Router(_)
             | PolicySettings::VxlanPort(_)
             | PolicySettings::RemoteSubnetRoute(_)
+            | PolicySettings::HostRoute
             | PolicySettings::Adapter(_)
     );
     is_ours && is_overlay(document)

@@ -127,7 +127,7 @@ fn add_sets(desired: &mut Desired, network: &Network) {
 
 /// Which families the host must forward for a network.
 fn forwarding_for(network: &Network) -> Forwarding {
-    let forwards = |family| network.kind() == NetworkType::Nat && network.has_family(family);
+    let forwards = |family| network.has_way_out() && network.has_family(family);
     Forwarding { v4: forwards(Family::V4), v6: forwards(Family::V6) }
 }
 
@@ -189,16 +189,18 @@ pub fn switch_of(network: &Network) -> Option<Switch> {
 
 fn own_switch(network: &Network) -> Switch {
     let pool = network.document().mac_pool.first();
+    // What leaves an overlay by its router, and for no other host, is the host's, whose port the bridge's own device is.
+    let router = network.tunnel().map(|tunnel| tunnel.router);
     Switch {
         name: switch_name(network.switch_id()),
         // Every network has a pool, and its first address is the switch's own.
-        mac: pool.map_or(Mac::new([0x02, 0, 0, 0, 0, 1]), |range| range.start()),
+        mac: router.or(pool.map(|range| range.start())).unwrap_or(Mac::new([0x02, 0, 0, 0, 0, 1])),
         mtu: network.mtu(),
         alias: format!("hns network {}", network.name()).chars().take(200).collect(),
         gateways: gateways(network),
         extra_segments: network.extra_segments(),
         hosted: network.has_host_port(),
-        loopback: network.kind() == NetworkType::Nat,
+        loopback: network.has_way_out(),
         uplink: None,
     }
 }

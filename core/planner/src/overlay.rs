@@ -29,6 +29,7 @@ fn overlay_of(network: &Network) -> Option<Overlay> {
         provider: tunnel.provider,
         gateways: gateways.into_iter().collect(),
         vnis: network.vnis().collect(),
+        hosted: network.has_host_port(),
         udp_port: tunnel.udp_port,
         routes: network.remote_subnets().map(route).collect(),
     })

@@ -98,6 +98,7 @@ fn any_overlays() -> impl Strategy<Value = BTreeMap<Guid, Arc<Overlay>>> {
             provider: [192, 0, 2, 1].into(),
             gateways: [[10, 0, 0, gateway].into()].into(),
             vnis: BTreeSet::new(),
+            hosted: false,
             udp_port,
             routes: BTreeMap::new(),
         })

@@ -272,6 +272,8 @@ pub struct Overlay {
     pub gateways: BTreeSet<IpAddr>,
     /// Under which VNIs others send to this host's part.
     pub vnis: BTreeSet<Vni>,
+    /// The host has a port on it, with the router's MAC address: what is for nobody else is for the host.
+    pub hosted: bool,
     /// The UDP port of the tunnel.
     pub udp_port: u16,
     /// What other hosts have of it.

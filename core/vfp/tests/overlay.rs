@@ -10,7 +10,7 @@ use bed::{A, B, Bed, GUEST, ip, mac};
 use hns_abi::{Map, Reason};
 use hns_net::{Guid, Mac, Vni};
 use hns_vfp::Switch;
-use hns_vfp::generate::{Content, Datagram, Link};
+use hns_vfp::generate::{Content, Datagram, Link, arp};
 use hns_vfp::interpreter::Verdict;
 use hns_vfp::model::{Overlay, Route};
 use hns_vfp::tables::{Tables, Write};
@@ -31,6 +31,7 @@ fn overlay() -> Overlay {
         provider: ip("203.0.113.1"),
         gateways: [ip("10.0.0.254")].into(),
         vnis: [vni(4096)].into(),
+        hosted: false,
         udp_port: 4789,
         routes: [("10.0.9.0/24".parse().unwrap(), route), ("fd00:9::/64".parse().unwrap(), route)].into(),
     }
@@ -82,6 +83,31 @@ fn what_comes_from_the_host_that_has_the_source_is_for_a_container() {
         }
     }
     assert!(switch.board().ports.contains_key(&GUEST));
+}
+
+/// What is for no container and no other host; ARP among it, by which the host learns its containers' stations.
+#[test]
+fn the_rest_is_for_the_host_where_it_has_a_port() {
+    let content = || Content::Udp { source: 1, destination: 2, bytes: 0 };
+    for hosted in [false, true] {
+        let mut board = on_two_hosts().board().clone();
+        board.overlays.insert(NETWORK, (DEVICE, Arc::new(Overlay { hosted, ..overlay() })));
+        let mut switch = Switch::new(board);
+        let link = Link { destination: ROUTER, source: mac(1) };
+        let mut sent = |to: &str| {
+            let frame = Datagram::new(ip("10.0.0.1"), ip(to), content()).frame(link);
+            switch.out(A, &frame, 0).verdict
+        };
+        let there = Verdict::Tunnel { ifindex: DEVICE, vni: vni(4097), to: ip("203.0.113.2") };
+        assert_eq!(sent("10.0.9.9"), there);
+        assert_eq!(sent("10.0.0.2"), Verdict::Redirect { ifindex: B, peer: false });
+        for beyond in ["192.0.2.1", "10.0.0.254", "10.0.0.99"] {
+            let verdict = sent(beyond);
+            assert_eq!(verdict == Verdict::Pass, hosted, "{beyond}: {verdict:?}");
+        }
+        let reply = arp(link, 2, mac(1), [10, 0, 0, 1].into(), [10, 0, 0, 254].into());
+        assert_eq!(switch.out(A, &reply, 0).verdict == Verdict::Pass, hosted);
+    }
 }
 
 /// What the maps hold is what the last overlay says, however it came there; without it, nothing.

@@ -168,7 +168,7 @@ impl Bench {
         }
         let overlay = self.shares && is_overlay(seed);
         if overlay {
-            spread_over_hosts(&mut board);
+            spread_over_hosts(&mut board, has_one_mac(seed / 2));
         }
         let mut shots = with_later_fragments(story(random, &board, shots));
         if external {

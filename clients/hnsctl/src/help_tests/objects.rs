@@ -121,6 +121,9 @@ fn hnsctl_network_create() {
                                        that follows from the name
           --provider <ADDR>            The address of this host at which the tunnels of an overlay end;
                                        without it, the one from which the host sends to the peers
+          --host-route                 Let the host have a port on an overlay: it and its own containers
+                                       there reach each other, and they reach the outside under the
+                                       host's address and publish ports
           --vxlan-port <PORT>          The UDP port of those tunnels [default: 4789]
           --subnet <CIDR>              A subnet; once for each family or more often
           --gateway <ADDR>             A subnet's gateway; once for each subnet

@@ -104,6 +104,11 @@ pub(super) fn router(settings: &Value, path: &str) -> Result<Mac, DocumentError>
     mac.ok_or(absent)
 }
 
+/// `HostRoute`, which says all by its name.
+pub(super) fn host_route(settings: &Value, path: &str) -> Result<(), DocumentError> {
+    Fields::of(settings, path, CODE)?.finish()
+}
+
 /// `VxlanPort`.
 pub(super) fn port(settings: &Value, path: &str) -> Result<u16, DocumentError> {
     let mut fields = Fields::of(settings, path, CODE)?;
@@ -163,6 +168,11 @@ impl Policy {
     pub fn remote_subnet(route: RemoteSubnetRoute) -> Self {
         let settings = route.to_settings();
         Self { kind: "RemoteSubnetRoute", settings, meaning: PolicySettings::RemoteSubnetRoute(route) }
+    }
+
+    #[must_use]
+    pub fn host_route() -> Self {
+        Self { kind: "HostRoute", settings: Map::new(), meaning: PolicySettings::HostRoute }
     }
 
     #[must_use]

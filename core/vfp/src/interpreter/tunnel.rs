@@ -8,7 +8,7 @@ use hns_net::{Guid, Vni};
 use super::{Outcome, Refusal, Switch, Travel, Verdict};
 use crate::layers::overlay::{answer, put_stations};
 use crate::model::{Overlay, Port, Route};
-use crate::packet::Packet;
+use crate::packet::{Body, Packet};
 
 impl Switch {
     /// From a port of an overlay to a station that no port of this host has, or to everybody.
@@ -26,21 +26,32 @@ impl Switch {
         if !travel.packet.is_unicast() {
             return Ok(Verdict::Pass);
         }
+        // What the router has for nobody else.
+        let hosted = overlay.hosted && travel.packet.destination == overlay.router;
+        let beyond = |travel: &mut Travel| match hosted {
+            true => Ok(Verdict::Pass),
+            false => refuse(Reason::Unrouted, travel),
+        };
         let to_router = travel.packet.ip().filter(|_| travel.packet.destination == overlay.router);
         let Some(destination) = to_router.map(|ip| ip.destination) else {
-            return refuse(Reason::Unrouted, travel);
+            return if matches!(travel.packet.body, Body::Arp(_)) {
+                beyond(travel)
+            } else {
+                refuse(Reason::Unrouted, travel)
+            };
         };
-        if self.board.ports[&ifindex].quiet {
+        let (resident, route) = (self.resident_of(network, destination), overlay.route_to(destination));
+        if (resident.is_some() || route.is_some()) && self.board.ports[&ifindex].quiet {
             return refuse(Reason::Quiet, travel);
         }
-        if let Some((target, port)) = self.resident_of(network, destination) {
+        if let Some((target, port)) = resident {
             if port.quiet {
                 return Err(self.refuse_at(target, Direction::In, Reason::Quiet, travel));
             }
             put_stations(&mut travel.frame, port.mac, overlay.router);
             return Ok(Verdict::Redirect { ifindex: target, peer: false });
         }
-        let Some(route) = overlay.route_to(destination) else { return refuse(Reason::Unrouted, travel) };
+        let Some(route) = route else { return beyond(travel) };
         put_stations(&mut travel.frame, route.router, overlay.router);
         Ok(Verdict::Tunnel { ifindex: *device, vni: route.vni, to: route.provider })
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hns_abi::{Addr, AddressKey, Map, OWNER_ROUTER, RouteKey, VniKey};
+use hns_abi::{Addr, AddressKey, Map, OVERLAY_HOSTED, OWNER_ROUTER, RouteKey, VniKey};
 use hns_net::{Cidr, Family, Guid};
 
 use crate::model::{Overlay, Route};
@@ -87,7 +87,7 @@ impl Joined {
         hns_abi::Overlay {
             tunnel: self.tunnel,
             router: self.overlay.router.octets(),
-            zero: 0,
+            flags: if self.overlay.hosted { OVERLAY_HOSTED } else { 0 },
             provider: self.overlay.provider.into(),
         }
     }

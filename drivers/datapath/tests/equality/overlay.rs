@@ -38,7 +38,7 @@ pub(super) fn send_to_the_router(shots: &mut [Shot]) {
 }
 
 /// The router has the station that stories send to and no port has, and addresses that a port of another network has.
-pub(super) fn spread_over_hosts(board: &mut Switchboard) {
+pub(super) fn spread_over_hosts(board: &mut Switchboard, hosted: bool) {
     board.ports.values_mut().for_each(put_port_on_the_overlay);
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let route = |vni| Route {
@@ -51,6 +51,7 @@ pub(super) fn spread_over_hosts(board: &mut Switchboard) {
         provider: address("203.0.113.1"),
         gateways: ["10.0.0.5", "fd00::5"].map(address).into(),
         vnis: [Vni::new(4096).unwrap()].into(),
+        hosted,
         udp_port: 4789,
         routes: [
             ("192.0.2.0/24".parse().unwrap(), route(4097)),
