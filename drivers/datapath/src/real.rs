@@ -530,7 +530,8 @@ impl Datapath for RealDatapath {
             let policy = self.policy();
             (policy.programmed(), policy.sets.clone())
         };
-        snapshot::take(self.loaded(), &ports, sets, wanted)
+        let overlays = lock(&self.uplinks).known_overlays();
+        snapshot::take(self.loaded(), &ports, sets, overlays, wanted)
     }
 
     fn rule_counters(&self, endpoint: Guid) -> Result<Vec<RuleCount>, DatapathError> {

@@ -51,6 +51,12 @@ impl Uplinks {
         Ok(())
     }
 
+    /// All overlays, each with the number of its device's link.
+    pub(crate) fn known_overlays(&self) -> BTreeMap<Guid, (u32, Arc<Overlay>)> {
+        let known = self.overlays.iter();
+        known.map(|(network, known)| (*network, (known.device, Arc::clone(&known.overlay)))).collect()
+    }
+
     /// The overlays whose device is there, with its program.
     pub(crate) fn open_tunnels(
         &self,

@@ -163,8 +163,12 @@ impl<'a> Trial<'a> {
                 Fate::Passed
             }
             Verdict::Pass => self.leave(network)?,
-            // Of external switches and overlays, whose endpoints are not traced.
-            Verdict::Adapter { .. } | Verdict::Tunnel { .. } | Verdict::Next { .. } => Fate::Passed,
+            Verdict::Tunnel { vni, to, .. } => {
+                self.beyond.push(Beyond::OtherHost { provider: to, vni });
+                Fate::Passed
+            }
+            // Of external switches, whose endpoints are not traced.
+            Verdict::Adapter { .. } | Verdict::Next { .. } => Fate::Passed,
         })
     }
 
@@ -195,6 +199,9 @@ impl<'a> Trial<'a> {
         let (ifindex, station) = ends::port_of("To.Endpoint", self.snapshot.switch.board(), to.id())?;
         self.frame = ends::frame(self.datagram, ends::host_station(network), station);
         let source = self.ends.source;
+        if let Some(fate) = self.come_by_tunnel(network) {
+            return Ok(fate);
+        }
         if source.is_loopback() || self.hosts.contains(&source) {
             if !network.has_host_port() {
                 self.beyond.push(Beyond::NoWay);
@@ -208,6 +215,23 @@ impl<'a> Trial<'a> {
             return Ok(Fate::Refused(TableDrop::Stray));
         }
         self.enter(to, network, self.transport())
+    }
+
+    /// From a container of another host of the network, where the source is one's.
+    fn come_by_tunnel(&mut self, network: &Network) -> Option<Fate> {
+        let (device, overlay) = self.snapshot.switch.board().overlays.get(&network.id())?.clone();
+        let (route, vni) = (*overlay.route_to(self.ends.source)?, *overlay.vnis.first()?);
+        self.beyond.push(Beyond::FromOtherHost(route.provider));
+        self.frame = ends::frame(self.datagram, route.router, overlay.router);
+        let now = self.snapshot.now;
+        let outcome = self.snapshot.switch.from_tunnel((device, vni), route.provider, &self.frame, now);
+        self.note(&outcome);
+        Some(match outcome.verdict {
+            Verdict::Redirect { ifindex, peer: true } => self.delivered(ifindex, Hop::Host(overlay.router)),
+            Verdict::Redirect { ifindex, peer: false } => self.arrive(ifindex, Hop::Host(overlay.router)),
+            Verdict::Drop(refusal) => Fate::Dropped(refusal.reason),
+            _ => Fate::Passed,
+        })
     }
 
     /// From beyond its network to an endpoint: our table decides before the port does.

@@ -31,7 +31,7 @@ impl Ends {
         let (from, sources) = end("From.Endpoint", request.from, world)?;
         let (to, destinations) = end("To.Endpoint", request.to, world)?;
         for (field, endpoint) in [("From.Endpoint", &from), ("To.Endpoint", &to)] {
-            refuse_beyond_bridges(field, endpoint.as_ref(), world)?;
+            refuse_on_the_lan(field, endpoint.as_ref(), world)?;
         }
         refuse_foreign_address(request.to, world)?;
         let of_family = |like: &IpAddr| {
@@ -44,7 +44,7 @@ impl Ends {
             (Some(_), to) => to,
             (None, to) => {
                 let receiver = receiver(to, source, destination, world)?;
-                refuse_beyond_bridges("To.Address", Some(&receiver), world)?;
+                refuse_on_the_lan("To.Address", Some(&receiver), world)?;
                 Some(receiver)
             }
         };
@@ -61,19 +61,14 @@ pub(super) fn refuse_foreign_address(to: TraceEnd, world: &World) -> Result<(), 
     Err(Untraceable::NotItsAddress { endpoint, address }.into())
 }
 
-/// What goes between a LAN and its containers passes programs at the adapter, and what goes to other hosts a router in the programs, which
-/// no trial knows.
-fn refuse_beyond_bridges(
+/// What goes between a LAN and its containers passes programs at the adapter, which no trial knows.
+fn refuse_on_the_lan(
     field: &'static str,
     endpoint: Option<&Endpoint>,
     world: &World,
 ) -> Result<(), EngineError> {
     let Some(endpoint) = endpoint else { return Ok(()) };
-    let network = world.network(endpoint.network())?;
-    if network.tunnel().is_some() {
-        return Err(Untraceable::OverHosts { field, endpoint: endpoint.id() }.into());
-    }
-    match network.lan() {
+    match world.network(endpoint.network())?.lan() {
         Some(lan) => Err(Untraceable::OnTheLan { field, endpoint: endpoint.id(), lan }.into()),
         None => Ok(()),
     }
@@ -179,7 +174,8 @@ pub(super) fn next_hop(
         return if own { Hop::Itself } else { Hop::Port(port.mac, hop) };
     }
     let host = host_station(network);
-    let gateways = network.has_host_port().then(|| network.gateways()).into_iter().flatten();
+    let has_router = network.has_host_port() || network.tunnel().is_some();
+    let gateways = has_router.then(|| network.gateways()).into_iter().flatten();
     let mut gateways = gateways.map(|(_, gateway)| gateway);
     if gateways.any(|gateway| is_it(gateway, host)) { Hop::Host(host) } else { Hop::Nobody(hop) }
 }

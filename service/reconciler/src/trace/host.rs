@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hns_hcn::{GatewayMode, NetworkType};
 use hns_model::{Endpoint, Network, World};
-use hns_net::{Family, Guid, PortRange, Transport};
+use hns_net::{Family, Guid, PortRange, Transport, Vni};
 use hns_planner::{Element, endpoint_elements};
 
 use super::ends::holder;
@@ -38,6 +38,12 @@ pub enum Beyond {
         translated: bool,
     },
     HostItself,
+    /// Of an overlay.
+    OtherHost {
+        provider: IpAddr,
+        vni: Vni,
+    },
+    FromOtherHost(IpAddr),
     /// To a port of the host that is published.
     Published {
         transport: Transport,
@@ -75,6 +81,14 @@ impl fmt::Display for Beyond {
             ),
             Self::HostItself => {
                 f.write_str("the host has this address; whether it takes the packet is for its own firewall")
+            }
+            Self::OtherHost { provider, vni } => write!(
+                f,
+                "host {provider} has this address, and gets it by the tunnel with VNI {vni}; what that host does with it is for its \
+                 own hnsctl trace"
+            ),
+            Self::FromOtherHost(provider) => {
+                write!(f, "host {provider} has this source; it comes by the tunnel, if it comes from there")
             }
             Self::Published { transport, port, to, endpoint } => write!(
                 f,

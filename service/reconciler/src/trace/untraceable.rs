@@ -29,8 +29,6 @@ pub enum Untraceable {
     Protocol { protocol: IpProtocol, destination: IpAddr },
     #[error("{field}: endpoint {endpoint} is on the LAN of {lan}, where packets are not traced yet")]
     OnTheLan { field: &'static str, endpoint: Guid, lan: Lan },
-    #[error("{field}: endpoint {endpoint} is on an overlay, where packets are not traced yet")]
-    OverHosts { field: &'static str, endpoint: Guid },
     #[error("IcmpType: {kind} of icmpv6 is neighbour discovery, which is more than a type")]
     Discovery { kind: u8 },
 }
@@ -41,7 +39,7 @@ impl Untraceable {
             Self::NotAttached { .. } | Self::NotProgrammed { .. } => ErrorCode::ENDPOINT_NOT_ATTACHED,
             Self::NoAddress { .. } => ErrorCode::INVALID_IP,
             Self::NotItsAddress { .. } | Self::Families { .. } => ErrorCode::INVALID_IP,
-            Self::OnTheLan { .. } | Self::OverHosts { .. } => ErrorCode::REQUEST_UNSUPPORTED,
+            Self::OnTheLan { .. } => ErrorCode::REQUEST_UNSUPPORTED,
             Self::NoEndpoint { .. }
             | Self::NoEndpointAtAll
             | Self::IsAnEndpoint { .. }
@@ -61,7 +59,6 @@ impl Untraceable {
             Self::NoEndpoint { .. } | Self::NoEndpointAtAll => "hnsctl endpoint ls shows which there are",
             Self::IsAnEndpoint { .. } => "name the endpoint in From.Endpoint",
             Self::Protocol { .. } => "icmp stands for that of either family",
-            Self::OverHosts { .. } => "hnsctl trace --live shows what becomes of real packets, on each host",
             Self::OnTheLan { .. } => "hnsctl drops and hnsctl flows show what its port does",
             Self::Discovery { .. } => "whether it is dropped is in hnsctl drops: spoofed-nd, rogue-ra",
         }
