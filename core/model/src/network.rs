@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use hns_hcn::{
     self as hcn, ErrorCode, GatewayMode, IpSubnet, IpamType, NetworkFlags, NetworkType, Route, Subnet,
@@ -11,7 +11,7 @@ use crate::error::ModelError;
 use crate::external::{self, Lan};
 use crate::ipam::Pool;
 use crate::mac_pool::MacPool;
-use crate::prefix;
+use crate::prefix::{self, is_of_hosts};
 use crate::{network_policies, overlay};
 
 /// How many endpoints one bridge of a network takes. A Linux bridge has 1,023 ports, but a broadcast is copied
@@ -432,11 +432,6 @@ fn choose_prefixes<'n>(
     Ok(())
 }
 
-/// `::/8`, in which the addresses of IPv4 are, mapped (RFC 4291 section 2.5.5.2) and translated.
-fn is_reserved(address: Ipv6Addr) -> bool {
-    address.octets()[0] == 0
-}
-
 fn check_prefixes<'n>(
     document: &hcn::Network,
     others: &(impl Iterator<Item = &'n Network> + Clone),
@@ -445,12 +440,7 @@ fn check_prefixes<'n>(
     let network = &document.name;
     let mut seen: Vec<Cidr> = Vec::new();
     for (field, prefix) in fields_of_subnets(document) {
-        let first = prefix.network();
-        let special = first.is_multicast()
-            || first.is_loopback()
-            || first.is_unspecified()
-            || matches!(first, IpAddr::V6(v6) if v6.is_unicast_link_local() || is_reserved(v6));
-        if special {
+        if !is_of_hosts(prefix) {
             let problem = format!("{prefix} is not a block of unicast addresses for hosts");
             return Err(ModelError::network(field, problem, ErrorCode::INVALID_PREFIX));
         }

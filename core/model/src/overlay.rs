@@ -9,6 +9,7 @@ use hns_net::{Cidr, Family, Mac, Vni};
 
 use crate::error::ModelError;
 use crate::network::Network;
+use crate::prefix::is_of_hosts;
 
 /// The UDP port of VXLAN (RFC 7348 section 5).
 const VXLAN_PORT: u16 = 4789;
@@ -196,6 +197,10 @@ pub(crate) fn check_routes(document: &hcn::Network) -> Result<(), ModelError> {
             Err(ModelError::network(field, problem, ErrorCode::INVALID_POLICY))
         };
         let destination = route.destination;
+        if !is_of_hosts(destination) {
+            let problem = format!("{destination} is not a block of unicast addresses for hosts");
+            return refuse("DestinationPrefix", problem);
+        }
         if let Some(prefix) = own.iter().find(|prefix| prefix.overlaps(destination)) {
             let problem = format!("{destination} overlaps {prefix}, which this host has itself");
             return refuse("DestinationPrefix", problem);

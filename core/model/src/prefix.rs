@@ -32,3 +32,15 @@ pub(crate) fn candidates(family: Family, network: Guid) -> Box<dyn Iterator<Item
         Family::V6 => Box::new(candidates_v6(network)),
     }
 }
+
+/// Whether this is a block of addresses that hosts have, as far as its first tells.
+pub(crate) fn is_of_hosts(prefix: Cidr) -> bool {
+    let first = prefix.network();
+    let special = first.is_multicast() || first.is_loopback() || first.is_unspecified();
+    !special && !matches!(first, IpAddr::V6(v6) if v6.is_unicast_link_local() || is_reserved(v6))
+}
+
+/// `::/8`, in which the addresses of IPv4 are, mapped (RFC 4291 section 2.5.5.2) and translated.
+fn is_reserved(address: Ipv6Addr) -> bool {
+    address.octets()[0] == 0
+}

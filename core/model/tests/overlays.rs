@@ -107,3 +107,23 @@ fn overlays_of_one_host_have_numbers_of_their_own_and_may_have_one_prefix() {
         world.networks().flat_map(|network| network.vnis().map(hns_net::Vni::number)).collect();
     assert_ne!(vnis[0], vnis[1]);
 }
+
+/// What has no container, or would also hold addresses of the other family: the programs know those of IPv4 as `::ffff:0:0/96`.
+#[test]
+fn other_hosts_have_prefixes_of_containers_alone() {
+    for prefix in ["::/0", "::/64", "127.0.0.0/8", "224.0.0.0/4", "fe80::/10", "ff00::/8"] {
+        let refused =
+            reserve(&mut World::default(), "blue", "192.0.2.1", "10.1.0.0/24", &[route(prefix, "192.0.2.2")]);
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("DestinationPrefix: "), "{prefix}: {said}");
+        assert!(said.contains("is not a block of unicast addresses for hosts"), "{prefix}: {said}");
+    }
+}
+
+#[test]
+fn tunnels_end_at_addresses_that_one_host_has() {
+    for host in ["0.0.0.0", "127.0.0.1", "239.1.1.1", "255.255.255.255", "fe80::1", "::ffff:192.0.2.2"] {
+        let said = Policy::from_document(&route("10.2.0.0/24", host)).unwrap_err().to_string();
+        assert!(said.contains("ProviderAddress"), "{host}: {said}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Networks whose containers are on several hosts (hcn-api 5.2, 5.3).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hns_net::{Cidr, Family, Mac, Vni};
 use serde_json::{Map, Value, json};
@@ -67,7 +67,14 @@ fn vni_in(fields: &mut Fields<'_>) -> Result<Option<Vni>, DocumentError> {
 fn provider_in(fields: &mut Fields<'_>) -> Result<IpAddr, DocumentError> {
     let provider: Option<IpAddr> = fields.parsed(&["ProviderAddress"], CODE)?;
     let Some(provider) = provider else { return Err(fields.error("ProviderAddress", "absent")) };
-    if provider.is_unspecified() || provider.is_multicast() || provider.is_loopback() {
+    if provider.to_canonical() != provider {
+        let problem = format!("{provider} is an IPv4 address in IPv6 form; write it as IPv4");
+        return Err(fields.error("ProviderAddress", problem));
+    }
+    let is_groups = provider.is_multicast() || provider == IpAddr::V4(Ipv4Addr::BROADCAST);
+    // Which link it is of nobody can say here.
+    let is_of_some_link = matches!(provider, IpAddr::V6(address) if address.is_unicast_link_local());
+    if is_groups || is_of_some_link || provider.is_unspecified() || provider.is_loopback() {
         let problem = format!("{provider} is the address of no host on a network");
         return Err(fields.error("ProviderAddress", problem));
     }
