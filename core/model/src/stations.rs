@@ -1,4 +1,5 @@
-//! Whose a MAC address is on the LAN of an external switch: of its adapter, or of an endpoint of any network there.
+//! Whose a MAC address is on the LAN of an external switch, of its adapter or of an endpoint of any network there; and on an overlay,
+//! of its router.
 
 use hns_hcn::ErrorCode;
 use hns_net::{Guid, IfName, Mac};
@@ -8,6 +9,11 @@ use crate::network::Network;
 use crate::world::World;
 
 impl Network {
+    /// The station of an overlay's router on this host.
+    fn router(&self) -> Option<Mac> {
+        self.tunnel().map(|tunnel| tunnel.router)
+    }
+
     /// Does something while none of these MAC addresses is given out.
     pub(crate) fn without_macs<T>(&mut self, macs: &[Mac], work: impl FnOnce(&mut Self) -> T) -> T {
         let id = self.id;
@@ -30,6 +36,9 @@ impl World {
             Err(ModelError::endpoint("MacAddress", problem, ErrorCode::ADDR_INVALID_OR_RESERVED))
         };
         let network = self.network(network)?;
+        if network.router() == Some(mac) {
+            return refuse(format!("{mac} is the router of network \"{}\" on this host", network.name()));
+        }
         let Some(uplink) = network.uplink() else { return Ok(()) };
         let adapter = uplink.adapter;
         if self.adapter_macs.get(&adapter) == Some(&mac) {
@@ -51,7 +60,7 @@ impl World {
     /// What this network would give out by itself and others have on its switch.
     pub(crate) fn macs_beside(&self, network: Guid) -> Result<Vec<Mac>, ModelError> {
         let network = self.network(network)?;
-        let Some(uplink) = network.uplink() else { return Ok(Vec::new()) };
+        let Some(uplink) = network.uplink() else { return Ok(network.router().into_iter().collect()) };
         let ranges = network.macs.ranges();
         let others = self.networks_beside(network).flat_map(|other| other.macs.held_in(ranges));
         Ok(others.chain(self.adapter_macs.get(&uplink.adapter).copied()).collect())

@@ -127,3 +127,15 @@ fn tunnels_end_at_addresses_that_one_host_has() {
         assert!(said.contains("ProviderAddress"), "{host}: {said}");
     }
 }
+
+/// Whoever had it would get what its neighbours send to other hosts.
+#[test]
+fn no_endpoint_gets_the_routers_station() {
+    let router = json!({"Type": "DrMacAddress", "Settings": {"Address": "00-15-5D-00-00-02"}});
+    let mut world = World::default();
+    let blue = reserve(&mut world, "blue", "192.0.2.1", "10.1.0.0/24", &[router]).unwrap();
+    let document = json!({"HostComputeNetwork": blue.to_string(), "MacAddress": "00-15-5D-00-00-02"});
+    let document = hcn::Endpoint::from_v2(&document).unwrap();
+    let said = world.reserve_endpoint(document, id(7)).unwrap_err().to_string();
+    assert!(said.contains("00-15-5D-00-00-02 is the router of network \"blue\""), "{said}");
+}
