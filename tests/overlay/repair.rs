@@ -47,6 +47,17 @@ fn what_others_take_away_comes_back() {
     }
 }
 
+/// It tells to remove what belongs to no network.
+#[test]
+fn the_doctor_knows_the_device_of_a_tunnel() {
+    needs!(root, "nft");
+    let stage = Stage::new(0);
+    let findings = stage.here.hnsctl_json(&["doctor"]);
+    let mut findings = findings.as_array().into_iter().flatten();
+    let finding = findings.find(|finding| finding["Check"] == "leaks").expect("it looks for them");
+    assert_eq!(finding["Level"], "Ok", "{finding}");
+}
+
 /// Nothing is left when the last network goes, also of a daemon that was killed meanwhile.
 #[test]
 fn nothing_is_left_of_an_overlay_that_is_gone() {

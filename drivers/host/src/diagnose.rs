@@ -92,10 +92,10 @@ fn bridge_netfilter() -> Result<Finding, HostError> {
     ))
 }
 
-/// Devices of ours that belong to none of `switches`.
-pub(crate) fn leaks(netlink: &mut Netlink, switches: &[IfName]) -> Result<Vec<Finding>, HostError> {
+/// Devices of ours that are neither among `known`, switches and the devices of tunnels, nor belong to one of them.
+pub(crate) fn leaks(netlink: &mut Netlink, known: &[IfName]) -> Result<Vec<Finding>, HostError> {
     let ours = link::list(netlink, |message| matches!(Link::group_of(message), OURS | REAP))?;
-    let known = |name: &IfName| switches.contains(name);
+    let known = |name: &IfName| known.contains(name);
     let mut known_bridges = Vec::new();
     for link in &ours {
         if let Some(Role::Segment { switch, .. }) = Role::of(&link.name)

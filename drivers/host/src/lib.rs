@@ -182,8 +182,9 @@ pub trait Host: Send + Sync + 'static {
     /// What happens to our objects from now on, our own doing included except where [`HostEvent`] says so.
     fn watch(&self) -> Result<Watch, HostError>;
 
-    /// What an operator should know about this host. `switches` are those that should exist.
-    fn diagnose(&self, switches: &[IfName]) -> Result<Vec<Finding>, HostError>;
+    /// What an operator should know about this host. `known`: the switches and the devices of
+    /// tunnels that should exist.
+    fn diagnose(&self, known: &[IfName]) -> Result<Vec<Finding>, HostError>;
 
     /// Accepts our switches in the chain that Docker reserves for others, where there is one.
     fn open_reserved_chain(&self) -> Result<(), HostError>;

@@ -562,10 +562,10 @@ impl Host for RealHost {
         watch::start(&self.route, Arc::clone(&self.senders))
     }
 
-    fn diagnose(&self, switches: &[IfName]) -> Result<Vec<Finding>, HostError> {
+    fn diagnose(&self, known: &[IfName]) -> Result<Vec<Finding>, HostError> {
         let mut findings = diagnose::kernel(self.ipv6)?;
         findings.extend(self.netfilter.with(diagnose::foreign_rules)?);
-        findings.extend(self.route.with(|netlink| diagnose::leaks(netlink, switches))?);
+        findings.extend(self.route.with(|netlink| diagnose::leaks(netlink, known))?);
         Ok(findings)
     }
 

@@ -7,9 +7,9 @@ use crate::repair::chain;
 impl Engine {
     /// What an operator should know: of the host, and of objects that are not well.
     pub fn diagnose(&self) -> Result<Vec<Finding>, EngineError> {
-        let switches = self.switches();
+        let known = [self.switches(), self.tunnels()].concat();
         let operation = || "cannot examine the host".to_owned();
-        let mut findings = self.host.diagnose(&switches).map_err(EngineError::host(operation))?;
+        let mut findings = self.host.diagnose(&known).map_err(EngineError::host(operation))?;
         findings.extend(self.diagnose_datapath()?);
         findings.extend(self.diagnose_state());
         findings.extend(self.diagnose_insides());

@@ -298,6 +298,13 @@ impl Engine {
         let world = self.world();
         world.networks().filter_map(hns_planner::switch_of).map(|switch| switch.name).collect()
     }
+
+    /// The devices by which overlays lead to other hosts.
+    pub(crate) fn tunnels(&self) -> Vec<IfName> {
+        let world = self.world();
+        let tunnels = world.networks().filter_map(hns_model::Network::tunnel);
+        tunnels.map(|tunnel| hns_planner::tunnel_name(tunnel.udp_port)).collect()
+    }
 }
 
 /// Whether a namespace is gone, rather than out of sight for a moment.
