@@ -45,6 +45,8 @@ fn what_others_take_away_comes_back() {
             eventually!(web.netns.ping(to));
         }
     }
+    host.sh("ip link set hnx4789 mtu 1000");
+    eventually!(host.sh("cat /sys/class/net/hnx4789/mtu").trim() == "65485");
 }
 
 /// It tells to remove what belongs to no network.

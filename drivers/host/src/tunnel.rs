@@ -35,7 +35,9 @@ pub(crate) fn make(netlink: &mut Netlink, udp_port: u16, ipv6: bool) -> Result<(
     }
     // Its socket is opened with it.
     let mut batch = Batch::new();
-    batch.route(RouteNetlinkMessage::SetLink(raise(without_arp(named(&name)))), 0, subject("raise"));
+    let mut right = raise(without_arp(named(&name)));
+    right.attributes.push(LinkAttribute::Mtu(MTU));
+    batch.route(RouteNetlinkMessage::SetLink(right), 0, subject("raise"));
     let made = netlink.execute(&batch);
     if let Err(error) = made {
         let taken = error.is_errno(libc::EADDRINUSE);
