@@ -6,6 +6,15 @@
 #ifndef HNS_TUNNEL_H
 #define HNS_TUNNEL_H
 
+/* Whether it is of neighbour discovery, which speaks of the link it is on and of no other (RFC 4861). */
+static __always_inline int is_discovery(const struct packet *packet)
+{
+	__u8 type = packet->icmp >> 8;
+
+	return packet->family == FAMILY_IPV6 && packet->protocol == IPPROTO_ICMPV6 && packet->fragment != FRAGMENT_LATER &&
+	       type >= ND_ROUTER_SOLICITATION && type <= ND_REDIRECT;
+}
+
 /* The link of the port that a frame is for, which then comes from the router; or 0, and it is dropped. A function of its own to the
  * verifier, whose memory is free again when the layers of the port run. */
 __noinline int out_of_tunnel(struct __sk_buff *skb)
@@ -40,6 +49,9 @@ __noinline int out_of_tunnel(struct __sk_buff *skb)
 	if (data + ETH_HLEN > data_end_of(skb) || !is_ip(&packet) || !same_mac(packet.to, overlay->router))
 		goto refused;
 	__builtin_memcpy(from, data + 6, 6);
+	reason = REASON_SPOOFED_ND;
+	if (is_discovery(&packet))
+		goto refused;
 	reason = REASON_SPOOFED_TUNNEL;
 	route = route_of(network, &packet.source);
 	if (!route || !same_address(&route->provider, &sender) || !same_mac(route->router, from))

@@ -110,6 +110,20 @@ fn the_rest_is_for_the_host_where_it_has_a_port() {
     }
 }
 
+/// It speaks of a link, and who sent it is on another one: it would tell a container where its own neighbours and its router are.
+#[test]
+fn neighbour_discovery_does_not_come_through_a_tunnel() {
+    let mut switch = on_two_hosts();
+    let link = Link { destination: ROUTER, source: FAR_ROUTER };
+    for kind in 132..=138 {
+        let content = Content::Icmp { kind, code: 0, rest: vec![0; 20] };
+        let frame = Datagram::new(ip("fd00:9::5"), ip("fd00::1"), content).frame(link);
+        let verdict = switch.from_tunnel((DEVICE, vni(4096)), ip("203.0.113.2"), &frame, 0).verdict;
+        let is_refused = matches!(&verdict, Verdict::Drop(refusal) if refusal.reason == Reason::SpoofedNd);
+        assert_eq!(is_refused, (133..=137).contains(&kind), "{kind}: {verdict:?}");
+    }
+}
+
 /// What the maps hold is what the last overlay says, however it came there; without it, nothing.
 #[test]
 fn the_maps_hold_the_overlay_that_was_set_last() {

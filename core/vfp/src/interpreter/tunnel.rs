@@ -6,7 +6,7 @@ use hns_abi::{Direction, Reason};
 use hns_net::{Guid, Vni};
 
 use super::{Outcome, Refusal, Switch, Travel, Verdict};
-use crate::layers::overlay::{answer, put_stations};
+use crate::layers::overlay::{answer, is_discovery, put_stations};
 use crate::model::{Overlay, Port, Route};
 use crate::packet::{Body, Packet};
 
@@ -76,6 +76,9 @@ impl Switch {
         let Some(ip) = packet.ip().filter(|_| packet.destination == overlay.router) else {
             return refuse(Reason::Unrouted);
         };
+        if is_discovery(ip) {
+            return refuse(Reason::SpoofedNd);
+        }
         let is_from = |route: &&Route| route.provider == sender && route.router == packet.source;
         if overlay.route_to(ip.source).filter(is_from).is_none() {
             return refuse(Reason::SpoofedTunnel);

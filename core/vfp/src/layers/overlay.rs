@@ -2,6 +2,7 @@
 //! it answers for its addresses, leads to containers of this host, and through a VXLAN tunnel (RFC 7348) to the routers of others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use hns_net::Mac;
 
@@ -14,6 +15,8 @@ const ARP_REQUEST: [u8; 8] = [0, 1, 8, 0, 6, 4, 0, 1];
 const ARP_REPLY: u8 = 2;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
+/// From router solicitations to redirects.
+const DISCOVERY: RangeInclusive<u8> = 133..=137;
 /// Link-layer address of the source and of the target, of eight bytes (RFC 4861 section 4.6.1).
 const SOURCE_OPTION: [u8; 2] = [1, 1];
 const TARGET_OPTION: [u8; 2] = [2, 1];
@@ -24,6 +27,13 @@ const ANSWER_FLAGS: [u8; 4] = [0xe0, 0, 0, 0];
 pub fn put_stations(frame: &mut [u8], to: Mac, from: Mac) {
     frame[..6].copy_from_slice(&to.octets());
     frame[6..12].copy_from_slice(&from.octets());
+}
+
+/// Whether a packet is of neighbour discovery, which speaks of the link it is on and of no other (RFC 4861).
+#[must_use]
+pub fn is_discovery(ip: &Ip) -> bool {
+    let icmp6 = ip.is_v6() && ip.protocol == protocol::ICMP6;
+    icmp6 && matches!(&ip.transport, Transport::Icmp(icmp) if DISCOVERY.contains(&icmp.kind))
 }
 
 /// What the router says to who asks for its station.
