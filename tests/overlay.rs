@@ -1,5 +1,7 @@
 //! Networks whose containers are on several hosts: who reaches whom, by which tunnel, what nobody else gets in, and that it stays so.
 
+#[path = "overlay/attack_host.rs"]
+mod attack_host;
 #[path = "overlay/attack_tunnel.rs"]
 mod attack_tunnel;
 #[path = "overlay/bad_input.rs"]

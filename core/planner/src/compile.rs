@@ -230,11 +230,13 @@ fn gateways(network: &Network) -> BTreeSet<IfAddr> {
 
 /// A switch that is named nowhere is closed to the host and to all others.
 fn network_elements(network: &Network) -> BTreeSet<Element> {
+    let mut elements: BTreeSet<Element> =
+        network.tunnel().map(|tunnel| Element::Tunnel(tunnel.udp_port)).into_iter().collect();
     if !network.has_host_port() {
-        return BTreeSet::new();
+        return elements;
     }
     let switch = switch_name(network.switch_id());
-    let mut elements = BTreeSet::from([Element::Switch(switch.clone())]);
+    elements.insert(Element::Switch(switch.clone()));
     for prefix in network.prefixes() {
         elements.insert(Element::Inside { switch: switch.clone(), prefix });
     }

@@ -13,6 +13,8 @@ pub enum Element {
     Switch(IfName),
     /// An interface by which the host itself is a container of a network.
     HostSeat(IfName),
+    /// The UDP port of overlays' tunnels: nobody but the kernel sends there under the host's address.
+    Tunnel(u16),
     /// A switch from and to which nothing is forwarded.
     Internal(IfName),
     /// Traffic from this switch to elsewhere leaves with the host's address (per family).

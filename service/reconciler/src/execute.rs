@@ -2,7 +2,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use hns_host::HostError;
-use hns_planner::{Step, needs_chains};
+use hns_planner::{Element, Step, needs_chains};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -58,8 +58,19 @@ impl Engine {
         }
     }
 
+    /// The same without the elements that other networks count on, if there are any.
+    fn without_shared(&self, step: &Step) -> Option<Step> {
+        let Step::RemoveElements(elements) = step else { return None };
+        let is_shared = |element: &Element| matches!(element, Element::Tunnel(udp_port) if self.is_tunnel_shared(*udp_port));
+        elements.iter().any(is_shared).then(|| {
+            Step::RemoveElements(elements.iter().filter(|element| !is_shared(element)).cloned().collect())
+        })
+    }
+
     /// Performs one step; says in its error what was to be done.
     pub(crate) fn execute_one(&self, step: &Step) -> Result<(), EngineError> {
+        let unshared = self.without_shared(step);
+        let step = unshared.as_ref().unwrap_or(step);
         match step {
             Step::FilterPort { name, policy, .. } => return self.filter_port(name, policy),
             Step::SetSets { network, sets, .. } => return self.set_sets(*network, sets),

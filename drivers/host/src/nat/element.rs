@@ -30,6 +30,7 @@ pub(crate) enum Set {
     QuietAddress(Family),
     QuietPorts,
     Seats,
+    Tunnels,
     Prefixes(Family),
     /// No [`Element`] is in it: it follows from the rules of others (`input_drops.rs`).
     HostDrops(Family),
@@ -39,7 +40,7 @@ pub(crate) enum Set {
 
 impl Set {
     /// Those that hold elements.
-    pub(crate) const ALL: [Self; 29] = {
+    pub(crate) const ALL: [Self; 30] = {
         use Family::{V4, V6};
         [
             Self::Switches,
@@ -69,6 +70,7 @@ impl Set {
             Self::QuietAddress(V6),
             Self::QuietPorts,
             Self::Seats,
+            Self::Tunnels,
             Self::Prefixes(V4),
             Self::Prefixes(V6),
         ]
@@ -104,6 +106,7 @@ impl Set {
             Self::QuietAddress(V6) => "quiet6",
             Self::QuietPorts => "quiet_ports",
             Self::Seats => "seats",
+            Self::Tunnels => "tunnels",
             Self::Prefixes(V4) => "prefixes4",
             Self::Prefixes(V6) => "prefixes6",
             Self::HostDrops(V4) => "host_drops4",
@@ -247,6 +250,7 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
         }
         Element::QuietPort(name) => one(Set::QuietPorts, key().link(name)),
         Element::HostSeat(name) => one(Set::Seats, key().link(name)),
+        Element::Tunnel(udp_port) => one(Set::Tunnels, key().transport(Transport::Udp).port(*udp_port)),
     }
 }
 
@@ -357,6 +361,7 @@ fn element(member: &Member) -> Option<Element> {
         Set::QuietAddress(family) => Element::QuietAddress(start.address(family)?),
         Set::QuietPorts => Element::QuietPort(start.link()?),
         Set::Seats => Element::HostSeat(start.link()?),
+        Set::Tunnels => Element::Tunnel(start.transport().zip(start.port())?.1),
     })
 }
 

@@ -36,6 +36,7 @@ fn any_element() -> impl Strategy<Value = Element> {
             any_name().prop_map(Element::Routed6),
             any_name().prop_map(Element::QuietPort),
             any_name().prop_map(Element::HostSeat),
+            (1..=u16::MAX).prop_map(Element::Tunnel),
             address().prop_map(Element::QuietAddress),
             (address(), address(), address()).prop_map(|(from, first, last)| Element::Outbound {
                 from,
@@ -87,6 +88,7 @@ fn samples() -> Vec<Element> {
         Element::Routed6(switch.clone()),
         Element::QuietPort(name("hnv0a1b2c3d4e5f")),
         Element::HostSeat(name("router0")),
+        Element::Tunnel(4789),
     ];
     for prefix in ["172.16.0.0/16", "10.0.0.4/31", "10.0.0.9/32", "0.0.0.0/0", "fd00::/64", "fd00::1/128"] {
         all.push(Element::Inside { switch: switch.clone(), prefix: prefix.parse().unwrap() });
