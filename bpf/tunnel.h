@@ -28,7 +28,7 @@ __noinline int out_of_tunnel(struct __sk_buff *skb)
 	__u32 *known, network, port = 0;
 	void *data;
 	__u8 from[6], mac[6];
-	int vni, reason = REASON_UNROUTED;
+	int vni, reason = REASON_UNKNOWN_VNI;
 
 	packet.position = POSITION_FALLBACK;
 	vni = sender_of(skb, &sender);
@@ -56,6 +56,7 @@ __noinline int out_of_tunnel(struct __sk_buff *skb)
 	route = route_of(network, &packet.source);
 	if (!route || !same_address(&route->provider, &sender) || !same_mac(route->router, from))
 		goto refused;
+	hear(&sender, network);
 	reason = REASON_UNROUTED;
 	target = resident(network, &packet.destination);
 	if (!target)

@@ -197,4 +197,20 @@ __noinline int sender_of(struct __sk_buff *skb, struct addr *sender)
 	return (int)(key.tunnel_id & 0xffffff);
 }
 
+/* Another host of a network has sent something that is taken. A function of its own to the verifier. */
+__noinline int hear(struct addr *sender, __u32 network)
+{
+	struct address_key key = {};
+	__u64 now = bpf_ktime_get_ns(), *last;
+
+	if (!sender)
+		return 0;
+	key.network = network;
+	key.addr = *sender;
+	last = bpf_map_lookup_elem(&heard, &key);
+	if (!last || now - *last > HEARD_EVERY)
+		bpf_map_update_elem(&heard, &key, &now, BPF_ANY);
+	return 0;
+}
+
 #endif

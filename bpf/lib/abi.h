@@ -58,6 +58,7 @@ enum reason {
 	REASON_CONFINED = 14, /* beyond a network that has no way out */
 	REASON_UNWIRED = 15, /* the adapter of its external switch, or the overlay, is not known */
 	REASON_UNROUTED = 16, /* no host of the overlay is known to have the destination */
+	REASON_UNKNOWN_VNI = 18, /* by the tunnel, with a number that no network here has */
 	REASON_SPOOFED_TUNNEL = 17, /* by the tunnel, from a host that the source is not known to be on */
 	/* acl */
 	REASON_ACL_OUT = 20,
@@ -81,6 +82,7 @@ enum reason {
 #define OVERLAYS_MAX 8192
 #define VNIS_MAX 65536
 #define ROUTES_MAX 262144 /* prefixes on other hosts, of all overlays */
+#define HEARD_MAX 16384
 #define RULESETS_MAX 131072
 #define CLASSES_MAX 2097152 /* of addresses, and of ports */
 #define SET_SPACES_MAX 8192 /* networks with address sets */
@@ -205,6 +207,10 @@ struct vni_key {
 	__u32 tunnel;
 	__u32 vni;
 };
+
+/* `heard`: LRU hash, key struct address_key, of the address where another host's tunnels end; value __u64, ns of CLOCK_MONOTONIC: when
+ * something came from there that was taken, to HEARD_EVERY. */
+#define HEARD_EVERY 1000000000
 
 /* `routes`: LPM trie: which host has a prefix of an overlay. prefixlen counts from `network`. */
 struct route_key {

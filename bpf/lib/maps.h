@@ -65,6 +65,7 @@ HASH(exits, __u32, struct uplink, EXITS_MAX);
 HASH(overlays, __u32, struct overlay, OVERLAYS_MAX);
 HASH(vnis, struct vni_key, __u32, VNIS_MAX);
 PREFIXES(routes, struct route_key, struct route, ROUTES_MAX);
+LRU_HASH(heard, struct address_key, __u64, HEARD_MAX);
 
 HASH(rulesets, __u32, struct ruleset, RULESETS_MAX);
 PREFIXES(address_classes, struct address_class_key, __u32, CLASSES_MAX);

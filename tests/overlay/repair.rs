@@ -81,3 +81,35 @@ fn nothing_is_left_of_an_overlay_that_is_gone() {
     eventually!(!stage.there.host().links().contains(&"hnx4790".to_owned()));
     assert!(stage.there.host().links().contains(&"hnx4789".to_owned()));
 }
+
+/// What only the underlay does wrong is said where an operator looks.
+#[test]
+fn an_underlay_that_is_unwell_is_told() {
+    needs!(root, "nft");
+    let stage = Stage::new(0);
+    let host = stage.here.host();
+    let trouble = || {
+        let network = stage.here.hnsctl_json(&["network", "inspect", "blue"]);
+        network["Health"]["Data"]["LastError"].as_str().unwrap_or_default().to_owned()
+    };
+    let leaks = stage.here.try_hnsctl(&["doctor"]).stdout;
+    assert!(!leaks.contains("hnx4789"), "{leaks}");
+    let own = host.v4();
+    host.sh(&format!("ip addr del {own}/24 dev eth0"));
+    eventually!(within 20 s, {
+        let said = trouble();
+        if said.contains(&format!("its tunnels end at {own}, which this host does not have")) { Ok(()) } else { Err(said) }
+    });
+    host.sh(&format!(
+        "ip addr add {own}/24 dev eth0; ip route replace default via 198.18.0.254; ip link set eth0 mtu 1400"
+    ));
+    eventually!(within 20 s, {
+        let said = trouble();
+        if said.contains("carries 1400 bytes") { Ok(()) } else { Err(said) }
+    });
+    host.sh("ip link set eth0 mtu 1500");
+    eventually!(within 20 s, {
+        let said = trouble();
+        if said.is_empty() { Ok(()) } else { Err(said) }
+    });
+}

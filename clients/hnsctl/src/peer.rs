@@ -91,7 +91,7 @@ impl PeerCommand {
         match self {
             Self::Ls { network } => {
                 let network = context.client.network(&network).await?;
-                show(context, &network)
+                show(context, &network).await
             }
             Self::Add { network, peers } => {
                 let policies: Vec<Policy> = peers.into_iter().map(PeerSpec::policy).collect();
@@ -122,7 +122,7 @@ async fn change(
     let network = context.client.network(reference).await?;
     let policies: Vec<Value> = policies.iter().map(Policy::to_v2).collect();
     let changed = context.client.modify_network_policies(view::id(&network), request, &policies).await?;
-    show(context, &changed)
+    show(context, &changed).await
 }
 
 fn routes(network: &Value) -> Vec<RemoteSubnetRoute> {
@@ -131,11 +131,23 @@ fn routes(network: &Value) -> Vec<RemoteSubnetRoute> {
     read.filter_map(|policy| policy.as_remote_subnet().copied()).collect()
 }
 
-fn show(context: &Context, network: &Value) -> Result<(), Failure> {
-    let routes = routes(network);
+/// How long ago something came from a host.
+fn heard(network: &Value, host: IpAddr) -> String {
+    let hosts = network.pointer("/Health/Extra/Hosts").and_then(Value::as_array).into_iter().flatten();
+    let is_it = |known: &&Value| known["ProviderAddress"] == host.to_string();
+    match hosts.filter(is_it).find_map(|known| known["HeardSeconds"].as_u64()) {
+        None => "never".to_owned(),
+        Some(seconds) => format!("{seconds} s ago"),
+    }
+}
+
+async fn show(context: &Context, network: &Value) -> Result<(), Failure> {
+    // When hosts were heard is told of a network that is asked for by its id.
+    let network = context.client.network(view::id(network)).await?;
+    let routes = routes(&network);
     let documents: Vec<Value> = routes.iter().map(|route| Policy::remote_subnet(*route).to_v2()).collect();
     output::show(context.format, &documents, |format| {
-        let mut rows = Rows::new(format, &["PREFIX", "HOST", "VNI"], &["ROUTER"]);
+        let mut rows = Rows::new(format, &["PREFIX", "HOST", "VNI", "HEARD"], &["ROUTER"]);
         for route in &routes {
             let vni = route.vni.map(|vni| vni.to_string());
             let router = route.router.map(|mac| mac.to_string());
@@ -144,6 +156,7 @@ fn show(context: &Context, network: &Value) -> Result<(), Failure> {
                     route.destination.to_string(),
                     route.provider.to_string(),
                     vni.unwrap_or_else(|| "-".to_owned()),
+                    heard(&network, route.provider),
                 ],
                 vec![router.unwrap_or_else(|| "-".to_owned())],
             );

@@ -11,6 +11,7 @@ pub enum Map {
     Overlays,
     Vnis,
     Routes,
+    Heard,
     Rulesets,
     AddressClasses,
     PortClasses,
@@ -46,6 +47,7 @@ impl Map {
         Self::Overlays,
         Self::Vnis,
         Self::Routes,
+        Self::Heard,
         Self::Rulesets,
         Self::AddressClasses,
         Self::PortClasses,
@@ -82,6 +84,7 @@ impl Map {
             Self::Overlays => "overlays",
             Self::Vnis => "vnis",
             Self::Routes => "routes",
+            Self::Heard => "heard",
             Self::Rulesets => "rulesets",
             Self::AddressClasses => "address_classes",
             Self::PortClasses => "port_classes",
@@ -119,6 +122,8 @@ pub const OVERLAYS_MAX: u32 = 8_192;
 pub const VNIS_MAX: u32 = 65_536;
 /// Prefixes on other hosts, of all overlays.
 pub const ROUTES_MAX: u32 = 262_144;
+/// Hosts of overlays from which something came.
+pub const HEARD_MAX: u32 = 16_384;
 pub const RULESETS_MAX: u32 = 131_072;
 /// Of addresses, and of ports.
 pub const CLASSES_MAX: u32 = 2_097_152;

@@ -4,6 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::Addr;
 
+/// How exactly `heard` tells when, in ns.
+pub const HEARD_EVERY: u64 = 1_000_000_000;
+
 /// The host has a port on it, with its router's MAC: what is for nobody else is for the host.
 pub const OVERLAY_HOSTED: u16 = 1;
 

@@ -62,6 +62,8 @@ reasons! {
     Unrouted = 16, "unrouted";
     /// Out of the tunnel, from a host that the source is not known to be on.
     SpoofedTunnel = 17, "spoofed-tunnel";
+    /// Out of the tunnel, with a number that no network here has.
+    UnknownVni = 18, "unknown-vni";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

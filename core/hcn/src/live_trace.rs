@@ -1,5 +1,7 @@
 //! `POST /v2/trace?follow=true` (ours): which connections are watched, and the lines of its answer.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
@@ -35,6 +37,8 @@ pub struct SeenPacket {
     /// Absent: it was dropped.
     pub onward: Option<Onward>,
     /// Of [`Onward::Port`].
+    /// Of a packet to another host of an overlay: where its tunnels end.
+    pub host: Option<IpAddr>,
     pub receiver: Option<PortOwner>,
     /// Bytes of the frame.
     pub length: u32,
@@ -128,6 +132,7 @@ impl SeenPacket {
             step: TraceStep::from_fields(&mut fields)?,
             observed: fields.object(&["Observed"])?.map(RuleName::from_fields).transpose()?,
             onward: fields.choice(&["Onward"], ONWARD, CODE)?,
+            host: fields.parsed(&["Host"], CODE)?,
             receiver: receiver.map(|mut owner| PortOwner::from_fields(&mut owner)).transpose()?.flatten(),
             length: fields.number_u32(&["Length"])?.unwrap_or_default(),
             packet: fields
@@ -152,6 +157,9 @@ impl SeenPacket {
             out
         });
         out.insert("Receiver".into(), json!(receiver));
+        if let Some(host) = self.host {
+            out.insert("Host".into(), json!(host));
+        }
         out.insert("Length".into(), json!(self.length));
         out.insert("Packet".into(), self.packet.to_v2());
         if self.missed > 0 {
@@ -235,6 +243,7 @@ mod tests {
             step,
             observed: None,
             onward: None,
+            host: None,
             receiver: None,
             length: 74,
             packet: PacketWords { source: "10.0.0.2".parse().ok(), ..PacketWords::default() },

@@ -48,7 +48,8 @@ impl Layer {
             | Reason::Confined
             | Reason::Unwired
             | Reason::Unrouted
-            | Reason::SpoofedTunnel => Self::Security,
+            | Reason::SpoofedTunnel
+            | Reason::UnknownVni => Self::Security,
         }
     }
 

@@ -67,7 +67,7 @@ fn what_comes_from_the_host_that_has_the_source_is_for_a_container() {
         assert_eq!(verdict, Verdict::Redirect { ifindex: A, peer: true }, "{ends:?}");
     }
     let refused: [Refused<'_>; 7] = [
-        (4097, "203.0.113.2", link, ends[0], Reason::Unrouted),
+        (4097, "203.0.113.2", link, ends[0], Reason::UnknownVni),
         (4096, "203.0.113.3", link, ends[0], Reason::SpoofedTunnel),
         (4096, "203.0.113.2", link, ("10.0.8.5", "10.0.0.1"), Reason::SpoofedTunnel),
         (4096, "203.0.113.2", link, ("10.0.0.2", "10.0.0.1"), Reason::SpoofedTunnel),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hns_net::{Guid, IfName, Uplink};
 use hns_vfp::model::{Overlay, Port, Sets, Switchboard};
@@ -282,6 +283,11 @@ impl Datapath for FakeDatapath {
         let state = self.call()?;
         let known = state.board.overlays.iter();
         Ok(known.map(|(network, (_, overlay))| (*network, Arc::clone(overlay))).collect())
+    }
+
+    fn heard(&self, _network: Guid) -> Result<BTreeMap<IpAddr, Duration>, DatapathError> {
+        // No packet ever passes here.
+        self.call().map(|_| BTreeMap::new())
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {

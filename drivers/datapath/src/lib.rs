@@ -64,6 +64,7 @@ mod watches;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hns_net::{Guid, IfName, Uplink};
 use hns_vfp::model::{Overlay, Port, Sets};
@@ -150,6 +151,10 @@ pub trait Datapath: Send + Sync + 'static {
     /// What the programs know of each overlay; those whose device is another one by now, or has lost the program, should be set again
     /// and are not among them.
     fn held_overlays(&self) -> Result<BTreeMap<Guid, Arc<Overlay>>, DatapathError>;
+
+    /// How long ago each other host of an overlay was heard, by the address where its tunnels end, to a second; those are missing of which
+    /// nothing was taken since the programs were loaded.
+    fn heard(&self, network: Guid) -> Result<BTreeMap<IpAddr, Duration>, DatapathError>;
 
     /// Puts the programs of this daemon in the place of those that an older one left running, with one message a direction;
     /// traffic flows on. To be called once after the start, when every port was set: until then the older

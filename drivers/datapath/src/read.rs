@@ -89,7 +89,11 @@ pub(crate) fn sighting(event: &hns_abi::Sighting, policy: &Policy) -> Option<Sig
         hns_abi::ONWARD_PORT => Onward::Port(policy.port_at(event.target).map(|port| port.endpoint)),
         hns_abi::ONWARD_HOST => Onward::Host,
         hns_abi::ONWARD_WIRE => Onward::Wire,
-        hns_abi::ONWARD_TUNNEL => Onward::Tunnel,
+        hns_abi::ONWARD_TUNNEL => {
+            let to = captured(&event.header, event.captured).destination;
+            let route = to.and_then(|to| policy.tables.route_to(port.network, to));
+            Onward::Tunnel(route.map(|route| route.provider))
+        }
         hns_abi::ONWARD_ANSWER => Onward::Answer,
         _ => Onward::Switch,
     };

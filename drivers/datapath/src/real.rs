@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hns_abi::{Direction, HitKey, Map, Reason};
 use hns_net::{Guid, IfName, Uplink};
@@ -25,7 +26,8 @@ use crate::uplinks::Uplinks;
 use crate::watches::Watches;
 use crate::{
     Collected, Datapath, DatapathError, DropCount, DropEvent, Flow, FlowFilter, HeldUplink, RuleCount,
-    Sighting, Snapshot, Wanted, Watch, blocks, clock, gate, grace, hits, link, read, snapshot, tc, uplinks,
+    Sighting, Snapshot, Wanted, Watch, blocks, clock, gate, grace, hits, link, read, snapshot, tc, tunnels,
+    uplinks,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -462,6 +464,12 @@ impl Datapath for RealDatapath {
 
     fn held_overlays(&self) -> Result<BTreeMap<Guid, Arc<Overlay>>, DatapathError> {
         lock(&self.uplinks).open_tunnels(self.loaded(), &self.pins, &lock(&self.attachment).netlink)
+    }
+
+    fn heard(&self, network: Guid) -> Result<BTreeMap<IpAddr, Duration>, DatapathError> {
+        let number = self.policy().tables.overlay_number(network);
+        let hosts = lock(&self.uplinks).hosts_of(network);
+        number.map_or_else(|| Ok(BTreeMap::new()), |number| tunnels::heard(self.loaded(), number, &hosts))
     }
 
     fn upgrade(&self) -> Result<(), DatapathError> {

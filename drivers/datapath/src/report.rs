@@ -192,8 +192,8 @@ pub enum Onward {
     Host,
     /// Out by that adapter.
     Wire,
-    /// To another host of an overlay.
-    Tunnel,
+    /// To another host of an overlay, whose tunnels end there. Absent: no host has the destination any more.
+    Tunnel(Option<IpAddr>),
     /// Back to the container: the overlay's router answers it.
     Answer,
 }

@@ -1,17 +1,21 @@
 //! Overlays at the VXLAN devices that lead to other hosts: one program a device, for all overlays of its UDP port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hns_abi::{Addr, AddressKey, Map};
 use hns_net::{Guid, IfName};
 use hns_vfp::model::Overlay;
+use zerocopy::IntoBytes;
 
-use crate::DatapathError;
 use crate::link;
 use crate::load::{Hook, Loaded};
 use crate::netlink::Netlink;
 use crate::pins::Pins;
 use crate::uplinks::{Uplinks, take_off};
+use crate::{DatapathError, clock};
 
 /// An overlay that the programs know.
 #[derive(Debug)]
@@ -57,6 +61,12 @@ impl Uplinks {
         known.map(|(network, known)| (*network, (known.device, Arc::clone(&known.overlay)))).collect()
     }
 
+    /// Where the tunnels of its other hosts end.
+    pub(crate) fn hosts_of(&self, network: Guid) -> BTreeSet<IpAddr> {
+        let routes = self.overlays.get(&network).into_iter().flat_map(|known| known.overlay.routes.values());
+        routes.map(|route| route.provider).collect()
+    }
+
     /// The overlays whose device is there, with its program.
     pub(crate) fn open_tunnels(
         &self,
@@ -74,4 +84,21 @@ impl Uplinks {
         }
         Ok(standing)
     }
+}
+
+/// How long ago each of these hosts was heard on the overlay that the maps know by this number.
+pub(crate) fn heard(
+    loaded: &Loaded,
+    network: u32,
+    hosts: &BTreeSet<IpAddr>,
+) -> Result<BTreeMap<IpAddr, Duration>, DatapathError> {
+    let failed = |source| DatapathError::Map { operation: "read", map: Map::Heard.name(), source };
+    let mut times = BTreeMap::new();
+    for host in hosts {
+        let key = AddressKey { network, addr: Addr::from(*host) };
+        let value = loaded.map(Map::Heard).get(key.as_bytes()).map_err(failed)?;
+        let then = value.and_then(|value| Some(u64::from_ne_bytes(value.try_into().ok()?)));
+        times.extend(then.map(|then| (*host, clock::since(then))));
+    }
+    Ok(times)
 }

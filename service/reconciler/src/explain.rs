@@ -1,5 +1,9 @@
 //! Answers to "what happened to this packet": what the datapath counted and remembers.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
 use hns_datapath::{DropCount, DropEvent, Flow, FlowFilter, RuleCount, Stream};
 use hns_net::Guid;
 
@@ -26,6 +30,12 @@ impl Engine {
         self.datapath
             .flows(filter)
             .map_err(EngineError::datapath(|| "cannot read the connections".to_owned()))
+    }
+
+    /// How long ago each other host of a network was heard; of an overlay that the programs know.
+    pub fn heard(&self, network: Guid) -> Result<BTreeMap<IpAddr, Duration>, EngineError> {
+        let operation = || format!("cannot read when the hosts of network {network} were heard");
+        self.datapath.heard(network).map_err(EngineError::datapath(operation))
     }
 
     /// How often each rule of an endpoint decided; nothing while it is not attached.

@@ -44,6 +44,9 @@ pub(crate) fn watch(engine: &Weak<Engine>, joined: &Receiver<Guid>) {
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
+        for network in engine.overlays() {
+            engine.set_lan_trouble(network, engine.trouble_with_underlay(network));
+        }
         for (network, uplink) in engine.networks_on_adapters() {
             let at_adapter = engine.trouble_with_adapter(network, &uplink);
             let trouble = at_adapter.or_else(|| engine.trouble_with_host(network));
@@ -98,6 +101,11 @@ impl Probe {
 }
 
 impl Engine {
+    fn overlays(&self) -> Vec<Guid> {
+        let world = self.world();
+        world.networks().filter(|network| network.tunnel().is_some()).map(Network::id).collect()
+    }
+
     fn networks_on_adapters(&self) -> Vec<(Guid, Uplink)> {
         self.world().networks().filter_map(|network| Some((network.id(), network.uplink()?))).collect()
     }
@@ -142,7 +150,7 @@ impl Engine {
         }
         match &trouble {
             Some(trouble) => tracing::warn!(network = known.name(), "{trouble}"),
-            None => tracing::info!(network = known.name(), "its LAN serves its containers again"),
+            None => tracing::info!(network = known.name(), "its containers are served again"),
         }
         let _still_there = world.set_network_trouble(network, trouble);
     }

@@ -1,12 +1,16 @@
 //! Where the tunnels of overlays end on this host, and how large packets are in them.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use hns_hcn::{self as hcn, DocumentError, ErrorCode, NetworkType, Policy};
-use hns_host::{Underlay, UnderlayWish};
+use hns_host::{HostError, Underlay, UnderlayWish};
 use hns_model::{ModelError, provider_of};
-use hns_net::{Family, Mtu};
+use hns_net::{Family, Guid, Mtu};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::repair::chain;
 
 /// What VXLAN puts in front of a container's packet: an outer IP header, UDP and VXLAN headers, the inner Ethernet header (RFC 7348).
 const fn overhead(outer: Family) -> u16 {
@@ -31,6 +35,45 @@ impl Engine {
             document.policies.push(Policy::provider(underlay.address));
         }
         fit(document, underlay)
+    }
+}
+
+impl Engine {
+    /// Why other hosts of an overlay and this one do not reach each other, as far as this host shows it.
+    pub(crate) fn trouble_with_underlay(&self, network: Guid) -> Option<String> {
+        let (tunnel, mtu, peers) = {
+            let world = self.world();
+            let network = world.network(network).ok()?;
+            let peers: BTreeSet<IpAddr> = network.remote_subnets().map(|route| route.provider).collect();
+            (network.tunnel()?, network.mtu(), peers)
+        };
+        let provider = tunnel.provider;
+        let underlay = match self.host.underlay(&UnderlayWish::Address(provider)) {
+            Ok(underlay) => underlay,
+            Err(HostError::NotOurAddress { .. }) => {
+                return Some(format!(
+                    "its tunnels end at {provider}, which this host does not have any more, so that nothing comes from other hosts; give \
+                     it back to the host, or make the network again with another one (and tell its peers)"
+                ));
+            }
+            Err(error) => return Some(chain(&error)),
+        };
+        let outer = overhead(Family::of(provider));
+        let most = underlay.mtu.bytes().saturating_sub(outer);
+        if most < mtu.bytes() {
+            return Some(format!(
+                "the way to other hosts carries {} bytes, of which tunnels take {outer}, and containers send up to {mtu}: what is larger is \
+                 lost; raise the MTU there, or make the network again",
+                underlay.mtu
+            ));
+        }
+        let is_cut_off = |peer: &&IpAddr| {
+            matches!(self.host.underlay(&UnderlayWish::WayTo(**peer)), Err(HostError::NoWay { .. }))
+        };
+        let peer = peers.iter().find(is_cut_off)?;
+        Some(format!(
+            "this host knows no way to its peer {peer}: a route to it is missing (ip route get {peer})"
+        ))
     }
 }
 

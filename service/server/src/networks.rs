@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -65,7 +69,18 @@ fn shown(api: &Api, network: &Network) -> Result<Value, Refusal> {
 
 async fn query(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
     let id = body::guid(&id)?;
-    Ok(Json(view(api.engine.world().network(id)?)))
+    let (mut document, hosts) = {
+        let world = api.engine.world();
+        let network = world.network(id)?;
+        let hosts: BTreeSet<IpAddr> = network.remote_subnets().map(|route| route.provider).collect();
+        (view(network), hosts)
+    };
+    if !hosts.is_empty() {
+        let heard = api.perform(move |engine| engine.heard(id)).await?;
+        let host = |host: &IpAddr| json!({"ProviderAddress": host, "HeardSeconds": heard.get(host).map(Duration::as_secs)});
+        document["Health"]["Extra"]["Hosts"] = hosts.iter().map(host).collect();
+    }
+    Ok(Json(document))
 }
 
 async fn delete(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {

@@ -71,7 +71,10 @@ fn onward(packet: &SeenPacket) -> Option<String> {
         Onward::Switch => "into the bridge",
         Onward::Host => "to the host",
         Onward::Wire => "to the wire",
-        Onward::Tunnel => "to another host",
+        Onward::Tunnel => match packet.host {
+            None => "to another host",
+            Some(host) => return Some(format!("to host {host}")),
+        },
         Onward::Answer => "answered by the router",
         Onward::Port => {
             return Some(

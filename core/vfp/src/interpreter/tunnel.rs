@@ -70,7 +70,7 @@ impl Switch {
             *known == device && overlay.vnis.contains(&vni)
         };
         let Some((network, (_, overlay))) = overlays.find(|(_, overlay)| is_it(overlay)) else {
-            return refuse(Reason::Unrouted);
+            return refuse(Reason::UnknownVni);
         };
         let Ok(packet) = Packet::parse(frame) else { return refuse(Reason::Malformed) };
         let Some(ip) = packet.ip().filter(|_| packet.destination == overlay.router) else {

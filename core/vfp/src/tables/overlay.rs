@@ -1,6 +1,7 @@
 //! Networks whose containers are on several hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_abi::{Addr, AddressKey, Map, OVERLAY_HOSTED, OWNER_ROUTER, RouteKey, VniKey};
@@ -48,6 +49,18 @@ impl Tables {
         }
         self.overlays.insert(network, joined);
         journal.writes
+    }
+
+    /// Under which number the maps know an overlay.
+    #[must_use]
+    pub fn overlay_number(&self, network: Guid) -> Option<u32> {
+        self.overlays.get(&network).map(|joined| joined.network)
+    }
+
+    /// Which host of an overlay has an address.
+    #[must_use]
+    pub fn route_to(&self, network: Guid, address: IpAddr) -> Option<&Route> {
+        self.overlays.get(&network)?.overlay.route_to(address)
     }
 
     pub fn remove_overlay(&mut self, network: Guid) -> Vec<Write> {

@@ -32,7 +32,7 @@ fn view(sighting: &Sighting, missed: u64, world: &World) -> SeenPacket {
         Way::Switch => (Some(Onward::Switch), None),
         Way::Host => (Some(Onward::Host), None),
         Way::Wire => (Some(Onward::Wire), None),
-        Way::Tunnel => (Some(Onward::Tunnel), None),
+        Way::Tunnel(_) => (Some(Onward::Tunnel), None),
         Way::Answer => (Some(Onward::Answer), None),
     };
     SeenPacket {
@@ -40,6 +40,10 @@ fn view(sighting: &Sighting, missed: u64, world: &World) -> SeenPacket {
         step: step(sighting, world),
         observed: sighting.observed.as_ref().map(words::rule),
         onward,
+        host: match sighting.onward {
+            Way::Tunnel(host) => host,
+            _ => None,
+        },
         receiver,
         length: sighting.length,
         packet: words::packet(&sighting.packet),
