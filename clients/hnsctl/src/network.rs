@@ -3,14 +3,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use hns_client::Kind;
-use hns_hcn::Policy;
+use hns_hcn::{Policy, RemoteSubnetRoute};
 use hns_net::{Cidr, Family, IfName, Mac, Mtu, VlanId, Vni};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::output::{self, Format, Rows};
-use crate::peer::{PeerCommand, PeerSpec};
+use crate::peer::PeerCommand;
 use crate::transfer::read_document;
 use crate::view;
 
@@ -86,7 +86,7 @@ pub struct CreateArgs {
     dhcp: bool,
     /// What another host has of an overlay: PREFIX=HOST, such as 10.244.2.0/24=198.51.100.2; once for each prefix
     #[arg(long = "peer", value_name = "PEER")]
-    peers: Vec<PeerSpec>,
+    peers: Vec<RemoteSubnetRoute>,
     /// The VNI of an overlay, the same on all its hosts; without it, one that follows from the name
     #[arg(long, value_name = "NUMBER")]
     vsid: Option<Vni>,
@@ -241,7 +241,7 @@ impl CreateArgs {
         let provider = self.provider.map(Policy::provider);
         let port = self.vxlan_port.map(Policy::vxlan_port);
         let host = self.host_route.then(Policy::host_route);
-        let peers = self.peers.iter().map(|peer| peer.policy());
+        let peers = self.peers.iter().map(|peer| Policy::remote_subnet(*peer));
         let of_overlay =
             provider.into_iter().chain(port).chain(host).chain(peers).map(|policy| policy.to_v2());
         adapter.into_iter().chain(vlan).chain(of_overlay).collect()

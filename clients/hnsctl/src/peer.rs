@@ -1,12 +1,9 @@
 //! The other hosts of an overlay, and what each has of it.
 
-use std::net::IpAddr;
-use std::str::FromStr;
-
 use clap::Subcommand;
 use hns_client::PolicyRequest;
 use hns_hcn::{Policy, RemoteSubnetRoute};
-use hns_net::{Cidr, Mac, Vni};
+use hns_net::Cidr;
 use serde_json::Value;
 
 use crate::cli::Context;
@@ -37,7 +34,7 @@ pub enum PeerCommand {
         #[arg(value_name = "NETWORK")]
         network: String,
         #[arg(required = true, value_name = "PEER")]
-        peers: Vec<PeerSpec>,
+        peers: Vec<RemoteSubnetRoute>,
     },
     /// Forget what another host has, by its prefix
     #[command(visible_alias = "remove", after_help = "Example:\n  hnsctl network peer rm blue 10.244.2.0/24")]
@@ -49,43 +46,6 @@ pub enum PeerCommand {
     },
 }
 
-/// What one host has of an overlay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerSpec(pub RemoteSubnetRoute);
-
-impl PeerSpec {
-    pub fn policy(self) -> Policy {
-        Policy::remote_subnet(self.0)
-    }
-}
-
-impl FromStr for PeerSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let example = "write it as 10.244.2.0/24=198.51.100.2";
-        let (prefix, rest) = text.split_once('=').ok_or(example)?;
-        let destination: Cidr = prefix.parse().map_err(|error| format!("{error}; {example}"))?;
-        let mut words = rest.split(',');
-        let host = words.next().unwrap_or_default();
-        let provider: IpAddr =
-            host.parse().map_err(|_| format!("\"{host}\" is no address of a host; {example}"))?;
-        let mut route = RemoteSubnetRoute { destination, vni: None, provider, router: None };
-        for word in words {
-            match word.split_once('=') {
-                Some(("vni", number)) => {
-                    route.vni = Some(number.parse::<Vni>().map_err(|error| error.to_string())?);
-                }
-                Some(("router", mac)) => {
-                    route.router = Some(mac.parse::<Mac>().map_err(|error| error.to_string())?);
-                }
-                _ => return Err(format!("\"{word}\" says nothing of a host: vni=NUMBER, router=MAC")),
-            }
-        }
-        Ok(Self(route))
-    }
-}
-
 impl PeerCommand {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
@@ -94,7 +54,7 @@ impl PeerCommand {
                 show(context, &network).await
             }
             Self::Add { network, peers } => {
-                let policies: Vec<Policy> = peers.into_iter().map(PeerSpec::policy).collect();
+                let policies: Vec<Policy> = peers.into_iter().map(Policy::remote_subnet).collect();
                 change(context, &network, PolicyRequest::Add, &policies).await
             }
             Self::Rm { network, prefixes } => {
@@ -163,24 +123,4 @@ async fn show(context: &Context, network: &Value) -> Result<(), Failure> {
         }
         rows
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_is_a_prefix_and_a_host_and_what_differs() {
-        let plain: PeerSpec = "10.244.2.0/24=198.51.100.2".parse().expect("it is whole");
-        assert_eq!((plain.0.vni, plain.0.router), (None, None));
-        let whole = "fd00:2::/64=2001:db8::2,vni=4097,router=0e-2a-c6-33-64-02".parse::<PeerSpec>();
-        let route = whole.expect("it is whole").0;
-        assert_eq!(route.vni.map(Vni::number), Some(4097));
-        assert!(route.router.is_some());
-        for wrong in
-            ["", "10.244.2.0/24", "10.244.2.0=x", "10.244.2.0/24=1.2.3.4,5", "10.244.2.0/24=1.2.3.4,vni=0"]
-        {
-            assert!(wrong.parse::<PeerSpec>().is_err(), "{wrong}");
-        }
-    }
 }

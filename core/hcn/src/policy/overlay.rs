@@ -71,14 +71,20 @@ fn provider_in(fields: &mut Fields<'_>) -> Result<IpAddr, DocumentError> {
         let problem = format!("{provider} is an IPv4 address in IPv6 form; write it as IPv4");
         return Err(fields.error("ProviderAddress", problem));
     }
-    let is_groups = provider.is_multicast() || provider == IpAddr::V4(Ipv4Addr::BROADCAST);
-    // Which link it is of nobody can say here.
-    let is_of_some_link = matches!(provider, IpAddr::V6(address) if address.is_unicast_link_local());
-    if is_groups || is_of_some_link || provider.is_unspecified() || provider.is_loopback() {
+    if !is_of_a_host(provider) {
         let problem = format!("{provider} is the address of no host on a network");
         return Err(fields.error("ProviderAddress", problem));
     }
     Ok(provider)
+}
+
+/// Whether tunnels can end at an address.
+pub(super) fn is_of_a_host(address: IpAddr) -> bool {
+    let is_groups = address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    // Which link it is of nobody can say here.
+    let is_of_some_link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    let is_in_disguise = address.to_canonical() != address;
+    !(is_groups || is_of_some_link || is_in_disguise || address.is_unspecified() || address.is_loopback())
 }
 
 /// `ProviderAddress`.
