@@ -101,13 +101,9 @@ fn a_network_of_the_oldest_docker_lives_and_dies() {
 fn drivers_whose_networks_are_not_there_yet_say_so() {
     needs!(root, engines);
     let stage = DockerScene::newest();
-    for driver in ["l2tunnel", "hns-overlay"] {
-        let said = stage.docker.try_run(&["network", "create", "-d", driver, "n"]).expect_failure();
-        let sentence = format!(
-            "{driver} networks are not available in this version; those of the drivers nat, transparent, l2bridge are"
-        );
-        assert!(said.contains(&sentence), "{said}");
-    }
+    let said = stage.docker.try_run(&["network", "create", "-d", "l2tunnel", "n"]).expect_failure();
+    let sentence = "l2tunnel networks are not available in this version; those of the drivers nat, transparent, l2bridge, hns-overlay are";
+    assert!(said.contains(sentence), "{said}");
     assert_eq!(stage.hns_networks(), Vec::<String>::new());
     let internal = stage.network("inside", &["--internal"]);
     let isolated = stage.network("alone", &["--internal", "-o", "gateway_mode_ipv4=isolated"]);

@@ -78,17 +78,16 @@ const NETWORK: &[Row] = &[
         "100",
         "has no meaning on nat networks: its frames",
     ),
-    never(
-        &["com.docker.network.windowsshim.vsid", "vsid"],
-        "5000",
-        "has no meaning on nat networks: its frames",
-    ),
+    never(&["com.docker.network.windowsshim.vsid", "vsid"], "5000", "has no meaning on nat networks: only"),
     never(
         &["com.docker.network.driver.overlay.vxlanid_list", "vxlanid_list"],
         "4096",
         "has no meaning on nat networks: only",
     ),
     never(&["encrypted"], "", "has no meaning on nat networks: only"),
+    never(&["hns.peers", "peers"], "10.4.2.0/24=192.0.2.2", "has no meaning on nat networks: only"),
+    never(&["hns.provider", "provider"], "192.0.2.1", "has no meaning on nat networks: only"),
+    never(&["hns.vxlan-port", "vxlan-port"], "4789", "has no meaning on nat networks: only"),
     never(&["hns.bandwidth-in", "bandwidth-in"], "1mbit", ENDPOINT),
     never(&["hns.bandwidth-out", "bandwidth-out"], "1mbit", ENDPOINT),
     row(

@@ -19,7 +19,7 @@ pub(crate) static L2BRIDGE: Driver =
 pub(crate) static L2TUNNEL: Driver =
     Driver { name: "l2tunnel", kind: NetworkType::L2Tunnel, is_available: false };
 pub(crate) static OVERLAY: Driver =
-    Driver { name: "hns-overlay", kind: NetworkType::Overlay, is_available: false };
+    Driver { name: "hns-overlay", kind: NetworkType::Overlay, is_available: true };
 
 /// Every network driver. A type that becomes available changes its row, and its column in `options/`.
 pub(crate) static DRIVERS: [&Driver; 5] = [&NAT, &TRANSPARENT, &L2BRIDGE, &L2TUNNEL, &OVERLAY];

@@ -25,6 +25,16 @@ pub(crate) enum Refusal {
         "{driver} networks of Docker need a subnet: name the LAN's with --subnet and its router with --gateway"
     )]
     SubnetMissing { driver: &'static str },
+    #[error(
+        "{driver} networks need the prefix that their containers on this host have: name it with --subnet"
+    )]
+    PrefixMissing { driver: &'static str },
+    #[error(
+        "{driver} networks need a number that is the same on all their hosts: name it with -o vxlanid_list=NUMBER, or name the network with -o networkname=NAME, from which one follows"
+    )]
+    NumberMissing { driver: &'static str },
+    #[error("option vxlanid_list: {numbers} numbers for {subnets} subnets; name one for all or one for each")]
+    NumbersDiffer { numbers: usize, subnets: usize },
     #[error("{field} \"{value}\" is not {expected}")]
     Field { field: &'static str, value: String, expected: &'static str },
 

@@ -4,7 +4,7 @@ use hns_net::{Family, Guid};
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
-use crate::options::{Mode, NetworkOptions};
+use crate::options::{Mode, NetworkOptions, OverlayOptions};
 use crate::refusal::Refusal;
 use crate::{ids, marks, wire};
 
@@ -15,11 +15,14 @@ use super::subnets::Subnets;
 pub(crate) fn create(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
     let request: wire::CreateNetwork = wire::read("CreateNetwork", body)?;
     super::check_available(call)?;
-    let options = NetworkOptions::read(call.driver, &request.options)?;
+    let mut options = NetworkOptions::read(call.driver, &request.options)?;
     let subnets = Subnets::read(&request)?;
     let asked = Asked { docker: &request.network, kind: super::kind_of(call, &options), subnets: &subnets };
     if asked.kind == hcn::NetworkType::Transparent && asked.subnets.named.is_empty() {
         return Err(Refusal::SubnetMissing { driver: call.driver.name });
+    }
+    if asked.kind == hcn::NetworkType::Overlay && options.bind.is_none() {
+        settle_overlay(call, &asked, &mut options)?;
     }
     let id = ids::guid(&request.network)?;
     let _alone = call.bindings.alone();
@@ -29,6 +32,26 @@ pub(crate) fn create(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
         call.engine.create_network(document(id, &asked, options))?;
     }
     Ok(json!({}))
+}
+
+/// Refuses an overlay that other hosts could not be part of.
+fn settle_overlay(call: &Call<'_>, asked: &Asked<'_>, options: &mut NetworkOptions) -> Result<(), Refusal> {
+    let prefixes = || asked.subnets.named.iter().map(|subnet| subnet.prefix);
+    if asked.subnets.named.is_empty() {
+        return Err(Refusal::PrefixMissing { driver: call.driver.name });
+    }
+    // The number follows from the name that HNS has for the network, and Docker tells its own only later.
+    if options.overlay.vnis.is_empty() && options.name.is_none() {
+        return Err(Refusal::NumberMissing { driver: call.driver.name });
+    }
+    if !options.overlay.has_vnis_for(prefixes().count()) {
+        return Err(Refusal::NumbersDiffer {
+            numbers: options.overlay.vnis.len(),
+            subnets: prefixes().count(),
+        });
+    }
+    options.overlay.number_peers(prefixes());
+    Ok(())
 }
 
 /// Whether the network was made already, by a call whose answer Docker did not see.
@@ -69,10 +92,10 @@ fn document(id: Guid, asked: &Asked<'_>, options: NetworkOptions) -> hcn::Networ
         owner: Some(marks::OWNER.to_owned()),
         kind,
         flags: hcn::NetworkFlags::default(),
-        policies: adapter.chain(vlan).chain(options.rules).collect(),
+        policies: adapter.chain(vlan).chain(options.overlay.policies()).chain(options.rules).collect(),
         mac_pool: options.mac_pool,
         dns: options.dns,
-        ipams: ipams(asked),
+        ipams: ipams(asked, &options.overlay),
         params,
     }
 }
@@ -96,15 +119,19 @@ fn gateway_mode(mode: Option<Mode>) -> hcn::GatewayMode {
     }
 }
 
-fn ipams(asked: &Asked<'_>) -> Vec<hcn::Ipam> {
+fn ipams(asked: &Asked<'_>, overlay: &OverlayOptions) -> Vec<hcn::Ipam> {
     let has_host = asked.kind != hcn::NetworkType::Private;
-    let subnet = |subnet: &super::subnets::Subnet| {
+    let subnet = |(place, subnet): (usize, &super::subnets::Subnet)| {
         let destination = subnet.prefix.family().default_route();
         let gateway = subnet.gateway.filter(|_| has_host);
         let route = gateway.map(|hop| hcn::Route { destination, next_hop: Some(hop), metric: 0 });
-        hcn::Subnet { routes: route.into_iter().collect(), ..hcn::Subnet::of_prefix(Some(subnet.prefix)) }
+        hcn::Subnet {
+            routes: route.into_iter().collect(),
+            policies: overlay.of_subnet(place),
+            ..hcn::Subnet::of_prefix(Some(subnet.prefix))
+        }
     };
-    let subnets: Vec<_> = asked.subnets.named.iter().map(subnet).collect();
+    let subnets: Vec<_> = asked.subnets.named.iter().enumerate().map(subnet).collect();
     if subnets.is_empty() { Vec::new() } else { vec![hcn::Ipam { kind: hcn::IpamType::Static, subnets }] }
 }
 

@@ -2,8 +2,10 @@
 
 mod endpoint;
 mod network;
+mod overlay;
 mod table;
 mod values;
 
 pub(crate) use endpoint::EndpointOptions;
 pub(crate) use network::{Mode, NetworkOptions};
+pub(crate) use overlay::OverlayOptions;

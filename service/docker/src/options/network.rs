@@ -1,4 +1,4 @@
-use hns_hcn::{Dns, Policy};
+use hns_hcn::{Dns, NetworkType, Policy};
 use hns_net::{Guid, IfName, MacRange, Mtu, VlanId};
 use serde_json::{Map, Value};
 
@@ -6,6 +6,7 @@ use crate::drivers::{DRIVERS, Driver};
 use crate::marks::EndpointDefaults;
 use crate::refusal::Refusal;
 
+use super::overlay::OverlayOptions;
 use super::table::Use::{self, Meaningless, Takes, Unsupported};
 use super::table::{Reading, Row, Table};
 use super::values;
@@ -23,6 +24,7 @@ pub(crate) struct NetworkOptions {
     /// The adapter on whose LAN the network is, and the VLAN there.
     pub adapter: Option<IfName>,
     pub vlan: Option<VlanId>,
+    pub overlay: OverlayOptions,
     pub mtu: Option<Mtu>,
     pub internal: bool,
     pub enable_v4: Option<bool>,
@@ -49,6 +51,8 @@ pub(crate) enum Mode {
 }
 
 const SHIM: &str = "com.docker.network.windowsshim.";
+const VSID: &str = "com.docker.network.windowsshim.vsid";
+const VXLANID_LIST: &str = "com.docker.network.driver.overlay.vxlanid_list";
 
 const ALL: [Use; DRIVERS.len()] = [Takes; DRIVERS.len()];
 
@@ -70,6 +74,11 @@ const fn overlay(why: &'static str) -> [Use; DRIVERS.len()] {
     [Meaningless(why), Meaningless(why), Meaningless(why), Meaningless(why), Takes]
 }
 
+/// For every driver but hns-overlay.
+const fn but_overlay(why: &'static str) -> [Use; DRIVERS.len()] {
+    [Takes, Takes, Takes, Takes, Meaningless(why)]
+}
+
 /// For nat alone.
 const fn nat(why: &'static str) -> [Use; DRIVERS.len()] {
     [Takes, Meaningless(why), Meaningless(why), Meaningless(why), Meaningless(why)]
@@ -78,6 +87,10 @@ const fn nat(why: &'static str) -> [Use; DRIVERS.len()] {
 const POLICIES: &str = "it needs the policy engine, which is not in this version";
 const FLAG: &str = "an endpoint's option: say it to docker run or docker network connect";
 const NAT_ONLY: &str = "the host does not translate it";
+const TUNNELS: &str = "only hns-overlay carries frames to other hosts in VXLAN";
+const CLEAR: &str = "only hns-overlay carries frames between our hosts, where they can be encrypted";
+const ENCRYPTED: &str = "packets between hosts cannot be encrypted in this version";
+const NO_WAY_OUT: &str = "its containers reach each other, on all its hosts, and nothing else";
 
 static TABLE: Table<NetworkOptions> = Table {
     place: "docker network create -o",
@@ -124,28 +137,48 @@ static TABLE: Table<NetworkOptions> = Table {
             ],
             read: |options, value| set(&mut options.vlan, values::vlan(value)),
         },
+        // Windows has it on every network but overlays, which there are told apart by the list alone.
         Row {
-            key: "com.docker.network.windowsshim.vsid",
+            key: VSID,
             short: "vsid",
-            uses: [
-                Meaningless("its frames never leave the host"),
-                Takes,
-                Takes,
-                Takes,
-                Meaningless("its subnets are told apart by vxlanid_list"),
-            ],
-            read: |_, value| values::number(value, 1, 0xFF_FFFF, "(a virtual subnet)").map(drop),
+            uses: overlay(TUNNELS),
+            read: |options, value| put(&mut options.overlay.vnis, values::vni(value).map(|vni| vec![vni])),
         },
         Row {
-            key: "com.docker.network.driver.overlay.vxlanid_list",
+            key: VXLANID_LIST,
             short: "vxlanid_list",
-            uses: overlay("only hns-overlay carries frames to other hosts in VXLAN"),
-            read: |_, value| values::numbers(value, 1, 0xFF_FFFF, "(a VNI), one a subnet").map(drop),
+            uses: overlay(TUNNELS),
+            read: |options, value| put(&mut options.overlay.vnis, values::vnis(value)),
         },
+        Row {
+            key: "hns.peers",
+            short: "peers",
+            uses: overlay(TUNNELS),
+            read: |options, value| put(&mut options.overlay.peers, values::peers(value)),
+        },
+        Row {
+            key: "hns.provider",
+            short: "provider",
+            uses: overlay(TUNNELS),
+            read: |options, value| set(&mut options.overlay.provider, values::address(value)),
+        },
+        Row {
+            key: "hns.vxlan-port",
+            short: "vxlan-port",
+            uses: overlay(TUNNELS),
+            read: |options, value| set(&mut options.overlay.udp_port, values::port(value)),
+        },
+        // Whatever its value: a network that shall be encrypted is never made in clear.
         Row {
             key: "encrypted",
             short: "",
-            uses: overlay("only hns-overlay carries frames between our hosts, where they can be encrypted"),
+            uses: [
+                Meaningless(CLEAR),
+                Meaningless(CLEAR),
+                Meaningless(CLEAR),
+                Meaningless(CLEAR),
+                Unsupported(ENCRYPTED),
+            ],
             read: |_, _| Ok(()),
         },
         Row {
@@ -169,7 +202,7 @@ static TABLE: Table<NetworkOptions> = Table {
         Row {
             key: "com.docker.network.windowsshim.enable_outboundnat",
             short: "enable_outboundnat",
-            uses: ALL,
+            uses: but_overlay(NO_WAY_OUT),
             read: |options, value| put(&mut options.endpoints.outbound_nat, values::boolean(value)),
         },
         Row {
@@ -372,6 +405,11 @@ static TABLE: Table<NetworkOptions> = Table {
 const SHAPING: &[&str] = &[
     "com.docker.network.windowsshim.interface",
     "com.docker.network.windowsshim.vlanid",
+    VSID,
+    VXLANID_LIST,
+    "hns.peers",
+    "hns.provider",
+    "hns.vxlan-port",
     "com.docker.network.windowsshim.dnsservers",
     "com.docker.network.windowsshim.dnssuffix",
     "com.docker.network.windowsshim.macpool",
@@ -419,6 +457,15 @@ impl NetworkOptions {
         options.enable_v4 = options.enable_v4.or(flag("com.docker.network.enable_ipv4"));
         options.enable_v6 = options.enable_v6.or(flag("com.docker.network.enable_ipv6"));
         options.shaping = given.iter().map(|(key, _)| *key).find(|key| SHAPING.contains(key));
+        let is_given = |whole: &str| given.iter().any(|(key, _)| *key == whole);
+        if is_given(VSID) && is_given(VXLANID_LIST) {
+            let why = "both number the network's subnets";
+            return Err(Refusal::OptionsContradict { key: "vsid", other: "vxlanid_list", why });
+        }
+        if options.internal && driver.kind == NetworkType::Overlay {
+            let key = "--internal".to_owned();
+            return Err(Refusal::OptionMeaningless { key, driver: driver.name, why: NO_WAY_OUT });
+        }
         options.settle()?;
         Ok(options)
     }
@@ -432,6 +479,9 @@ impl NetworkOptions {
         if let (Some(key), Some(_)) = (self.shaping, self.bind) {
             let short = key.strip_prefix(SHIM).unwrap_or(key);
             return clash(short, "hnsid", "the HNS network exists and stays as it is");
+        }
+        if self.adapter.is_some() && self.overlay.provider.is_some() {
+            return clash("hns.provider", "interface", "both say where tunnels end on this host");
         }
         if self.internal && self.endpoints.outbound_nat {
             return clash("enable_outboundnat", "--internal", "an internal network has no way out");

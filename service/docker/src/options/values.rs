@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use hns_hcn::{Bandwidth, Policy, Qos, RuleText};
-use hns_net::{Guid, IfName, Mac, MacRange, Mtu, VlanId};
+use hns_hcn::{Bandwidth, Policy, Qos, RemoteSubnetRoute, RuleText};
+use hns_net::{Guid, IfName, Mac, MacRange, Mtu, VlanId, Vni};
 use serde_json::Value;
 
 /// As Go's `strconv.ParseBool` reads it, which is how Docker on Windows does.
@@ -70,8 +70,23 @@ pub(super) fn number(value: &str, least: u32, most: u32, unit: &str) -> Result<u
     number.ok_or_else(|| format!("{least} to {most} {unit}"))
 }
 
-pub(super) fn numbers(value: &str, least: u32, most: u32, unit: &str) -> Result<Vec<u32>, String> {
-    value.split(',').map(|one| number(one.trim(), least, most, unit)).collect()
+pub(super) fn vni(value: &str) -> Result<Vni, String> {
+    value.parse().map_err(|_| "1 to 16777215 (a VNI)".to_owned())
+}
+
+pub(super) fn vnis(value: &str) -> Result<Vec<Vni>, String> {
+    let all: Result<Vec<Vni>, _> = value.split(',').map(|one| one.trim().parse()).collect();
+    all.map_err(|_| "a list of VNIs, 1 to 16777215, one for all subnets or one for each".to_owned())
+}
+
+pub(super) fn peers(value: &str) -> Result<Vec<RemoteSubnetRoute>, String> {
+    let expected = "a list of what other hosts have, with ; between them";
+    hns_hcn::peers_of_option(value).map_err(|error| format!("{expected}: {error}"))
+}
+
+pub(super) fn port(value: &str) -> Result<u16, String> {
+    let port = value.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| "a UDP port: 1 to 65535".to_owned())
 }
 
 /// What an interface's name begins with; a number follows, and the whole has at most 15 bytes.
