@@ -13,7 +13,7 @@ pub(super) const DIALECT: Dialect = Dialect {
         // A container reaches its own published ports.
         harmless("loopbackDSR"),
         refused("ipMasqNetwork", "a network translates to all destinations or to none; see \"ipMasq\""),
-        refused("endpointMacPrefix", "MAC addresses made from a prefix belong to overlay networks"),
+        refused("endpointMacPrefix", "the daemon chooses MAC addresses, whatever the network is"),
     ],
     flags: &[],
 };
