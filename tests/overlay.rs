@@ -8,6 +8,10 @@ mod attack_tunnel;
 mod bad_input;
 #[path = "overlay/closed.rs"]
 mod closed;
+#[path = "overlay/docker.rs"]
+mod docker;
+#[path = "overlay/doors.rs"]
+mod doors;
 #[path = "overlay/guide.rs"]
 mod guide;
 #[path = "overlay/outside.rs"]

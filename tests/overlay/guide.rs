@@ -1,5 +1,6 @@
 //! The guide to networks over several hosts, followed word by word.
 
+use hns_testbed::engines::{Dockerd, Release};
 use hns_testbed::{eventually, needs, program};
 use hns_tests::story_support::guide;
 
@@ -7,18 +8,22 @@ use crate::stage::Stage;
 
 #[test]
 fn the_guide_is_followed_word_by_word() {
-    needs!(root, "nft", "ping");
+    needs!(root, engines);
     let stage = Stage::bare();
+    let [here, there] = [&stage.here, &stage.there].map(|hnsd| Dockerd::start(hnsd.host(), Release::Newest));
     let hnsctl = program("hnsctl");
     let folder = hnsctl.parent().expect("a program is in a folder").display();
     guide::follow_on_hosts(
         "overlay.md",
         |at, command| {
-            let hnsd = match at {
-                None => &stage.here,
-                Some("there") => &stage.there,
+            let (hnsd, docker) = match at {
+                None => (&stage.here, &here),
+                Some("there") => (&stage.there, &there),
                 Some(other) => panic!("there is no host {other}"),
             };
+            if command.starts_with("docker ") {
+                return docker.root().try_run(&["sh", "-ec", command]);
+            }
             let before = format!("export PATH={folder}:$PATH HNS_SOCKET={}", hnsd.socket().display());
             hnsd.host().try_run(&["sh", "-ec", &format!("{before}\n{command}")])
         },
