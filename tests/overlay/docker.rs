@@ -229,6 +229,33 @@ fn a_peer_is_added_while_containers_of_docker_run() {
     reaches(&web_here, &at_there[1..]);
 }
 
+/// On an overlay and on a network with a way out, which gives it its default route.
+#[test]
+fn a_container_on_two_networks_reaches_the_other_hosts_and_the_outside() {
+    needs!(root, engines);
+    for release in [Release::Newest, Release::Oldest] {
+        let dockers = Dockers::with_blue(release, |docker| docker);
+        // Of two with the same families, the first by its name gives the default route, where nothing else is said.
+        let subnets = ["--ipv6", "--subnet", "10.50.0.0/24", "--subnet", "fd00:50::/64"];
+        dockers.here.run(&[&["network", "create", "-d", "nat"], &subnets[..], &["away"]].concat());
+        let (web_here, at_here) = web(&dockers.here, "web", &[]);
+        let (web_there, at_there) = web(&dockers.there, "web", &[]);
+        dockers.here.run(&["network", "connect", "away", "web"]);
+        let shown = dockers.here.exec("web", "ip -4 route show default");
+        assert!(shown.contains("via 10.50.0.1"), "{shown}");
+        reaches(&web_here, &at_there);
+        reaches(&web_there, &at_here);
+        eventually!(web_here.ping(dockers.stage.client.v4()));
+        dockers.here.run(&["network", "disconnect", "away", "web"]);
+        reaches(&web_here, &at_there);
+        dockers.here.run(&["network", "connect", "away", "web"]);
+        dockers.here.run(&["network", "disconnect", "blue", "web"]);
+        let shown = dockers.here.exec("web", "ip -4 route show");
+        assert!(!shown.contains("10.244."), "{shown}");
+        eventually!(web_here.ping(dockers.stage.client.v4()));
+    }
+}
+
 /// A connection that lasts sees neither of them end.
 #[test]
 fn a_restart_of_either_daemon_interrupts_nothing() {

@@ -196,6 +196,13 @@ fn an_endpoint_has_its_router_and_publishes_nothing() {
     let join = json!({ "NetworkID": id('a'), "EndpointID": id('e'), "SandboxKey": "/run/docker/netns/1" });
     let joined = answer("Join", &join);
     assert_eq!((&joined["Gateway"], &joined["GatewayIPv6"]), (&json!("10.50.0.1"), &json!("fd00:50::1")));
+    // For a container that has its default route from another network.
+    let route =
+        |prefix: &str, router: &str| json!({"Destination": prefix, "RouteType": 0, "NextHop": router});
+    assert_eq!(
+        joined["StaticRoutes"],
+        json!([route("10.244.2.0/24", "10.50.0.1"), route("fd00:244:2::/64", "fd00:50::1")])
+    );
 }
 
 /// By its id, as the mirror does it: nothing of its tunnels can be said anew.

@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use hns_hcn::{self as hcn, Route};
-use hns_net::{Family, IfName};
+use hns_model::{Endpoint, Network};
+use hns_net::{Cidr, Family, IfName};
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -18,15 +19,29 @@ const INTERFACE_PREFIX: &str = "eth";
 pub(crate) fn join(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
     let request: wire::Join = wire::read("Join", body)?;
     let id = ids::guid(&request.endpoint)?;
-    let prefix = {
+    let (prefix, to_peers) = {
         let world = call.engine.world();
-        world.endpoint(id).map_err(|_| Refusal::EndpointUnknown(request.endpoint.clone()))?;
+        let endpoint = world.endpoint(id).map_err(|_| Refusal::EndpointUnknown(request.endpoint.clone()))?;
         let network = marks::network(&world, &request.network)?;
-        EndpointDefaults::of(network, &request.network).interface_prefix
+        let prefix = EndpointDefaults::of(network, &request.network).interface_prefix;
+        (prefix, routes_to_peers(endpoint, network))
     };
     let joined = call.engine.join_endpoint(id, Path::new(&request.sandbox))?;
     let prefix = prefix.unwrap_or_else(|| INTERFACE_PREFIX.to_owned());
-    Ok(json!(answer(&joined.source, prefix, &joined.endpoint)))
+    let mut answer = answer(&joined.source, prefix, &joined.endpoint);
+    answer.static_routes.extend(to_peers.iter().map(static_route));
+    Ok(json!(answer))
+}
+
+/// To what other hosts have of an overlay, for containers whose default route is another network's: Docker gives them one alone.
+fn routes_to_peers(endpoint: &Endpoint, network: &Network) -> Vec<Route> {
+    let route = |destination: Cidr| {
+        let mut own = endpoint.addresses().filter(|own| Family::of(own.address()) == destination.family());
+        let own = own.next()?.address();
+        let (_, router) = network.gateways().find(|(prefix, _)| prefix.contains(own))?;
+        Some(Route { destination, next_hop: Some(router), metric: 0 })
+    };
+    network.remote_subnets().filter_map(|remote| route(remote.destination)).collect()
 }
 
 fn answer(source: &IfName, prefix: String, endpoint: &hcn::Endpoint) -> JoinAnswer {
