@@ -87,6 +87,7 @@ const NETWORK: &[Row] = &[
     never(&["encrypted"], "", "has no meaning on nat networks: only"),
     never(&["hns.peers", "peers"], "10.4.2.0/24=192.0.2.2", "has no meaning on nat networks: only"),
     never(&["hns.provider", "provider"], "192.0.2.1", "has no meaning on nat networks: only"),
+    never(&["hns.host-route", "host-route"], "true", "has no meaning on nat networks: only"),
     never(&["hns.vxlan-port", "vxlan-port"], "4789", "has no meaning on nat networks: only"),
     never(&["hns.bandwidth-in", "bandwidth-in"], "1mbit", ENDPOINT),
     never(&["hns.bandwidth-out", "bandwidth-out"], "1mbit", ENDPOINT),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hns_testbed::engines::{Dockerd, DockerdBuilder, IMAGE, Release};
-use hns_testbed::{Hnsd, Netns, eventually, needs};
+use hns_testbed::{FAR_V4, Hnsd, Netns, eventually, needs};
 use hns_tests::story_support::docker::{fetch, guid};
 use serde_json::Value;
 
@@ -131,7 +131,7 @@ fn two_hosts(release: Release) {
     }
     hnsd.hnsctl(&["endpoint", "rm", "own"]);
 
-    // An overlay has no host to publish on, and a container that asks for it is not half-started.
+    // Without a way from outside nothing is published, and a container that asks for it is not half-started.
     let words = ["run", "--rm", "--network", "blue", "-p", "8080:80", IMAGE, "true"];
     let said = here.try_run(&words).expect_failure();
     assert!(said.contains("Overlay"), "{said}");
@@ -227,6 +227,29 @@ fn a_peer_is_added_while_containers_of_docker_run() {
     here.hnsctl(&["network", "peer", "rm", &guid(&id), &prefixes(2)[0]]);
     assert!(fetch(&web_here, SocketAddr::new(at_there[0], 80)).is_err());
     reaches(&web_here, &at_there[1..]);
+}
+
+/// By the host, which is on the network where that is asked for.
+#[test]
+fn ports_of_containers_are_published_where_the_host_is_on_the_overlay() {
+    needs!(root, engines);
+    for release in [Release::Newest, Release::Oldest] {
+        let stage = Stage::bare();
+        let docker = Dockerd::start(stage.here.host(), release);
+        create(&docker, 1, &["-o", "hns.host-route=true"]);
+        let (web, at) = web(&docker, "web", &["-p", "8080:80"]);
+        let host = stage.here.host();
+        reaches(&host.netns(), &at);
+        for own in host.addresses() {
+            for from in [&host.netns(), &stage.client.netns()] {
+                eventually!(fetch(from, SocketAddr::new(own, 8080)));
+            }
+        }
+        eventually!(web.ping(FAR_V4));
+        docker.run(&["rm", "-f", "web"]);
+        docker.run(&["network", "rm", "blue"]);
+        nothing_is_left(&stage.here);
+    }
 }
 
 /// On an overlay and on a network with a way out, which gives it its default route.

@@ -173,6 +173,7 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("encrypted", "", "has no meaning on nat networks: only hns-overlay"),
     ("hns.peers", "10.4.2.0/24=192.0.2.2", "has no meaning on nat networks: only hns-overlay"),
     ("hns.provider", "192.0.2.1", "has no meaning on nat networks: only hns-overlay"),
+    ("hns.host-route", "true", "has no meaning on nat networks: only on hns-overlay"),
     ("hns.vxlan-port", "4789", "has no meaning on nat networks: only hns-overlay"),
     ("hns.acl", "in blok", "is not a list of rules"),
     ("hns.bandwidth-in", "1mbit", "an endpoint's option"),

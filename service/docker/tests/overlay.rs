@@ -132,10 +132,20 @@ fn what_an_overlay_cannot_be_is_refused_by_name() {
         (also("interface", "eth0,eth1"), vec!["option interface", "name of one adapter"]),
         (also("vlanid", "7"), vec!["option vlanid has no meaning on hns-overlay networks"]),
         (also("sourcemac", "00-15-5D-52-C0-00"), vec!["option sourcemac has no meaning on hns-overlay"]),
-        (also("enable_outboundnat", "true"), vec!["option enable_outboundnat has no meaning on hns-overlay"]),
-        (also("gateway_mode_ipv4", "routed"), vec!["option gateway_mode_ipv4 has no meaning on hns-overlay"]),
-        (also("host_binding_ipv4", "192.0.2.1"), vec!["option host_binding_ipv4 has no meaning"]),
+        (
+            also("enable_outboundnat", "true"),
+            vec!["enable_outboundnat contradicts the missing hns.host-route"],
+        ),
+        (
+            also("gateway_mode_ipv4", "routed"),
+            vec!["gateway_mode_ipv4 contradicts the missing hns.host-route"],
+        ),
+        (
+            also("host_binding_ipv4", "192.0.2.1"),
+            vec!["host_binding_ipv4 contradicts the missing hns.host-route"],
+        ),
         (also("disable_gatewaydns", "true"), vec!["option disable_gatewaydns has no meaning"]),
+        (also("hns.host-route", "on"), vec!["option hns.host-route", "true or false"]),
         (also("internal", "true"), vec!["option --internal has no meaning on hns-overlay networks"]),
         (also("mtu", "1451"), vec!["1451", "1450"]),
         (
@@ -205,6 +215,26 @@ fn an_endpoint_has_its_router_and_publishes_nothing() {
     );
 }
 
+#[test]
+fn a_host_that_is_on_an_overlay_leads_out_and_publishes() {
+    let rig = Rig::new();
+    let options = json!({
+        "vxlanid_list": "4097", "host-route": "true", "gateway_mode_ipv6": "routed", "enable_outboundnat": "true",
+    });
+    let network = create(&rig, &options);
+    assert_eq!(network.gateway_mode(Family::V6), hns_hcn::GatewayMode::Routed);
+    let wish = endpoint_body(&id('a'), &id('e'), "10.50.0.9/24");
+    let answer =
+        |method: &str, body: &Value| rig.answer("hns-overlay", &format!("NetworkDriver.{method}"), body);
+    assert!(answer("CreateEndpoint", &wish)["Err"].is_null());
+    let ports = json!([{ "Proto": 6, "Port": 80, "HostPort": 8080 }]);
+    let publish = json!({
+        "NetworkID": id('a'), "EndpointID": id('e'), "Options": { "com.docker.network.portmap": ports },
+    });
+    assert_eq!(answer("ProgramExternalConnectivity", &publish), json!({}));
+    assert_eq!(rig.published(&id('e')), ["tcp * 8080 -> 80"]);
+}
+
 /// By its id, as the mirror does it: nothing of its tunnels can be said anew.
 #[test]
 fn an_overlay_of_hns_serves_docker() {
@@ -220,6 +250,7 @@ fn an_overlay_of_hns_serves_docker() {
         ("hns.peers", PEERS),
         ("hns.provider", "192.0.2.10"),
         ("hns.vxlan-port", "8472"),
+        ("hns.host-route", "true"),
     ] {
         let mut late = body(&json!({ "hnsid": made.id().to_string(), key: value }));
         late["NetworkID"] = json!(id('c'));

@@ -52,6 +52,7 @@ pub(crate) enum Mode {
 
 const SHIM: &str = "com.docker.network.windowsshim.";
 const VSID: &str = "com.docker.network.windowsshim.vsid";
+const HOST_ROUTE: &str = "hns.host-route";
 const VXLANID_LIST: &str = "com.docker.network.driver.overlay.vxlanid_list";
 
 const ALL: [Use; DRIVERS.len()] = [Takes; DRIVERS.len()];
@@ -74,9 +75,9 @@ const fn overlay(why: &'static str) -> [Use; DRIVERS.len()] {
     [Meaningless(why), Meaningless(why), Meaningless(why), Meaningless(why), Takes]
 }
 
-/// For every driver but hns-overlay.
-const fn but_overlay(why: &'static str) -> [Use; DRIVERS.len()] {
-    [Takes, Takes, Takes, Takes, Meaningless(why)]
+/// For drivers on whose networks the host can stand in between: nat, and overlays where [`HOSTED`] asks for it.
+const fn hosted(why: &'static str) -> [Use; DRIVERS.len()] {
+    [Takes, Meaningless(why), Meaningless(why), Meaningless(why), Takes]
 }
 
 /// For nat alone.
@@ -90,7 +91,6 @@ const NAT_ONLY: &str = "the host does not translate it";
 const TUNNELS: &str = "only hns-overlay carries frames to other hosts in VXLAN";
 const CLEAR: &str = "only hns-overlay carries frames between our hosts, where they can be encrypted";
 const ENCRYPTED: &str = "packets between hosts cannot be encrypted in this version";
-const NO_WAY_OUT: &str = "its containers reach each other, on all its hosts, and nothing else";
 
 static TABLE: Table<NetworkOptions> = Table {
     place: "docker network create -o",
@@ -168,6 +168,12 @@ static TABLE: Table<NetworkOptions> = Table {
             uses: overlay(TUNNELS),
             read: |options, value| set(&mut options.overlay.udp_port, values::port(value)),
         },
+        Row {
+            key: HOST_ROUTE,
+            short: "host-route",
+            uses: overlay("only on hns-overlay it is a choice whether the host is there"),
+            read: |options, value| put(&mut options.overlay.host_route, values::boolean(value)),
+        },
         // Whatever its value: a network that shall be encrypted is never made in clear.
         Row {
             key: "encrypted",
@@ -202,7 +208,7 @@ static TABLE: Table<NetworkOptions> = Table {
         Row {
             key: "com.docker.network.windowsshim.enable_outboundnat",
             short: "enable_outboundnat",
-            uses: but_overlay(NO_WAY_OUT),
+            uses: ALL,
             read: |options, value| put(&mut options.endpoints.outbound_nat, values::boolean(value)),
         },
         Row {
@@ -346,7 +352,7 @@ static TABLE: Table<NetworkOptions> = Table {
         Row {
             key: "com.docker.network.bridge.enable_ip_masquerade",
             short: "enable_ip_masquerade",
-            uses: nat(NAT_ONLY),
+            uses: hosted(NAT_ONLY),
             read: |options, value| set(&mut options.masquerade, values::boolean(value)),
         },
         Row {
@@ -360,7 +366,7 @@ static TABLE: Table<NetworkOptions> = Table {
         Row {
             key: "com.docker.network.bridge.host_binding_ipv4",
             short: "host_binding_ipv4",
-            uses: nat("its ports are not published on the host"),
+            uses: hosted("its ports are not published on the host"),
             read: |options, value| {
                 let address = values::address(value)?;
                 // Unspecified is what is done without the option.
@@ -377,13 +383,13 @@ static TABLE: Table<NetworkOptions> = Table {
         Row {
             key: "com.docker.network.bridge.gateway_mode_ipv4",
             short: "gateway_mode_ipv4",
-            uses: nat(NAT_ONLY),
+            uses: hosted(NAT_ONLY),
             read: |options, value| set(&mut options.mode_v4, mode(value)),
         },
         Row {
             key: "com.docker.network.bridge.gateway_mode_ipv6",
             short: "gateway_mode_ipv6",
-            uses: nat(NAT_ONLY),
+            uses: hosted(NAT_ONLY),
             read: |options, value| set(&mut options.mode_v6, mode(value)),
         },
         Row {
@@ -410,6 +416,7 @@ const SHAPING: &[&str] = &[
     "hns.peers",
     "hns.provider",
     "hns.vxlan-port",
+    HOST_ROUTE,
     "com.docker.network.windowsshim.dnsservers",
     "com.docker.network.windowsshim.dnssuffix",
     "com.docker.network.windowsshim.macpool",
@@ -420,6 +427,15 @@ const SHAPING: &[&str] = &[
     "com.docker.network.bridge.gateway_mode_ipv4",
     "com.docker.network.bridge.gateway_mode_ipv6",
     "hns.acl",
+];
+
+/// Options that mean something on an overlay where the host is on it.
+const HOSTED: &[&str] = &[
+    "com.docker.network.windowsshim.enable_outboundnat",
+    "com.docker.network.bridge.enable_ip_masquerade",
+    "com.docker.network.bridge.host_binding_ipv4",
+    "com.docker.network.bridge.gateway_mode_ipv4",
+    "com.docker.network.bridge.gateway_mode_ipv6",
 ];
 
 fn set<T>(place: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
@@ -448,7 +464,7 @@ fn mode(value: &str) -> Result<Mode, String> {
 impl NetworkOptions {
     /// Reads the options of a CreateNetwork: those of Docker itself, and under `com.docker.network.generic` those
     /// of its user.
-    pub fn read(driver: &Driver, all: &Map<String, Value>) -> Result<Self, Refusal> {
+    pub fn read(driver: &'static Driver, all: &Map<String, Value>) -> Result<Self, Refusal> {
         let empty = Map::new();
         let generic = all.get("com.docker.network.generic").and_then(Value::as_object).unwrap_or(&empty);
         let Reading { mut options, given } = TABLE.read(driver, generic)?;
@@ -462,9 +478,8 @@ impl NetworkOptions {
             let why = "both number the network's subnets";
             return Err(Refusal::OptionsContradict { key: "vsid", other: "vxlanid_list", why });
         }
-        if options.internal && driver.kind == NetworkType::Overlay {
-            let key = "--internal".to_owned();
-            return Err(Refusal::OptionMeaningless { key, driver: driver.name, why: NO_WAY_OUT });
+        if driver.kind == NetworkType::Overlay {
+            options.settle_overlay(driver, &given)?;
         }
         options.settle()?;
         Ok(options)
@@ -487,6 +502,25 @@ impl NetworkOptions {
             return clash("enable_outboundnat", "--internal", "an internal network has no way out");
         }
         self.settle_modes()
+    }
+
+    fn settle_overlay(
+        &self,
+        driver: &'static Driver,
+        given: &[(&'static str, String)],
+    ) -> Result<(), Refusal> {
+        if self.internal {
+            let (key, why) = ("--internal".to_owned(), "without hns.host-route it has no way out");
+            return Err(Refusal::OptionMeaningless { key, driver: driver.name, why });
+        }
+        let hosted = given.iter().map(|(key, _)| *key).find(|key| HOSTED.contains(key));
+        match hosted.filter(|_| !self.overlay.host_route) {
+            Some(key) => {
+                let (other, why) = ("the missing hns.host-route", "the host is not on the network");
+                Err(Refusal::OptionsContradict { key, other, why })
+            }
+            None => Ok(()),
+        }
     }
 
     fn settle_modes(&mut self) -> Result<(), Refusal> {

@@ -13,6 +13,8 @@ pub(crate) struct OverlayOptions {
     /// Where tunnels end on this host.
     pub provider: Option<IpAddr>,
     pub udp_port: Option<u16>,
+    /// The host is on it, which leads out of it and publishes ports.
+    pub host_route: bool,
 }
 
 impl OverlayOptions {
@@ -20,7 +22,8 @@ impl OverlayOptions {
         let provider = self.provider.map(Policy::provider);
         let port = self.udp_port.map(Policy::vxlan_port);
         let peers = self.peers.iter().copied().map(Policy::remote_subnet);
-        provider.into_iter().chain(port).chain(peers).collect()
+        let host = self.host_route.then(Policy::host_route);
+        provider.into_iter().chain(port).chain(host).chain(peers).collect()
     }
 
     /// Whether there is a number for every subnet, or one for all of them.
