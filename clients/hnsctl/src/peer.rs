@@ -1,5 +1,7 @@
 //! The other hosts of an overlay, and what each has of it.
 
+use std::net::IpAddr;
+
 use clap::Subcommand;
 use hns_client::PolicyRequest;
 use hns_hcn::{Policy, RemoteSubnetRoute};
