@@ -5,6 +5,8 @@
 mod adapter;
 #[path = "transparent/adopted.rs"]
 mod adopted;
+#[path = "transparent/advertised.rs"]
+mod advertised;
 #[path = "transparent/chains.rs"]
 mod chains;
 #[path = "transparent/docker.rs"]

@@ -22,7 +22,18 @@ pub struct Dnsmasq {
 impl Dnsmasq {
     /// Gives addresses of this range of the LAN.
     pub fn serve(router: &Host, range: &str) -> Self {
-        Self::start(router, &[], "br0", range)
+        Self::start(router, &[], "br0", range, &[])
+    }
+
+    /// Does the same, and advertises a prefix beside.
+    pub fn route(router: &Host, range: &str, prefix: &str) -> Self {
+        Self::start(
+            router,
+            &[],
+            "br0",
+            range,
+            &["--enable-ra", &format!("--dhcp-range={prefix},ra-only,64,10m")],
+        )
     }
 
     /// Runs in a container at `PREFIX.53`, and gives addresses of its part of the LAN.
@@ -36,11 +47,11 @@ impl Dnsmasq {
         let path = format!("/v2/endpoints/{}/modify", server.id);
         let _changed = hnsd.api().post(&path, &document).expect("the daemon answers").expect_success();
         let range = format!("{prefix}.100,{prefix}.150");
-        Self::start(hnsd.host(), &["ip", "netns", "exec", "server"], "eth0", &range)
+        Self::start(hnsd.host(), &["ip", "netns", "exec", "server"], "eth0", &range, &[])
     }
 
     /// Without a look of its own whether addresses are free.
-    fn start(host: &Host, starter: &[&str], interface: &str, range: &str) -> Self {
+    fn start(host: &Host, starter: &[&str], interface: &str, range: &str, more: &[&str]) -> Self {
         let leases = host.folder().join("dnsmasq.leases");
         let words = [
             "dnsmasq",
@@ -61,7 +72,7 @@ impl Dnsmasq {
             "--domain=corp.example",
             &format!("--dhcp-leasefile={}", leases.display()),
         ];
-        let process = host.spawn(&[starter, &words].concat());
+        let process = host.spawn(&[starter, &words, more].concat());
         eventually!(process.output().contains("sockets bound exclusively"));
         Self { leases, process }
     }

@@ -81,8 +81,8 @@ pub struct CreateArgs {
     /// The VLAN of that adapter
     #[arg(long, value_name = "NUMBER", requires = "interface")]
     vlan: Option<VlanId>,
-    /// Let the DHCP server of that LAN give the endpoints their addresses
-    #[arg(long, requires = "interface", conflicts_with_all = ["subnets", "gateways", "ip_ranges", "ipv6", "no_ipv4"])]
+    /// Let that LAN give the endpoints their addresses: its DHCP server, and with --ipv6 its routers
+    #[arg(long, requires = "interface", conflicts_with_all = ["subnets", "gateways", "ip_ranges"])]
     dhcp: bool,
     /// What another host has of an overlay: PREFIX=HOST, such as 10.244.2.0/24=198.51.100.2; once for each prefix
     #[arg(long = "peer", value_name = "PEER")]
@@ -121,7 +121,7 @@ pub struct CreateArgs {
     /// Forget the network when the daemon ends
     #[arg(long)]
     non_persistent: bool,
-    /// Add an IPv6 subnet of the daemon's choice
+    /// Add an IPv6 subnet of the daemon's choice; with --dhcp, addresses of that LAN's prefixes
     #[arg(long)]
     ipv6: bool,
     /// Make a network without IPv4

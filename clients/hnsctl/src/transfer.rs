@@ -107,7 +107,7 @@ fn input_of(kind: Kind, document: &Value, networks: &Translations) -> Value {
     if let Some(here) = networks.get(view::text(document, "HostComputeNetwork")) {
         fields.insert("HostComputeNetwork".into(), json!(here));
     }
-    if let Some(lease) = view::shown(document, "DhcpLease") {
+    for lease in ["DhcpLease", "AdvertisedLease"].into_iter().filter_map(|name| view::shown(document, name)) {
         forget_lease(fields, lease);
     }
     // The daemon makes its own namespaces anew, each under its id, and refuses a path that is not there.

@@ -93,7 +93,7 @@ impl World {
         let attachment = endpoint.attachment.take().ok_or(ModelError::NotAttached(id))?;
         let network = endpoint.network;
         endpoint.trouble = None;
-        endpoint.lease_trouble = None;
+        endpoint.lease_trouble.clear();
         self.seats.remove(&attachment.port);
         if let Some(namespace) = attachment.namespace()
             && let Ok(namespace) = self.namespace_mut(namespace)

@@ -1,10 +1,11 @@
-//! Addresses that a DHCP server of the LAN gives endpoints, each for a time (RFC 2131).
+//! Addresses that a LAN gives endpoints, each for a time: its DHCP server (RFC 2131) those of IPv4, and a router's advertisement (RFC 4862)
+//! those of IPv6.
 //!
 //! ```text
-//!   obtained ── renew (T1): the server is asked ── rebind (T2): everybody is ── expiry: the address is somebody else's
+//!   obtained ── renew (T1): the giver is asked ── rebind (T2): everybody is ── expiry: the address is somebody else's
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use hns_hcn::{self as hcn, IpConfiguration, Route};
 use hns_net::{Family, Guid, IfAddr, Mac};
@@ -15,23 +16,25 @@ use crate::ipam::Claim;
 use crate::network::Network;
 use crate::world::World;
 
-/// What a server has granted an endpoint.
+/// What a LAN has given an endpoint, of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DhcpLease {
+pub struct LanLease {
     pub address: IfAddr,
-    /// Those of the address's network that it names: the default route, and others.
+    /// What a router's other prefixes give beside it.
+    pub further: Vec<IfAddr>,
+    /// Those that it names: the default route, and others.
     pub routes: Vec<Route>,
-    pub dns: Vec<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
     pub domain: Option<String>,
-    pub server: DhcpServer,
+    pub server: LanServer,
     pub term: Term,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DhcpServer {
-    /// By which it calls itself.
-    pub address: Ipv4Addr,
-    /// What its answers came from: the server, or the router that leads to it.
+pub struct LanServer {
+    /// By which it calls itself: a DHCP server, or a router.
+    pub address: IpAddr,
+    /// What its answers came from: the server or router, or the router that leads to it.
     pub mac: Mac,
 }
 
@@ -82,28 +85,26 @@ impl Term {
     }
 }
 
-impl DhcpLease {
-    /// Its address without the length of its prefix.
+impl LanLease {
     #[must_use]
-    pub fn ipv4(&self) -> Ipv4Addr {
-        match self.address.address() {
-            IpAddr::V4(address) => address,
-            IpAddr::V6(_) => unreachable!("DHCPv4 gives no addresses of IPv6"),
-        }
+    pub fn family(&self) -> Family {
+        self.address.family()
     }
 
-    fn servers(&self) -> Vec<IpAddr> {
-        self.dns.iter().copied().map(Into::into).collect()
+    pub fn addresses(&self) -> impl Iterator<Item = IfAddr> {
+        std::iter::once(self.address).chain(self.further.iter().copied())
     }
 
     /// Writes into the document what it leaves to the LAN.
     fn fill(&self, document: &mut hcn::Endpoint) {
-        document.addresses.insert(0, IpConfiguration::of(self.address.address(), self.address.length()));
-        let is_own = |route: &Route| route.is_default() && route.destination.family() == Family::V4;
+        let configured =
+            self.addresses().map(|address| IpConfiguration::of(address.address(), address.length()));
+        document.addresses.extend(configured);
+        let is_own = |route: &Route| route.is_default() && route.destination.family() == self.family();
         let says_default = document.routes.iter().any(is_own);
         document.routes.extend(self.routes.iter().filter(|route| !(says_default && is_own(route))));
         if document.dns.servers.is_empty() {
-            document.dns.servers = self.servers();
+            document.dns.servers.clone_from(&self.dns);
         }
         if document.dns.domain.is_none() {
             document.dns.domain.clone_from(&self.domain);
@@ -112,9 +113,10 @@ impl DhcpLease {
 
     /// Takes out of the document what the lease has written there.
     pub fn withdraw(&self, document: &mut hcn::Endpoint) {
-        document.addresses.retain(|configured| configured.address != Some(self.address.address()));
+        let is_given = |address: IpAddr| self.addresses().any(|given| given.address() == address);
+        document.addresses.retain(|configured| !configured.address.is_some_and(is_given));
         document.routes.retain(|route| !self.routes.contains(route));
-        if document.dns.servers == self.servers() {
+        if document.dns.servers == self.dns {
             document.dns.servers.clear();
         }
         if document.dns.domain == self.domain {
@@ -124,10 +126,28 @@ impl DhcpLease {
 }
 
 impl Endpoint {
-    /// What it has from the LAN's server.
+    /// What it has from the LAN, of this family.
     #[must_use]
-    pub fn dhcp_lease(&self) -> Option<&DhcpLease> {
-        self.dhcp.as_ref()
+    pub fn lease(&self, family: Family) -> Option<&LanLease> {
+        self.leases.get(&family)
+    }
+
+    /// What it has from the LAN.
+    pub fn leases(&self) -> impl Iterator<Item = &LanLease> {
+        self.leases.values()
+    }
+}
+
+impl Endpoint {
+    /// The document says at any time what all leases together give: where two give the same, that of IPv4 counts.
+    fn exchange_lease(&mut self, family: Family, lease: Option<LanLease>) -> Option<LanLease> {
+        self.leases.values().rev().for_each(|held| held.withdraw(&mut self.document));
+        let before = match lease {
+            Some(lease) => self.leases.insert(family, lease),
+            None => self.leases.remove(&family),
+        };
+        self.leases.values().for_each(|held| held.fill(&mut self.document));
+        before
     }
 }
 
@@ -156,15 +176,13 @@ impl World {
         }
         let beside = self.networks().filter(|other| other.switch_id() == network.switch_id());
         let endpoints = beside.filter(|other| other.has_dhcp()).flat_map(Network::endpoints);
-        let leased =
-            endpoints.filter_map(|id| Some(self.endpoint(id).ok()?.dhcp.as_ref()?.address.address()));
-        Ok(leased.collect())
+        let leases = endpoints.filter_map(|id| self.endpoint(id).ok()).flat_map(Endpoint::leases);
+        Ok(leases.flat_map(LanLease::addresses).map(IfAddr::address).collect())
     }
 
     /// Refuses an address that the host has, or another endpoint on the switch of this one's network.
-    fn check_leased(&self, id: Guid, lease: &DhcpLease) -> Result<(), ModelError> {
+    fn check_leased(&self, id: Guid, address: IpAddr) -> Result<(), ModelError> {
         let endpoint = self.endpoint(id)?;
-        let address = lease.address.address();
         let has_it = |endpoint: &Endpoint| endpoint.addresses().any(|held| held.address() == address);
         if has_it(endpoint) {
             return Ok(());
@@ -183,30 +201,38 @@ impl World {
         }
     }
 
-    /// Gives an endpoint what a server has granted it, instead of what it had; gives that. Servers make mistakes: what somebody here has
-    /// already is refused.
-    pub fn set_dhcp_lease(
-        &mut self,
-        id: Guid,
-        lease: Option<DhcpLease>,
-    ) -> Result<Option<DhcpLease>, ModelError> {
-        if let Some(lease) = &lease {
-            self.check_leased(id, lease)?;
-        }
-        let endpoint = self.endpoint_mut(id)?;
-        let before = std::mem::replace(&mut endpoint.dhcp, lease);
-        if let Some(before) = &before {
-            before.withdraw(&mut endpoint.document);
-        }
-        if let Some(lease) = &endpoint.dhcp {
-            lease.fill(&mut endpoint.document);
-        }
-        Ok(before)
+    /// Gives an endpoint what the LAN has granted it, instead of what it had of that family; gives that. Servers make mistakes: what
+    /// somebody here has already is refused.
+    pub fn set_lease(&mut self, id: Guid, lease: LanLease) -> Result<Option<LanLease>, ModelError> {
+        lease.addresses().try_for_each(|address| self.check_leased(id, address.address()))?;
+        let family = lease.family();
+        Ok(self.endpoint_mut(id)?.exchange_lease(family, Some(lease)))
     }
 
-    /// Says why an endpoint has no lease, or will have none soon; or that all is well.
-    pub fn set_lease_trouble(&mut self, id: Guid, trouble: Option<String>) -> Result<(), ModelError> {
-        self.endpoint_mut(id)?.lease_trouble = trouble;
+    /// Takes from an endpoint what the LAN had granted it of a family; gives it.
+    pub fn withdraw_lease(&mut self, id: Guid, family: Family) -> Result<Option<LanLease>, ModelError> {
+        Ok(self.endpoint_mut(id)?.exchange_lease(family, None))
+    }
+
+    /// Takes from an endpoint all that the LAN had granted it; gives it.
+    pub fn withdraw_leases(&mut self, id: Guid) -> Result<Vec<LanLease>, ModelError> {
+        let endpoint = self.endpoint_mut(id)?;
+        let families = [Family::V4, Family::V6];
+        Ok(families.into_iter().filter_map(|family| endpoint.exchange_lease(family, None)).collect())
+    }
+
+    /// Says why an endpoint has no lease of a family, or will have none soon; or that all is well.
+    pub fn set_lease_trouble(
+        &mut self,
+        id: Guid,
+        family: Family,
+        trouble: Option<String>,
+    ) -> Result<(), ModelError> {
+        let troubles = &mut self.endpoint_mut(id)?.lease_trouble;
+        match trouble {
+            Some(trouble) => troubles.insert(family, trouble),
+            None => troubles.remove(&family),
+        };
         Ok(())
     }
 }
@@ -215,19 +241,20 @@ impl World {
 mod tests {
     use super::*;
 
-    fn lease(address: &str) -> DhcpLease {
+    fn lease(address: &str) -> LanLease {
         let mac = Mac::new([2, 0, 0, 0, 0, 1]);
         let default = Route {
             destination: Family::V4.default_route(),
             next_hop: Some("198.18.0.254".parse().unwrap()),
             metric: 0,
         };
-        DhcpLease {
+        LanLease {
             address: address.parse().unwrap(),
+            further: Vec::new(),
             routes: vec![default],
             dns: vec!["198.18.0.53".parse().unwrap()],
             domain: Some("corp.example".into()),
-            server: DhcpServer { address: "198.18.0.254".parse().unwrap(), mac },
+            server: LanServer { address: "198.18.0.254".parse().unwrap(), mac },
             term: Term { obtained: 100, renew_after: 5, rebind_after: 8, lifetime: 10 },
         }
     }

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use hns_hcn::{
 };
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
 
-use crate::dhcp::DhcpLease;
+use crate::dhcp::LanLease;
 use crate::error::ModelError;
 use crate::gateway::GatewayAddress;
 use crate::ipam::Claim;
@@ -39,10 +39,10 @@ pub struct Endpoint {
     /// Why the host does not show what is asked for, if it does not.
     pub(crate) trouble: Option<String>,
     pub(crate) contest: Option<String>,
-    /// What it has from the LAN's DHCP server, on a network whose addresses come from there.
-    pub(crate) dhcp: Option<DhcpLease>,
+    /// What it has from the LAN, on a network whose addresses come from there.
+    pub(crate) leases: BTreeMap<Family, LanLease>,
     /// Why it has no such lease, or will have none soon.
-    pub(crate) lease_trouble: Option<String>,
+    pub(crate) lease_trouble: BTreeMap<Family, String>,
     pub(crate) order: u64,
 }
 
@@ -248,8 +248,7 @@ pub(crate) fn check(document: &hcn::Endpoint, network: &Network) -> Result<(), M
         }
     }
     if network.has_dhcp() && !document.addresses.is_empty() {
-        let problem =
-            format!("network \"{}\" takes its addresses from the LAN's DHCP server", network.name());
+        let problem = format!("network \"{}\" takes its addresses from the LAN", network.name());
         return Err(ModelError::endpoint("IpConfigurations", problem, ErrorCode::INVALID_IP));
     }
     for (place, configured) in document.addresses.iter().enumerate() {
@@ -473,7 +472,7 @@ pub(crate) fn allocate(
 ) -> Result<(), ModelError> {
     let mut granted: Vec<IpAddr> = Vec::new();
     let chosen = match network.has_dhcp() {
-        // The LAN's server does.
+        // The LAN does.
         true => Ok(()),
         false => addresses(document, network, gateway, &mut granted),
     };

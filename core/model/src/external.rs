@@ -121,10 +121,19 @@ pub(crate) fn choose_source(document: &mut hcn::Network) {
     }
 }
 
-/// Whether its addresses come from the LAN's DHCP server.
+/// Whether its addresses come from the LAN.
 pub(crate) fn has_dhcp(document: &hcn::Network) -> bool {
     let is_asking = document.ipams.iter().any(|ipam| ipam.kind == IpamType::Dhcp);
     is_asking && document.kind == NetworkType::Transparent && uplink_of(document).is_some()
+}
+
+/// Whether the LAN is asked for addresses of this family: IPv4 unless that is not wanted, IPv6 if it is.
+pub(crate) fn asks_for(document: &hcn::Network, family: Family) -> bool {
+    let is_wanted = match family {
+        Family::V4 => document.params.enable_v4 != Some(false),
+        Family::V6 => document.params.enable_v6 == Some(true),
+    };
+    has_dhcp(document) && is_wanted
 }
 
 /// Refuses subnets beside the server of the LAN, which names them, and those that are left open without it.
@@ -157,8 +166,8 @@ pub(crate) fn check_subnets(document: &hcn::Network) -> Result<(), ModelError> {
         () if document.subnets().any(|subnet| !subnet.routes.is_empty()) => {
             refuse("a route beside the LAN's DHCP server, which names them")
         }
-        () if params.enable_v6 == Some(true) || params.enable_v4 == Some(false) => {
-            refuse("a DHCP server gives addresses of IPv4; those of IPv6 from the LAN are not available yet")
+        () if params.enable_v4 == Some(false) && params.enable_v6 != Some(true) => {
+            refuse("no family to ask the LAN for: EnableIPv4 is false, and EnableIPv6 is not true")
         }
         () => Ok(()),
     }

@@ -154,10 +154,16 @@ impl Network {
         self.has_host_port() || self.lan().is_some() || overlay::is_overlay(&self.document)
     }
 
-    /// Whether a DHCP server of the LAN gives its endpoints their addresses.
+    /// Whether the LAN gives its endpoints their addresses.
     #[must_use]
     pub fn has_dhcp(&self) -> bool {
         external::has_dhcp(&self.document)
+    }
+
+    /// The families of which it does.
+    pub fn families_of_lan(&self) -> impl Iterator<Item = Family> {
+        let asked = |family: &Family| external::asks_for(&self.document, *family);
+        [Family::V4, Family::V6].into_iter().filter(asked)
     }
 
     pub fn prefixes(&self) -> impl Iterator<Item = Cidr> {

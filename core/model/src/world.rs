@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hns_hcn as hcn;
 use hns_net::{Cidr, Guid, IfName, Mac};
 
-use crate::dhcp::DhcpLease;
+use crate::dhcp::LanLease;
 use crate::endpoint::{self, Attachment, Endpoint, EndpointState};
 use crate::error::ModelError;
 use crate::gateway::GatewayAddress;
@@ -167,7 +167,7 @@ impl World {
         mut document: hcn::Endpoint,
         attachment: Option<Attachment>,
         attachments: u32,
-        lease: Option<DhcpLease>,
+        leases: impl IntoIterator<Item = LanLease>,
     ) -> Result<Guid, ModelError> {
         let no_field = |field| ModelError::endpoint(field, "absent", hcn::ErrorCode::INVALID_ENDPOINT);
         let id = document.id.ok_or_else(|| no_field("ID"))?;
@@ -184,7 +184,7 @@ impl World {
         }
         let endpoint = self.endpoint_mut(id)?;
         endpoint.attachments = attachments;
-        endpoint.dhcp = lease;
+        endpoint.leases = leases.into_iter().map(|lease| (lease.family(), lease)).collect();
         Ok(id)
     }
 
@@ -225,8 +225,8 @@ impl World {
             settled,
             trouble: None,
             contest: None,
-            dhcp: None,
-            lease_trouble: None,
+            leases: BTreeMap::new(),
+            lease_trouble: BTreeMap::new(),
             order,
         };
         self.endpoints.insert(id, endpoint);
@@ -271,7 +271,7 @@ impl World {
             endpoint.attachment().is_some() && network.is_ok_and(Network::has_host_port)
         };
         let of_rules = || self.rules_trouble.as_deref().filter(|_| is_ruled());
-        let of_lease = || endpoint.lease_trouble.as_deref();
+        let of_lease = || endpoint.lease_trouble.values().next().map(String::as_str);
         endpoint.trouble().or_else(of_rules).or_else(of_lease).or_else(|| endpoint.contest())
     }
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use hns_hcn as hcn;
-use hns_model::{DhcpLease, DhcpServer, ModelError, Surroundings, Term, World};
-use hns_net::Guid;
+use hns_model::{LanLease, LanServer, ModelError, Surroundings, Term, World};
+use hns_net::{Family, Guid};
 use serde_json::{Value, json};
 
 fn id(number: u8) -> Guid {
@@ -35,13 +35,14 @@ fn on(network: Guid, more: &Value) -> hcn::Endpoint {
     hcn::Endpoint::from_v2(&document).unwrap()
 }
 
-fn lease(address: &str) -> DhcpLease {
-    DhcpLease {
+fn lease(address: &str) -> LanLease {
+    LanLease {
         address: address.parse().unwrap(),
+        further: Vec::new(),
         routes: Vec::new(),
         dns: Vec::new(),
         domain: None,
-        server: DhcpServer { address: [198, 18, 0, 254].into(), mac: "02:00:00:00:00:01".parse().unwrap() },
+        server: LanServer { address: [198, 18, 0, 254].into(), mac: "02:00:00:00:00:01".parse().unwrap() },
         term: Term { obtained: 0, renew_after: 1, rebind_after: 2, lifetime: 3 },
     }
 }
@@ -71,8 +72,7 @@ fn what_contradicts_the_lans_server_is_refused() {
     for (more, word) in [
         (json!({"Ipams": [{"Type": "Dhcp", "Subnets": subnet}]}), "a prefix beside"),
         (json!({"Ipams": [{"Type": "Dhcp", "Subnets": route}]}), "a route beside"),
-        (json!({"AdditionalParams": {"EnableIPv6": true}}), "IPv6 from the LAN are not available"),
-        (json!({"AdditionalParams": {"EnableIPv4": false}}), "gives addresses of IPv4"),
+        (json!({"AdditionalParams": {"EnableIPv4": false}}), "no family to ask the LAN for"),
         (json!({"AdditionalParams": {"IpRange": "198.18.0.0/25"}}), "lies in no subnet"),
         (json!({"Type": "NAT", "Policies": [], "Ipams": [{"Type": "Dhcp"}]}), "no DHCP server to ask"),
     ] {
@@ -82,13 +82,57 @@ fn what_contradicts_the_lans_server_is_refused() {
 }
 
 #[test]
+fn a_lan_is_asked_for_the_families_that_are_wanted() {
+    for (params, families) in [
+        (json!({}), &[Family::V4][..]),
+        (json!({"EnableIPv6": true}), &[Family::V4, Family::V6]),
+        (json!({"EnableIPv6": false}), &[Family::V4]),
+        (json!({"EnableIPv6": true, "EnableIPv4": false}), &[Family::V6]),
+    ] {
+        let mut world = World::default();
+        reserve(&mut world, &json!({"AdditionalParams": params})).unwrap();
+        let asked: Vec<_> = world.network(id(1)).unwrap().families_of_lan().collect();
+        assert_eq!(asked, families, "{params}");
+    }
+}
+
+/// Each is there as if it were alone, whichever goes first.
+#[test]
+fn leases_of_both_families_come_and_go_by_themselves() {
+    let mut world = World::default();
+    reserve(&mut world, &json!({"AdditionalParams": {"EnableIPv6": true}})).unwrap();
+    let one = world.reserve_endpoint(on(id(1), &json!({})), id(2)).unwrap();
+    let name_server = |lease: LanLease, at: &str| LanLease { dns: vec![at.parse().unwrap()], ..lease };
+    let v4 = name_server(lease("198.18.0.7/24"), "198.18.0.53");
+    let v6 = name_server(lease("fd00::7/64"), "fd00::53");
+    let v6 = LanLease { further: vec!["fd01::7/64".parse().unwrap()], ..v6 };
+    let shown = |world: &World| {
+        let endpoint = world.endpoint(one).unwrap();
+        let addresses: Vec<_> = endpoint.addresses().map(|address| address.to_string()).collect();
+        (addresses.join(" "), endpoint.document().dns.servers.clone())
+    };
+    world.set_lease(one, v6.clone()).unwrap();
+    assert_eq!(shown(&world), ("fd00::7/64 fd01::7/64".into(), v6.dns.clone()));
+    world.set_lease(one, v4.clone()).unwrap();
+    assert_eq!(shown(&world), ("198.18.0.7/24 fd00::7/64 fd01::7/64".into(), v4.dns));
+    // Another one has none of these.
+    let other = world.reserve_endpoint(on(id(1), &json!({})), id(3)).unwrap();
+    let said = world.set_lease(other, lease("fd01::7/64")).unwrap_err().to_string();
+    assert!(said.contains("fd01::7"), "{said}");
+    assert!(world.withdraw_lease(one, Family::V4).unwrap().is_some());
+    assert_eq!(shown(&world), ("fd00::7/64 fd01::7/64".into(), v6.dns.clone()));
+    assert_eq!(world.withdraw_leases(one).unwrap(), [v6]);
+    assert_eq!(shown(&world), (String::new(), Vec::new()));
+}
+
+#[test]
 fn an_endpoint_names_no_address_there_and_gets_a_mac_address() {
     let mut world = World::default();
     reserve(&mut world, &json!({})).unwrap();
     let endpoint = |more: Value| on(id(1), &more);
     let named = endpoint(json!({"IpConfigurations": [{"IpAddress": "198.18.0.7"}]}));
     let said = world.reserve_endpoint(named, id(2)).unwrap_err().to_string();
-    assert!(said.contains("\"home\" takes its addresses from the LAN's DHCP server"), "{said}");
+    assert!(said.contains("\"home\" takes its addresses from the LAN"), "{said}");
     let macs: Vec<_> = [3, 4]
         .into_iter()
         .map(|number| {
@@ -110,7 +154,7 @@ fn an_address_that_the_lan_gave_is_not_given_out_beside() {
     reserve(&mut world, &json!({"ID": id(9).to_string(), "Name": "fixed", "Ipams": [{"Subnets": [subnet]}]}))
         .unwrap();
     let leased = world.reserve_endpoint(on(id(1), &json!({"Name": "web"})), id(2)).unwrap();
-    world.set_dhcp_lease(leased, Some(lease("198.18.0.1/24"))).unwrap();
+    world.set_lease(leased, lease("198.18.0.1/24")).unwrap();
     let first = |world: &World, id| world.endpoint(id).unwrap().addresses().next().unwrap().to_string();
     let other = world.reserve_endpoint(on(id(9), &json!({})), id(3)).unwrap();
     assert_eq!(first(&world, other), "198.18.0.2/24");
@@ -118,7 +162,7 @@ fn an_address_that_the_lan_gave_is_not_given_out_beside() {
     let said = world.reserve_endpoint(on(id(9), &named), id(4)).unwrap_err().to_string();
     assert!(said.contains("198.18.0.1") && said.contains("\"web\""), "{said}");
     // Free again with its lease.
-    world.set_dhcp_lease(leased, None).unwrap();
+    world.withdraw_lease(leased, Family::V4).unwrap();
     let third = world.reserve_endpoint(on(id(9), &named), id(4)).unwrap();
     assert_eq!(first(&world, third), "198.18.0.1/24");
 }
@@ -144,19 +188,19 @@ fn no_lease_is_taken_of_an_address_that_somebody_here_has() {
     };
     hosts_own(&mut world, "198.18.0.4");
     // Neither is attached yet: both have asked at one time.
-    world.set_dhcp_lease(first, Some(lease("198.18.0.2/24"))).unwrap();
+    world.set_lease(first, lease("198.18.0.2/24")).unwrap();
     for (address, holder) in
         [("198.18.0.2/24", "\"first\""), ("198.18.0.3/24", "\"static\""), ("198.18.0.4/24", "the host's own")]
     {
-        let said = world.set_dhcp_lease(second, Some(lease(address))).unwrap_err();
+        let said = world.set_lease(second, lease(address)).unwrap_err();
         assert!(matches!(said, ModelError::AddressTaken { .. }), "{said}");
         let said = said.to_string();
         assert!(said.contains("\"home\"") && said.contains(holder), "{said}");
-        assert!(world.endpoint(second).unwrap().dhcp_lease().is_none());
+        assert!(world.endpoint(second).unwrap().lease(Family::V4).is_none());
         // Nobody of these is in that VLAN.
-        world.set_dhcp_lease(beside, Some(lease(address))).unwrap();
+        world.set_lease(beside, lease(address)).unwrap();
     }
     // It is renewed, and whatever the host has taken meanwhile, its own still.
     hosts_own(&mut world, "198.18.0.2");
-    world.set_dhcp_lease(first, Some(lease("198.18.0.2/24"))).unwrap();
+    world.set_lease(first, lease("198.18.0.2/24")).unwrap();
 }

@@ -26,6 +26,13 @@ impl Mac {
         self.0
     }
 
+    /// The second half of the address that a station makes of a prefix (RFC 4291 appendix A).
+    #[must_use]
+    pub const fn interface_id(self) -> [u8; 8] {
+        let [a, b, c, d, e, f] = self.0;
+        [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
+    }
+
     /// Whether an interface may have this address: not zero, and the group bit is clear.
     #[must_use]
     pub const fn is_unicast(self) -> bool {

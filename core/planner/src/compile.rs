@@ -334,7 +334,7 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<
         mtu: endpoint.mtu().unwrap_or(network.mtu()),
         addresses,
         routes,
-        until: endpoint.dhcp_lease().and_then(|lease| lease.term.end()),
+        until: endpoint.leases().filter_map(|lease| Some((lease.family(), lease.term.end()?))).collect(),
         target,
     })
 }

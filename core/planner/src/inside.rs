@@ -228,7 +228,7 @@ mod tests {
                 route("10.9.0.0/16", None, 5),
                 route("fd00:9::/64", None, 0),
             ],
-            until: None,
+            until: std::collections::BTreeMap::new(),
         }
     }
 

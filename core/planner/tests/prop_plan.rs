@@ -64,7 +64,7 @@ fn port(n: u8) -> Port {
         mtu: Mtu::ETHERNET,
         addresses: Vec::new(),
         routes: Vec::new(),
-        until: None,
+        until: BTreeMap::new(),
     }
 }
 

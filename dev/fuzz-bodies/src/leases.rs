@@ -3,7 +3,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use hns_model::{DhcpLease, DhcpServer, FOREVER, Term};
+use hns_model::{FOREVER, LanLease, LanServer, Term};
 use hns_net::{IfAddr, Mac};
 use hns_resolver::{Client, DhcpClient, Resolver, Wire};
 
@@ -44,9 +44,10 @@ impl Wire for Answer<'_> {
 pub fn leases(input: &[u8]) {
     let given = input.get(GIVEN..).and_then(|rest| rest.first_chunk::<4>().copied()).map(Ipv4Addr::from);
     let address = given.unwrap_or(Ipv4Addr::LOCALHOST);
-    let server = DhcpServer { address: Ipv4Addr::new(198, 18, 0, 254), mac: Mac::new([2, 0, 0, 0, 0, 1]) };
-    let former = DhcpLease {
+    let server = LanServer { address: [198, 18, 0, 254].into(), mac: Mac::new([2, 0, 0, 0, 0, 1]) };
+    let former = LanLease {
         address: IfAddr::new(address.into(), 24).expect("24 is a length of IPv4"),
+        further: Vec::new(),
         routes: Vec::new(),
         dns: Vec::new(),
         domain: None,

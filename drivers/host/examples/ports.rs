@@ -172,7 +172,7 @@ fn port(n: u16, path: PathBuf) -> Outcome<Port> {
         mtu: Mtu::ETHERNET,
         addresses: vec![format!("10.1.{high}.{low}/8").parse()?],
         routes: vec![Route { destination: "0.0.0.0/0".parse()?, via: Some("10.0.0.1".parse()?), metric: 0 }],
-        until: None,
+        until: std::collections::BTreeMap::new(),
     })
 }
 

@@ -1,5 +1,5 @@
-//! Listening on an adapter for a station that may have no link yet: to answers of DHCP servers, and to whoever says that he has an
-//! address.
+//! Listening on an adapter for a station that may have no link yet: to answers of DHCP servers, to routers, and to whoever says that he
+//! has an address.
 
 #![expect(unsafe_code, reason = "no library call gives a packet socket its filter and its station")]
 
@@ -75,34 +75,45 @@ fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) 
 }
 
 fn filter(socket: &OwnedFd, program: &[libc::sock_filter]) -> io::Result<()> {
-    let len = u16::try_from(program.len()).expect("the program has some twenty steps");
+    let len = u16::try_from(program.len()).expect("the program has some forty steps");
     // The kernel copies it, and writes nothing to it.
     let whole = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &whole)
 }
 
-/// Lets the station's frames in by the adapter.
+/// Where routers and those who have an address answer a station that has none: all nodes of the link (RFC 2464 section 7).
+const ALL_NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+
+/// Lets the station's frames in by the adapter, and what is for everybody.
 fn join(socket: &OwnedFd, adapter: u32, station: Mac) -> io::Result<()> {
-    let mut mr_address = [0; 8];
-    mr_address[..6].copy_from_slice(&station.octets());
-    let request = libc::packet_mreq {
-        mr_ifindex: i32::try_from(adapter).unwrap_or_default(),
-        mr_type: u16::try_from(libc::PACKET_MR_UNICAST).expect("it is 3"),
-        mr_alen: 6,
-        mr_address,
-    };
-    set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+    for (kind, address) in
+        [(libc::PACKET_MR_UNICAST, station.octets()), (libc::PACKET_MR_MULTICAST, ALL_NODES)]
+    {
+        let mut mr_address = [0; 8];
+        mr_address[..6].copy_from_slice(&address);
+        let request = libc::packet_mreq {
+            mr_ifindex: i32::try_from(adapter).unwrap_or_default(),
+            mr_type: u16::try_from(kind).expect("kinds are small"),
+            mr_alen: 6,
+            mr_address,
+        };
+        set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)?;
+    }
+    Ok(())
 }
 
 /// Places that the steps of a program jump to, until their distance is known.
 const REJECT: u8 = 255;
 const ARP: u8 = 254;
+const IPV6: u8 = 253;
+const ACCEPT: u8 = 252;
 
 /// What an adapter says of a frame's VLAN tag, which it has taken out of the frame.
 const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG).cast_unsigned();
 
 /// The frames of this VLAN, or without a tag, that are answers of DHCP to this station (by the address in the message: they come by
-/// broadcast), or answers of ARP to it. The kernel asks this of all that the adapter carries.
+/// broadcast), answers of ARP to it, or advertisements of routers and neighbours to everybody. The kernel asks this of all that the
+/// adapter carries.
 fn program(vlan: Option<VlanId>, station: Mac) -> Vec<libc::sock_filter> {
     const WORD: u32 = libc::BPF_LD | libc::BPF_W;
     const HALF: u32 = libc::BPF_LD | libc::BPF_H;
@@ -125,6 +136,7 @@ fn program(vlan: Option<VlanId>, station: Mac) -> Vec<libc::sock_filter> {
         must_be(vlan.map_or(0, |vlan| vlan.number().into())),
         load(HALF, 12),
         step(JUMP | libc::BPF_JEQ, 0x0806, ARP, 0),
+        step(JUMP | libc::BPF_JEQ, 0x86dd, IPV6, 0),
         must_be(0x0800),
         // UDP, whole, to port 68, and the client's address in the message.
         load(BYTE, 23),
@@ -150,6 +162,21 @@ fn program(vlan: Option<VlanId>, station: Mac) -> Vec<libc::sock_filter> {
         must_be(back),
         step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0),
     ]);
+    let ipv6 = program.len();
+    program.extend([
+        load(HALF, 4),
+        must_be(1),
+        load(WORD, 0),
+        must_be(0x3333_0000),
+        // ICMPv6 with all of its hops, of these two types.
+        load(HALF, 20),
+        must_be(0x3aff),
+        load(BYTE, 54),
+        step(JUMP | libc::BPF_JEQ, 134, ACCEPT, 0),
+        must_be(136),
+    ]);
+    let accept = program.len();
+    program.push(step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0));
     let reject = program.len();
     program.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, 0));
     for (place, step) in program.iter_mut().enumerate() {
@@ -157,9 +184,11 @@ fn program(vlan: Option<VlanId>, station: Mac) -> Vec<libc::sock_filter> {
             let to = match *jump {
                 REJECT => reject,
                 ARP => arp,
+                IPV6 => ipv6,
+                ACCEPT => accept,
                 _ => continue,
             };
-            *jump = u8::try_from(to - place - 1).expect("the program has some twenty steps");
+            *jump = u8::try_from(to - place - 1).expect("the program has some forty steps");
         }
     }
     program

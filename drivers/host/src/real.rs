@@ -197,7 +197,9 @@ impl RealHost {
             path_of_target(&port.target).map(|path| Namespace::open_given(path, &self.home)).transpose()?;
         let target = opened.as_ref().unwrap_or(&self.home);
         let mut far = target.within(&self.home, || Netlink::open(netlink::Family::Route))?;
-        veth::readdress(&mut far, port, before)
+        target.within(&self.home, || veth::let_ipv6(port, before, self.ipv6))?;
+        veth::readdress(&mut far, port, before, self.ipv6)?;
+        target.within(&self.home, || veth::leave_ipv6(port, before, self.ipv6))
     }
 
     /// Plugs in where one of the two names is taken already.

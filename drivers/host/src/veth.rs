@@ -150,7 +150,7 @@ pub(crate) fn configure(target: &mut Netlink, port: &Port, ipv6: bool) -> Result
         address::add(&mut batch, vnic, address::link_local(port.mac));
     }
     for address in &port.addresses {
-        address::add_until(&mut batch, vnic, *address, port.until);
+        address::add_until(&mut batch, vnic, *address, port.until.get(&address.family()).copied());
     }
     for route in &port.routes {
         address::add_route(&mut batch, vnic, route);
@@ -158,10 +158,32 @@ pub(crate) fn configure(target: &mut Netlink, port: &Port, ipv6: bool) -> Result
     target.execute(&batch)
 }
 
+/// Before a vNIC gets its first address of IPv6. The calling thread must be in its namespace.
+pub(crate) fn let_ipv6(port: &Port, before: &Port, ipv6: bool) -> Result<(), HostError> {
+    if !ipv6 || !uses_ipv6(port) || uses_ipv6(before) {
+        return Ok(());
+    }
+    sysctl::ignore_router_advertisements(&port.interface)?;
+    sysctl::enable_ipv6(&port.interface)
+}
+
+/// After it lost its last one.
+pub(crate) fn leave_ipv6(port: &Port, before: &Port, ipv6: bool) -> Result<(), HostError> {
+    if ipv6 && uses_ipv6(before) && !uses_ipv6(port) { sysctl::disable_ipv6(&port.interface) } else { Ok(()) }
+}
+
 /// Gives the vNIC other addresses and routes, and takes those of `before` away. What else it has stays.
-pub(crate) fn readdress(target: &mut Netlink, port: &Port, before: &Port) -> Result<(), HostError> {
+pub(crate) fn readdress(
+    target: &mut Netlink,
+    port: &Port,
+    before: &Port,
+    ipv6: bool,
+) -> Result<(), HostError> {
     let vnic = link::index(target, &port.interface)?;
     let mut batch = Batch::new();
+    if ipv6 && uses_ipv6(port) {
+        address::add(&mut batch, vnic, address::link_local(port.mac));
+    }
     for route in before.routes.iter().filter(|route| !port.routes.contains(route)) {
         address::remove_route(&mut batch, vnic, route);
     }
@@ -169,7 +191,7 @@ pub(crate) fn readdress(target: &mut Netlink, port: &Port, before: &Port) -> Res
         address::remove(&mut batch, vnic, *address);
     }
     for address in &port.addresses {
-        address::add_until(&mut batch, vnic, *address, port.until);
+        address::add_until(&mut batch, vnic, *address, port.until.get(&address.family()).copied());
     }
     for route in &port.routes {
         address::add_route(&mut batch, vnic, route);

@@ -3,10 +3,11 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hns_host::HostError;
-use hns_net::{Mac, Uplink, UplinkMode};
+use hns_net::{Family, Mac, Uplink, UplinkMode};
 use hns_planner::{Inside, Port, Step, differences, readdress};
 use support::{address, name, on_both, on_real, port, route, run, switch, wait_until};
 
@@ -57,7 +58,7 @@ fn the_kernel_takes_addresses_away_whose_time_is_over() {
             let now: u64 = uptime.split('.').next().unwrap().parse().unwrap();
             let addresses = vec![address("10.77.0.5/24")];
             let routes = vec![route("0.0.0.0/0", "10.77.0.1")];
-            Port { addresses, routes, until: Some(now + rest), ..first.clone() }
+            Port { addresses, routes, until: BTreeMap::from([(Family::V4, now + rest)]), ..first.clone() }
         };
         let (long, short) = (until(600), until(2));
         host.execute(&readdress(&first, &long).unwrap()).unwrap();
@@ -69,7 +70,7 @@ fn the_kernel_takes_addresses_away_whose_time_is_over() {
         };
         wait_until("the kernel has taken it", shows_none);
         // Another lease without an end stays.
-        let for_ever = Port { until: None, ..long };
+        let for_ever = Port { until: BTreeMap::new(), ..long };
         host.execute(&readdress(&short, &for_ever).unwrap()).unwrap();
         assert_eq!(differences(&for_ever, &host.look_inside(&for_ever).unwrap()), []);
     });

@@ -155,7 +155,7 @@ fn container(world: &World, switch: &str, n: u8, host: u8) -> PathBuf {
         mtu: hns_net::Mtu::ETHERNET,
         addresses: vec![address(&format!("172.{n}.0.{host}/16")), address(&format!("fd00:{n}::{host}/64"))],
         routes: vec![route("0.0.0.0/0", &format!("172.{n}.0.1")), route("::/0", &format!("fd00:{n}::1"))],
-        until: None,
+        until: std::collections::BTreeMap::new(),
     };
     world.plug(&port);
     let resident = |address: &hns_net::IfAddr| {

@@ -1,14 +1,16 @@
 //! The conversation with a LAN's servers.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use hns_model::{DhcpLease, DhcpServer, LeasePhase};
+use hns_model::{LanLease, LanServer, LeasePhase};
+use hns_net::Family;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::frame::{self, Heard, To};
 use crate::message::{self, Answer, AnswerKind, Question};
+use crate::routers;
 use crate::{Client, Resolver, ResolverError, Wire};
 
 /// For so long a LAN may take to give an address that works. A server that looks itself whether the address is free takes three seconds.
@@ -29,7 +31,7 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(150);
 /// For so long an answer is waited for when a lease is renewed: there is time for another try.
 const RENEWAL_PATIENCE: Duration = Duration::from_millis(800);
 
-/// Speaks DHCP.
+/// Speaks DHCP with servers, and asks routers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DhcpClient;
 
@@ -43,8 +45,13 @@ impl Resolver for DhcpClient {
         &self,
         wire: &dyn Wire,
         client: &Client,
-        wanted: Option<Ipv4Addr>,
-    ) -> Result<DhcpLease, ResolverError> {
+        family: Family,
+        wanted: Option<IpAddr>,
+    ) -> Result<LanLease, ResolverError> {
+        if family == Family::V6 {
+            return routers::acquire(wire, client, self.now());
+        }
+        let wanted = wanted.map(ipv4);
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         let mut trouble = None;
         for round in 0..ROUNDS_MAX {
@@ -59,8 +66,11 @@ impl Resolver for DhcpClient {
         Err(trouble.unwrap_or_else(|| talk.silence()))
     }
 
-    fn renew(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<DhcpLease, ResolverError> {
-        let address = lease.ipv4();
+    fn renew(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<LanLease, ResolverError> {
+        if lease.family() == Family::V6 {
+            return routers::renew(wire, client, lease, self.now());
+        }
+        let address = ipv4(lease.address.address());
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         let everybody = [
             (Question::Extend { own: address }, To::Everybody),
@@ -77,24 +87,40 @@ impl Resolver for DhcpClient {
                 return Ok(renewed);
             }
         }
-        Err(ResolverError::Unanswered { server: lease.server.address, address })
+        Err(ResolverError::Unanswered { server: lease.server.address, address: address.into() })
     }
 
-    fn decline(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError> {
-        let question = Question::Decline { address: lease.ipv4(), server: lease.server.address };
+    fn decline(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<(), ResolverError> {
+        if lease.family() == Family::V6 {
+            return Ok(());
+        }
+        let (address, server) = (ipv4(lease.address.address()), ipv4(lease.server.address));
+        let question = Question::Decline { address, server };
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         talk.say(message::fresh_id(), question, To::Everybody)
     }
 
-    fn release(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError> {
-        let question = Question::Release { own: lease.ipv4(), server: lease.server.address };
+    fn release(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<(), ResolverError> {
+        if lease.family() == Family::V6 {
+            return Ok(());
+        }
+        let (own, server) = (ipv4(lease.address.address()), ipv4(lease.server.address));
+        let question = Question::Release { own, server };
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         talk.say(message::fresh_id(), question, to_server(lease.server))
     }
 }
 
-fn to_server(server: DhcpServer) -> To {
-    To::Server { mac: server.mac, address: server.address }
+fn to_server(server: LanServer) -> To {
+    To::Server { mac: server.mac, address: ipv4(server.address) }
+}
+
+/// An address of a lease of IPv4. Nobody is at 0.0.0.0, which stands for one that a damaged record has.
+fn ipv4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
 }
 
 /// One conversation.
@@ -153,7 +179,7 @@ impl Talk<'_> {
     }
 
     /// One round: an offer, taken, confirmed, and the address nobody else's.
-    fn acquire(&mut self, wanted: Option<Ipv4Addr>) -> Result<DhcpLease, ResolverError> {
+    fn acquire(&mut self, wanted: Option<Ipv4Addr>) -> Result<LanLease, ResolverError> {
         let id = message::fresh_id();
         let offer = self.discover(id, wanted)?;
         let lease = self.request(id, &offer)?;
@@ -162,7 +188,7 @@ impl Talk<'_> {
             Some(holder) => {
                 let (address, server) = (offer.address, offer.server);
                 self.say(id, Question::Decline { address, server }, To::Everybody)?;
-                Err(ResolverError::Conflict { server, address, holder })
+                Err(ResolverError::Conflict { server: server.into(), address: address.into(), holder })
             }
         }
     }
@@ -197,7 +223,7 @@ impl Talk<'_> {
         Err(useless.unwrap_or_else(|| self.silence()))
     }
 
-    fn request(&mut self, id: u32, offer: &Offer) -> Result<DhcpLease, ResolverError> {
+    fn request(&mut self, id: u32, offer: &Offer) -> Result<LanLease, ResolverError> {
         let Offer { address, server } = *offer;
         for pause in PAUSES {
             let patience = pause.min(self.rest());
@@ -221,7 +247,7 @@ impl Talk<'_> {
         question: Question,
         to: To,
         address: Ipv4Addr,
-    ) -> Result<Option<DhcpLease>, ResolverError> {
+    ) -> Result<Option<LanLease>, ResolverError> {
         let (id, asked) = (message::fresh_id(), self.resolver.now());
         self.say(id, question, to)?;
         self.answer(id, RENEWAL_PATIENCE, |answer| decide(&answer, address, asked))?.transpose()
@@ -249,7 +275,7 @@ impl Talk<'_> {
 }
 
 /// What an answer to a request for this address means; nothing for one that is none.
-fn decide(answer: &Answer, address: Ipv4Addr, asked: u64) -> Option<Result<DhcpLease, ResolverError>> {
+fn decide(answer: &Answer, address: Ipv4Addr, asked: u64) -> Option<Result<LanLease, ResolverError>> {
     let server = answer.server.address;
     match answer.kind {
         AnswerKind::Offer => None,
@@ -264,6 +290,6 @@ fn decide(answer: &Answer, address: Ipv4Addr, asked: u64) -> Option<Result<DhcpL
     }
 }
 
-fn wire(operation: &'static str) -> impl Fn(io::Error) -> ResolverError {
+pub(crate) fn wire(operation: &'static str) -> impl Fn(io::Error) -> ResolverError {
     move |source| ResolverError::Wire { operation, source }
 }

@@ -1,20 +1,24 @@
-//! A LAN in memory, with one DHCP server.
+//! A LAN in memory, with one DHCP server and one router.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use hns_hcn::Route;
-use hns_model::{DhcpLease, DhcpServer, Term};
+use hns_model::{LanLease, LanServer, Term};
 use hns_net::{Family, IfAddr, Mac};
 
 use crate::{Client, Resolver, ResolverError, Wire};
 
-const SERVER: DhcpServer =
-    DhcpServer { address: Ipv4Addr::new(198, 18, 0, 254), mac: Mac::new([0x02, 0, 0, 0, 0, 0xfe]) };
+const SERVER_AT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 254);
+const MAC: Mac = Mac::new([0x02, 0, 0, 0, 0, 0xfe]);
+const SERVER: LanServer = LanServer { address: IpAddr::V4(SERVER_AT), mac: MAC };
+const ROUTER: LanServer =
+    LanServer { address: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe)), mac: MAC };
+const PREFIX: [u16; 4] = [0xfd00, 0x198, 0x18, 0];
 const LIFETIME: u32 = 600;
 
-/// Gives addresses of 198.18.0.0/24 without a look at the wire. Clones are the same server.
+/// Gives addresses of 198.18.0.0/24 and advertises fd00:198:18::/64, without a look at the wire. Clones are the same server.
 #[derive(Debug, Clone, Default)]
 pub struct FakeResolver {
     lan: Arc<Mutex<Lan>>,
@@ -25,6 +29,7 @@ pub struct FakeResolver {
 struct Lan {
     now: u64,
     is_silent: bool,
+    has_router: bool,
     /// Who has to wait, and how many do.
     waiting: BTreeSet<Mac>,
     asking: usize,
@@ -55,6 +60,11 @@ impl FakeResolver {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.lan().asking
+    }
+
+    /// From now on there is a router, or none any more.
+    pub fn advertise(&self, has_router: bool) {
+        self.lan().has_router = has_router;
     }
 
     pub fn pass_time(&self, seconds: u64) {
@@ -100,14 +110,32 @@ impl Lan {
         !self.leases.values().any(|held| *held == address) && !self.declined.contains(&address)
     }
 
-    fn lease(&self, address: Ipv4Addr) -> DhcpLease {
-        let default = Family::V4.default_route();
-        DhcpLease {
-            address: IfAddr::new(address.into(), 24).expect("an address of IPv4 has 32 bits"),
-            routes: vec![Route { destination: default, next_hop: Some(SERVER.address.into()), metric: 0 }],
+    fn lease(&self, address: Ipv4Addr) -> LanLease {
+        let address = IfAddr::new(address.into(), 24).expect("an address of IPv4 has 32 bits");
+        self.lease_of(address, SERVER)
+    }
+
+    fn advertised(&self, station: Mac) -> Result<LanLease, ResolverError> {
+        if !self.has_router {
+            return Err(ResolverError::NoRouter { questions: 3, seconds: 5 });
+        }
+        let mut octets = [0; 16];
+        octets[..8].copy_from_slice(PREFIX.map(u16::to_be_bytes).as_flattened());
+        octets[8..].copy_from_slice(&station.interface_id());
+        let address =
+            IfAddr::new(Ipv6Addr::from(octets).into(), 64).expect("an address of IPv6 has 128 bits");
+        Ok(self.lease_of(address, ROUTER))
+    }
+
+    fn lease_of(&self, address: IfAddr, server: LanServer) -> LanLease {
+        let destination = address.family().default_route();
+        LanLease {
+            address,
+            further: Vec::new(),
+            routes: vec![Route { destination, next_hop: Some(server.address), metric: 0 }],
             dns: vec![SERVER.address],
             domain: None,
-            server: SERVER,
+            server,
             term: Term {
                 obtained: self.now,
                 renew_after: LIFETIME / 2,
@@ -127,9 +155,14 @@ impl Resolver for FakeResolver {
         &self,
         _: &dyn Wire,
         client: &Client,
-        wanted: Option<Ipv4Addr>,
-    ) -> Result<DhcpLease, ResolverError> {
+        family: Family,
+        wanted: Option<IpAddr>,
+    ) -> Result<LanLease, ResolverError> {
         let mut lan = self.lan();
+        if family == Family::V6 {
+            return lan.advertised(client.mac);
+        }
+        let wanted = wanted.and_then(ipv4);
         lan.asking += 1;
         let waits = |lan: &mut Lan| lan.waiting.contains(&client.mac);
         let mut lan = self.answers.wait_while(lan, waits).unwrap_or_else(PoisonError::into_inner);
@@ -146,28 +179,44 @@ impl Resolver for FakeResolver {
         Ok(lan.lease(address))
     }
 
-    fn renew(&self, _: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<DhcpLease, ResolverError> {
+    fn renew(&self, _: &dyn Wire, client: &Client, lease: &LanLease) -> Result<LanLease, ResolverError> {
         let lan = self.lan();
-        let server = SERVER.address;
+        if lease.family() == Family::V6 {
+            return lan.advertised(client.mac);
+        }
+        let server = SERVER_AT;
         match lan.leases.get(&client.mac) {
-            Some(held) if !lan.is_silent && lease.address.address() == *held => Ok(lan.lease(*held)),
+            Some(held) if !lan.is_silent && lease.address.address() == IpAddr::from(*held) => {
+                Ok(lan.lease(*held))
+            }
             _ if lan.is_silent => {
-                let address = server;
-                Err(ResolverError::Unanswered { server, address })
+                let address = server.into();
+                Err(ResolverError::Unanswered { server: address, address })
             }
             _ => Err(ResolverError::Refused { server, message: None }),
         }
     }
 
-    fn decline(&self, _: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError> {
+    fn decline(&self, _: &dyn Wire, client: &Client, lease: &LanLease) -> Result<(), ResolverError> {
         let mut lan = self.lan();
-        lan.leases.remove(&client.mac);
-        lan.declined.insert(lease.ipv4());
+        if let Some(address) = ipv4(lease.address.address()) {
+            lan.leases.remove(&client.mac);
+            lan.declined.insert(address);
+        }
         Ok(())
     }
 
-    fn release(&self, _: &dyn Wire, client: &Client, _: &DhcpLease) -> Result<(), ResolverError> {
-        self.lan().leases.remove(&client.mac);
+    fn release(&self, _: &dyn Wire, client: &Client, lease: &LanLease) -> Result<(), ResolverError> {
+        if lease.family() == Family::V4 {
+            self.lan().leases.remove(&client.mac);
+        }
         Ok(())
+    }
+}
+
+const fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
     }
 }

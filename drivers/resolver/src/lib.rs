@@ -1,21 +1,27 @@
-//! Asks the DHCP servers of a LAN for addresses on behalf of containers, which run no client of their own (RFC 2131).
+//! Asks a LAN for addresses on behalf of containers, which run no client of their own: its DHCP servers for those of IPv4 (RFC 2131), its
+//! routers for the prefixes of which those of IPv6 are made (RFC 4862).
 //!
 //! One trait, [`Resolver`], with two bodies: [`DhcpClient`] speaks the protocol, [`FakeResolver`] is a server in memory. The frames
 //! themselves go by a [`Wire`], which whoever owns the links brings along.
 //!
 //! ```text
-//!   acquire   DISCOVER ─► OFFER ─► REQUEST ─► ACK ─► is anybody there? (ARP) ─► DhcpLease
+//!   acquire   DISCOVER ─► OFFER ─► REQUEST ─► ACK ─► is anybody there? (ARP) ─► LanLease
 //!                                      │ NAK             │ somebody: DECLINE
 //!                                      └─────────────────┴──► again, until the patience ends
 //!   renew     REQUEST to the server, later to everybody ─► ACK, or NAK: the address is lost
 //!   decline   DECLINE, for an address that somebody has of whom the wire does not tell
 //!   release   RELEASE, which nobody answers
+//!
+//!   acquire   router solicitation ─► advertisement ─► is anybody there? (neighbour solicitation) ─► LanLease
+//!   renew     router solicitation ─► the advertisement of its router, later of any
 //! ```
+//!
+//! Nobody need be told that such an address is declined or given back.
 //!
 //! The servers are asked to answer by broadcast: a container's port, and its container, may not exist yet. No answer is believed that is
 //! not to a question of ours, and no address that no container may have.
 //!
-//! To read another option: a field of `DhcpLease` in `core/model`, its code in the list that `message.rs` asks for, and its reading there.
+//! To read another option: a field of `LanLease` in `core/model`, its code in the list that `message.rs` asks for, and its reading there.
 //!
 //! Never here: links and sockets, which address is whose, when to renew.
 
@@ -24,13 +30,15 @@ mod error;
 mod fake;
 mod frame;
 mod message;
+mod neighbours;
+mod routers;
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use hns_model::DhcpLease;
-use hns_net::Mac;
+use hns_model::LanLease;
+use hns_net::{Family, Mac};
 
 pub use client::{DhcpClient, PATIENCE};
 pub use error::ResolverError;
@@ -54,25 +62,26 @@ pub struct Client {
     pub host_name: Option<String>,
 }
 
-/// The LAN's DHCP servers.
+/// The LAN's DHCP servers and routers.
 pub trait Resolver: Send + Sync + 'static {
     /// The moment that leases count by: seconds since the host's boot, sleep included.
     fn now(&self) -> u64;
 
-    /// Asks for an address, best this one, and makes sure that nobody else has it. Takes some seconds when no server answers.
+    /// Asks for an address of this family, best this one, and makes sure that nobody else has it. Takes some seconds when nobody answers.
     fn acquire(
         &self,
         wire: &dyn Wire,
         client: &Client,
-        wanted: Option<Ipv4Addr>,
-    ) -> Result<DhcpLease, ResolverError>;
+        family: Family,
+        wanted: Option<IpAddr>,
+    ) -> Result<LanLease, ResolverError>;
 
-    /// Asks for more time, once: the lease's server, or everybody when that is due.
-    fn renew(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<DhcpLease, ResolverError>;
+    /// Asks for more time, once: the lease's server or router, or everybody when that is due.
+    fn renew(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<LanLease, ResolverError>;
 
-    /// Says that somebody has what the server has just given, so that it gives it to nobody for a while.
-    fn decline(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError>;
+    /// Says that somebody has what a server has just given, so that it gives it to nobody for a while.
+    fn decline(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<(), ResolverError>;
 
     /// Gives the address back.
-    fn release(&self, wire: &dyn Wire, client: &Client, lease: &DhcpLease) -> Result<(), ResolverError>;
+    fn release(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<(), ResolverError>;
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Encodable};
 use hns_hcn::Route;
-use hns_model::{DhcpLease, DhcpServer, FOREVER, Term};
+use hns_model::{FOREVER, LanLease, LanServer, Term};
 use hns_net::{Cidr, Family, IfAddr, Mac};
 
 use crate::Client;
@@ -149,11 +149,18 @@ pub(crate) enum AnswerKind {
     Nak,
 }
 
+/// Who answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Server {
+    pub address: Ipv4Addr,
+    pub mac: Mac,
+}
+
 /// What a server answers.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub kind: AnswerKind,
-    pub server: DhcpServer,
+    pub server: Server,
     message: Message,
 }
 
@@ -177,7 +184,7 @@ pub(crate) fn read(bytes: &[u8], client: &Client, id: u32, from: Mac) -> Option<
     let DhcpOption::ServerIdentifier(address) = message.opts().get(OptionCode::ServerIdentifier)? else {
         return None;
     };
-    let server = DhcpServer { address: *address, mac: from };
+    let server = Server { address: *address, mac: from };
     Some(Answer { kind, server, message })
 }
 
@@ -221,18 +228,19 @@ impl Answer {
     }
 
     /// What it is worth to a container, counted from when it was asked for; or why nothing.
-    pub fn lease(&self, asked: u64) -> Result<DhcpLease, &'static str> {
+    pub fn lease(&self, asked: u64) -> Result<LanLease, &'static str> {
         let address = self.checked_address()?;
         let term = self.term(asked)?;
         let dns = match self.option(OptionCode::DomainNameServer) {
-            Some(DhcpOption::DomainNameServer(servers)) => servers.clone(),
+            Some(DhcpOption::DomainNameServer(servers)) => servers.iter().copied().map(Into::into).collect(),
             _ => Vec::new(),
         };
         let domain = match self.option(OptionCode::DomainName) {
             Some(DhcpOption::DomainName(name)) => domain_name(name),
             _ => None,
         };
-        Ok(DhcpLease { address, routes: self.routes(address), dns, domain, server: self.server, term })
+        let server = LanServer { address: self.server.address.into(), mac: self.server.mac };
+        Ok(LanLease { address, further: Vec::new(), routes: self.routes(address), dns, domain, server, term })
     }
 
     fn checked_address(&self) -> Result<IfAddr, &'static str> {
@@ -378,7 +386,7 @@ mod tests {
         bytes
     }
 
-    fn lease(address: [u8; 4], more: &[&[u8]]) -> Result<DhcpLease, &'static str> {
+    fn lease(address: [u8; 4], more: &[&[u8]]) -> Result<LanLease, &'static str> {
         read(&ack(address, more), &client(), 9, SERVER).expect("it is an answer").lease(100)
     }
 
@@ -392,9 +400,9 @@ mod tests {
         assert_eq!(lease.address.to_string(), "198.18.0.77/24");
         assert_eq!(lease.routes.len(), 1);
         assert_eq!(lease.routes[0].next_hop, Some("198.18.0.254".parse().unwrap()));
-        assert_eq!(lease.dns, [Ipv4Addr::new(198, 18, 0, 53), Ipv4Addr::new(9, 9, 9, 9)]);
+        assert_eq!(lease.dns, [IpAddr::from([198, 18, 0, 53]), IpAddr::from([9, 9, 9, 9])]);
         assert_eq!(lease.domain.as_deref(), Some("corp.example"));
-        assert_eq!(lease.server, DhcpServer { address: Ipv4Addr::new(198, 18, 0, 254), mac: SERVER });
+        assert_eq!(lease.server, LanServer { address: [198, 18, 0, 254].into(), mac: SERVER });
         assert_eq!(lease.term, Term { obtained: 100, renew_after: 5, rebind_after: 8, lifetime: 10 });
     }
 

@@ -1,11 +1,11 @@
 //! Which of the LAN's leases are looked after next, and how many at one time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hns_model::{LeasePhase, Term};
-use hns_net::Guid;
+use hns_net::{Family, Guid};
 
 /// How many leases are renewed at one time, and how many endpoints without one ask at one time: each takes a thread for as long as a
 /// server is waited for, which is longest where there is none. So those have seats of their own.
@@ -40,14 +40,17 @@ impl Need {
     }
 }
 
+/// An endpoint's lease of a family.
+pub(crate) type LeaseOf = (Guid, Family);
+
 /// What is under way, and when what failed is tried again.
 #[derive(Debug, Default)]
 pub(crate) struct Renewals(Arc<Mutex<Agenda>>);
 
 #[derive(Debug, Default)]
 struct Agenda {
-    seated: BTreeMap<Guid, Need>,
-    tries: BTreeMap<Guid, Try>,
+    seated: BTreeMap<LeaseOf, Need>,
+    tries: BTreeMap<LeaseOf, Try>,
 }
 
 /// After a try that failed.
@@ -57,14 +60,14 @@ pub(crate) struct Try {
     /// Seconds to the one after that, of an endpoint without an address.
     pub pause: u64,
     /// The address it had.
-    pub former: Option<Ipv4Addr>,
+    pub former: Option<IpAddr>,
 }
 
 /// An endpoint's lease is looked after for as long as this is there.
 #[derive(Debug)]
 pub(crate) struct Turn {
     agenda: Arc<Mutex<Agenda>>,
-    id: Guid,
+    id: LeaseOf,
 }
 
 impl Drop for Turn {
@@ -79,10 +82,10 @@ impl Renewals {
     }
 
     /// Who of these needs something by now. All that are not among them are forgotten.
-    pub fn due(&self, leased: &BTreeMap<Guid, Option<Term>>, now: u64) -> BTreeSet<(Need, Guid)> {
+    pub fn due(&self, leased: &BTreeMap<LeaseOf, Option<Term>>, now: u64) -> BTreeSet<(Need, LeaseOf)> {
         let mut agenda = self.agenda();
         agenda.tries.retain(|id, _| leased.contains_key(id));
-        let need = |(id, term): (&Guid, &Option<Term>)| {
+        let need = |(id, term): (&LeaseOf, &Option<Term>)| {
             let next = agenda.tries.get(id).map_or(0, |last| last.next);
             let phase = term.as_ref().map(|term| (term.phase(now), term.end().unwrap_or(u64::MAX)));
             let need = match phase {
@@ -99,7 +102,7 @@ impl Renewals {
     }
 
     /// Gives an endpoint its turn, unless it has it already or too many others have theirs.
-    pub fn begin(&self, need: Need, id: Guid) -> Option<Turn> {
+    pub fn begin(&self, need: Need, id: LeaseOf) -> Option<Turn> {
         let mut agenda = self.agenda();
         let taken = agenda.seated.values().filter(|other| need.has_seat_of(**other)).count();
         if taken >= need.seats() || agenda.seated.contains_key(&id) {
@@ -109,15 +112,15 @@ impl Renewals {
         Some(Turn { agenda: Arc::clone(&self.0), id })
     }
 
-    pub fn last_try(&self, id: Guid) -> Option<Try> {
+    pub fn last_try(&self, id: LeaseOf) -> Option<Try> {
         self.agenda().tries.get(&id).copied()
     }
 
-    pub fn set_try(&self, id: Guid, failed: Try) {
+    pub fn set_try(&self, id: LeaseOf, failed: Try) {
         self.agenda().tries.insert(id, failed);
     }
 
-    pub fn succeeded(&self, id: Guid) {
+    pub fn succeeded(&self, id: LeaseOf) {
         self.agenda().tries.remove(&id);
     }
 }
@@ -126,8 +129,8 @@ impl Renewals {
 mod tests {
     use super::*;
 
-    fn guid(number: u8) -> Guid {
-        Guid::from_bytes([number; 16])
+    fn guid(number: u8) -> LeaseOf {
+        (Guid::from_bytes([number; 16]), Family::V4)
     }
 
     #[test]

@@ -1,28 +1,32 @@
-//! Endpoints whose addresses a DHCP server of the LAN gives.
+//! Endpoints whose addresses a LAN gives: its DHCP server those of IPv4, its routers those of IPv6.
 //!
 //! ```text
 //!   attach:  the LAN is asked ─► the lease is in the world ─► as every attach: the port's first frame meets the leased address
 //!   detach:  as every detach ─► nothing comes out of the port any more ─► the server is told
 //! ```
 //!
+//! Both families are asked for at one time. An endpoint that has IPv4 is attached with it alone where no router answers, and goes on asking.
+//!
 //! A LAN may take seconds to answer, or never do: it is asked before the gate, so that nobody waits but who wants the address. A
 //! lease belongs to an attachment, and is recorded with it; `renewal.rs` keeps it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use hns_hcn as hcn;
 use hns_host::{Ear, Host};
-use hns_model::{DhcpLease, Endpoint, ModelError, Network};
-use hns_net::{Guid, IfName, Uplink};
+use hns_model::{Endpoint, LanLease, ModelError, Network};
+use hns_net::{Family, Guid, IfName, Uplink};
 use hns_planner::switch_name;
 use hns_resolver::{Client, PATIENCE, ResolverError, Wire, host_name};
 
+use crate::agenda::LeaseOf;
 use crate::engine::{Engine, fresh_id};
 use crate::error::EngineError;
 use crate::locks::{Held, Key};
+use crate::repair::chain;
 use crate::threads::while_waiting;
 
 /// Nobody answers when an address is given back: what a server cannot read in time is lost to it. So many messages its socket holds for
@@ -36,6 +40,7 @@ const ROUNDS_MAX: usize = 4;
 /// Who asks, and where.
 pub(crate) struct Lessee {
     pub endpoint: Guid,
+    pub family: Family,
     network: String,
     network_id: Guid,
     switch: IfName,
@@ -45,10 +50,12 @@ pub(crate) struct Lessee {
 
 impl Lessee {
     /// Nobody, on a network with addresses of its own.
-    pub fn of(endpoint: &Endpoint, network: &Network) -> Option<Self> {
-        let uplink = network.uplink().filter(|_| network.has_dhcp())?;
+    pub fn of(endpoint: &Endpoint, network: &Network, family: Family) -> Option<Self> {
+        let is_asked = network.families_of_lan().any(|asked| asked == family);
+        let uplink = network.uplink().filter(|_| is_asked)?;
         Some(Self {
             endpoint: endpoint.id(),
+            family,
             network: network.name().to_owned(),
             network_id: network.id(),
             switch: switch_name(network.switch_id()),
@@ -59,6 +66,10 @@ impl Lessee {
 }
 
 impl Lessee {
+    pub const fn lease(&self) -> LeaseOf {
+        (self.endpoint, self.family)
+    }
+
     fn refusal(&self) -> impl Fn(ResolverError) -> EngineError {
         move |source| EngineError::NoLease {
             endpoint: self.endpoint,
@@ -87,11 +98,11 @@ impl Wire for Segment<'_> {
     }
 }
 
-/// An endpoint that has its address and is about to be attached. Where that fails the address goes back.
+/// An endpoint that has its addresses and is about to be attached. Where that fails they go back.
 pub(crate) struct Ahead<'e> {
     engine: &'e Engine,
     id: Guid,
-    _held: Held<'e>,
+    _held: [Held<'e>; 2],
 }
 
 impl Drop for Ahead<'_> {
@@ -102,11 +113,12 @@ impl Drop for Ahead<'_> {
             let endpoint = endpoint.cloned();
             endpoint.inspect(|_| {
                 // It was there just now.
-                let _ = world.set_dhcp_lease(self.id, None);
+                let _ = world.withdraw_leases(self.id);
+                let _ = world.set_lease_trouble(self.id, Family::V6, None);
             })
         };
         if let Some(endpoint) = unused {
-            self.engine.give_back_lease(&endpoint);
+            self.engine.give_back_leases_of(&endpoint);
         }
     }
 }
@@ -167,26 +179,41 @@ impl Engine {
         self.plug(id, |world| world.reserve_attachment(id, namespace))
     }
 
-    /// Gets an endpoint that is not attached its address, if the LAN gives it. Without any lock but this endpoint's of leases.
+    /// Gets an endpoint that is not attached its addresses, if the LAN gives them. Without any lock but this endpoint's of leases.
     pub(crate) fn lease_ahead(&self, id: Guid) -> Result<Option<Ahead<'_>>, EngineError> {
-        let held = self.locks.hold_patiently(Key::Lease(id));
-        let lessee = {
+        let held = [Family::V4, Family::V6].map(|family| self.locks.hold_patiently(Key::Lease(id, family)));
+        let lessees: Vec<Lessee> = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
-            let unattached = endpoint.attachment().is_none().then_some(endpoint);
-            unattached.and_then(|endpoint| Lessee::of(endpoint, world.network(endpoint.network()).ok()?))
+            let network = world.network(endpoint.network())?;
+            let families = network.families_of_lan().filter(|_| endpoint.attachment().is_none());
+            families.filter_map(|family| Lessee::of(endpoint, network, family)).collect()
         };
-        let Some(lessee) = lessee else { return Ok(None) };
-        let lease = while_waiting(|| self.take_lease(&lessee))?;
-        tracing::info!(
-            endpoint = %id, network = lessee.network, address = %lease.address, server = %lease.server.address,
-            "the LAN gave an address"
-        );
-        Ok(Some(Ahead { engine: self, id, _held: held }))
+        let Some((first, others)) = lessees.split_first() else { return Ok(None) };
+        // From here on what the LAN gave goes back, unless it is attached.
+        let ahead = Ahead { engine: self, id, _held: held };
+        while_waiting(|| {
+            std::thread::scope(|scope| {
+                others.iter().for_each(|other| _ = scope.spawn(|| self.take_lease_if_any(other)));
+                self.take_lease(first)
+            })
+        })?;
+        Ok(Some(ahead))
+    }
+
+    /// Of a family that an endpoint can do without: it is asked for again once it is attached.
+    fn take_lease_if_any(&self, lessee: &Lessee) {
+        if let Err(error) = self.take_lease(lessee) {
+            tracing::warn!(
+                endpoint = %lessee.endpoint, error = &error as &dyn std::error::Error,
+                "the LAN gave no address of IPv6 yet"
+            );
+            let _ = self.world().set_lease_trouble(lessee.endpoint, lessee.family, Some(chain(&error)));
+        }
     }
 
     /// Asks for an address until it is one that nobody here has, and takes it.
-    fn take_lease(&self, lessee: &Lessee) -> Result<DhcpLease, EngineError> {
+    fn take_lease(&self, lessee: &Lessee) -> Result<(), EngineError> {
         let end = self.resolver.now() + PATIENCE.as_secs();
         let (mut rounds, mut refusal) = (0, None);
         loop {
@@ -195,8 +222,14 @@ impl Engine {
                 (Err(_), Some(refusal)) => return Err(refusal),
                 (Err(error), None) => return Err(error),
             };
-            let taken = self.world().set_dhcp_lease(lessee.endpoint, Some(lease.clone()));
-            let Err(error) = taken else { return Ok(lease) };
+            let taken = self.world().set_lease(lessee.endpoint, lease.clone());
+            let Err(error) = taken else {
+                tracing::info!(
+                    endpoint = %lessee.endpoint, network = lessee.network, address = %lease.address,
+                    of = %lease.server.address, "the LAN gave an address"
+                );
+                return Ok(());
+            };
             let error = self.turn_down(lessee, &lease, error.into());
             rounds += 1;
             let is_over = rounds == ROUNDS_MAX || self.resolver.now() >= end;
@@ -212,10 +245,11 @@ impl Engine {
     pub(crate) fn ask_for_lease(
         &self,
         lessee: &Lessee,
-        former: Option<Ipv4Addr>,
-    ) -> Result<DhcpLease, EngineError> {
+        former: Option<IpAddr>,
+    ) -> Result<LanLease, EngineError> {
         let wire = self.segment_of(lessee)?;
-        let lease = self.resolver.acquire(&wire, &lessee.client, former).map_err(lessee.refusal())?;
+        let lease =
+            self.resolver.acquire(&wire, &lessee.client, lessee.family, former).map_err(lessee.refusal())?;
         match self.look_at_hosts_own(lessee.network_id) {
             Ok(()) => Ok(lease),
             Err(error) => Err(self.turn_down(lessee, &lease, error)),
@@ -224,7 +258,7 @@ impl Engine {
 
     /// Gives a lease back that cannot be taken, or declines what somebody has (RFC 2131 section 3.1): a server would give it to the next
     /// one otherwise.
-    pub(crate) fn turn_down(&self, lessee: &Lessee, lease: &DhcpLease, error: EngineError) -> EngineError {
+    pub(crate) fn turn_down(&self, lessee: &Lessee, lease: &LanLease, error: EngineError) -> EngineError {
         let EngineError::Model(source @ ModelError::AddressTaken { .. }) = error else {
             self.release_lease(lessee, lease);
             return error;
@@ -239,7 +273,7 @@ impl Engine {
         EngineError::LeaseTaken { endpoint: lessee.endpoint, server: lease.server.address, source }
     }
 
-    pub(crate) fn renew_lease(&self, lessee: &Lessee, lease: &DhcpLease) -> Result<DhcpLease, EngineError> {
+    pub(crate) fn renew_lease(&self, lessee: &Lessee, lease: &LanLease) -> Result<LanLease, EngineError> {
         let wire = self.segment_of(lessee)?;
         self.resolver.renew(&wire, &lessee.client, lease).map_err(lessee.refusal())
     }
@@ -252,14 +286,16 @@ impl Engine {
     }
 
     /// Gives back what an endpoint has from the LAN, if anything. Its port carries nothing any more, and its network is still there.
-    pub(crate) fn give_back_lease(&self, endpoint: &Endpoint) {
-        let Some(lease) = endpoint.dhcp_lease() else { return };
-        let lessee = {
-            let world = self.world();
-            world.network(endpoint.network()).ok().and_then(|network| Lessee::of(endpoint, network))
-        };
-        if let Some(lessee) = lessee {
-            self.release_lease(&lessee, lease);
+    pub(crate) fn give_back_leases_of(&self, endpoint: &Endpoint) {
+        for lease in endpoint.leases() {
+            let lessee = {
+                let world = self.world();
+                let network = world.network(endpoint.network()).ok();
+                network.and_then(|network| Lessee::of(endpoint, network, lease.family()))
+            };
+            if let Some(lessee) = lessee {
+                self.release_lease(&lessee, lease);
+            }
         }
     }
 
@@ -267,17 +303,17 @@ impl Engine {
     pub(crate) fn give_back_leases(&self, endpoints: &[Guid]) {
         let leased = |id: &Guid| {
             let world = self.world();
-            world.endpoint(*id).ok().filter(|endpoint| endpoint.dhcp_lease().is_some()).cloned()
+            world.endpoint(*id).ok().filter(|endpoint| endpoint.leases().next().is_some()).cloned()
         };
         for (number, endpoint) in endpoints.iter().filter_map(leased).enumerate() {
             if number >= AT_ONCE_MAX {
                 std::thread::park_timeout(SERVER_READS);
             }
-            self.give_back_lease(&endpoint);
+            self.give_back_leases_of(&endpoint);
         }
     }
 
-    pub(crate) fn release_lease(&self, lessee: &Lessee, lease: &DhcpLease) {
+    pub(crate) fn release_lease(&self, lessee: &Lessee, lease: &LanLease) {
         let wire = Segment { host: &*self.host, switch: &lessee.switch, ear: None };
         if let Err(error) = self.resolver.release(&wire, &lessee.client, lease) {
             // The server takes it back by itself when its time is over.
@@ -293,7 +329,8 @@ impl Engine {
         let world = self.world();
         let endpoint = world.endpoint(id)?;
         let network = world.network(endpoint.network())?;
-        if network.has_dhcp() && endpoint.dhcp_lease().is_none() {
+        // The first that it asks for is the one it must have.
+        if network.families_of_lan().next().is_some_and(|family| endpoint.lease(family).is_none()) {
             let network = network.name().to_owned();
             return Err(ModelError::Unaddressed { endpoint: id, network });
         }

@@ -196,7 +196,7 @@ impl Engine {
         let txn = Txn::new(Durability::Process).delete(records::key(records::ENDPOINTS, id));
         self.commit(txn, format!("endpoint {id}"))?;
         self.take_down(removal.steps);
-        self.give_back_lease(endpoint);
+        self.give_back_leases_of(endpoint);
         self.host.release_ports(id);
         self.world().forget_endpoint(id)?;
         self.after_unplug(endpoint, removal.forwarded);
@@ -226,20 +226,20 @@ impl Engine {
     pub(crate) fn unplug(&self, id: Guid) -> Result<(), EngineError> {
         let endpoint = self.world().endpoint(id)?.clone();
         let removal = self.removal(&endpoint)?;
-        let (attachment, lease) = {
+        let (attachment, leases) = {
             let mut world = self.world();
-            (world.release_attachment(id)?, world.set_dhcp_lease(id, None)?)
+            (world.release_attachment(id)?, world.withdraw_leases(id)?)
         };
         let record = records::endpoint(self.world().endpoint(id)?);
         let txn = Txn::new(Durability::Process).put(records::key(records::ENDPOINTS, id), record);
         if let Err(error) = self.commit(txn, format!("endpoint {id}")) {
             let mut world = self.world();
-            world.set_dhcp_lease(id, lease)?;
+            leases.into_iter().try_for_each(|lease| world.set_lease(id, lease).map(drop))?;
             world.reserve_again(id, attachment.seat)?;
             return Err(error);
         }
         self.take_down(removal.steps);
-        self.give_back_lease(&endpoint);
+        self.give_back_leases_of(&endpoint);
         self.after_unplug(&endpoint, removal.forwarded);
         Ok(())
     }

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use hns_datapath::DatapathError;
 use hns_hcn::{DocumentError, ErrorCode};
@@ -24,8 +24,8 @@ pub enum EngineError {
     Datapath { operation: String, source: DatapathError },
     #[error("endpoint {endpoint}: network \"{network}\" has no address for it from the LAN of {uplink}")]
     NoLease { endpoint: Guid, network: String, uplink: Uplink, source: ResolverError },
-    #[error("endpoint {endpoint}: DHCP server {server} gave an address which somebody has already")]
-    LeaseTaken { endpoint: Guid, server: Ipv4Addr, source: ModelError },
+    #[error("endpoint {endpoint}: {server} gave an address which somebody has already")]
+    LeaseTaken { endpoint: Guid, server: IpAddr, source: ModelError },
     #[error("cannot {operation} the record of {object}")]
     Store { operation: &'static str, object: String, source: StoreError },
     #[error("the record {key} cannot be read: {problem}")]
@@ -129,11 +129,21 @@ impl EngineError {
             Self::Host { source: HostError::NftMissing(_), .. } => Some("install the package nftables"),
             Self::Host { .. } | Self::Datapath { .. } => Some("hnsctl doctor looks for what the host lacks"),
             Self::LeaseTaken { .. } | Self::NoLease { source: ResolverError::Conflict { .. }, .. } => {
-                Some("the server gives out what others have taken by themselves: look at its range")
+                Some("others have taken by themselves what is given out: look at the server's range")
             }
             Self::NoLease {
                 source: ResolverError::Refused { .. } | ResolverError::Unusable { .. }, ..
             } => Some("look at the settings of that server"),
+            Self::NoLease {
+                source:
+                    ResolverError::NoRouter { .. }
+                    | ResolverError::NoPrefix { .. }
+                    | ResolverError::Managed { .. },
+                ..
+            } => Some(
+                "look whether a router of this LAN, in this VLAN, advertises a prefix of 64 bits for autonomous addresses; \
+                 tcpdump -ni ADAPTER 'icmp6' shows what is asked",
+            ),
             Self::NoLease { .. } => Some(
                 "look whether a DHCP server serves this LAN, in this VLAN, and has addresses left; \
                  tcpdump -ni ADAPTER 'port 67 or port 68' shows what is asked",

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hns_net::Guid;
+use hns_net::{Family, Guid};
 
 use crate::threads::while_waiting;
 
@@ -12,8 +12,8 @@ use crate::threads::while_waiting;
 pub(crate) enum Key {
     Namespace(Guid),
     Endpoint(Guid),
-    /// What the LAN's DHCP server gives it. Taken before all others.
-    Lease(Guid),
+    /// What the LAN gives it, of a family. Taken before all others, that of IPv4 first.
+    Lease(Guid, Family),
     /// Opening a further bridge of a network.
     Segments(Guid),
     /// The pools of engines' IPAM, whose records hold many leases each.

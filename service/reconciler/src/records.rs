@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use hns_hcn as hcn;
 use hns_host::NamespaceIdentity;
 use hns_model::{
-    Attachment, DhcpLease, DhcpServer, Endpoint, LeaseBook, Namespace, NamespaceOrigin, Network, Seat, Term,
+    Attachment, Endpoint, LanLease, LanServer, LeaseBook, Namespace, NamespaceOrigin, Network, Seat, Term,
 };
-use hns_net::{Cidr, Guid};
+use hns_net::{Cidr, Family, Guid};
 use serde_json::{Value, json};
 
 use crate::error::EngineError;
@@ -49,15 +49,17 @@ pub(crate) fn endpoint(endpoint: &Endpoint) -> Vec<u8> {
         "Document": endpoint.document().to_v2(),
         "Attachments": endpoint.attachments(),
         "Attachment": attachment,
-        "DhcpLease": endpoint.dhcp_lease().map(dhcp_lease),
+        "DhcpLease": endpoint.lease(Family::V4).map(lease_value),
+        "AdvertisedLease": endpoint.lease(Family::V6).map(lease_value),
     }))
 }
 
-fn dhcp_lease(lease: &DhcpLease) -> Value {
+fn lease_value(lease: &LanLease) -> Value {
     let route = |route: &hcn::Route| json!([route.destination.to_string(), route.next_hop]);
     let Term { obtained, renew_after, rebind_after, lifetime } = lease.term;
     json!({
         "Address": lease.address.to_string(),
+        "Further": lease.further.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "Routes": lease.routes.iter().map(route).collect::<Vec<_>>(),
         "Dns": lease.dns,
         "Domain": lease.domain,
@@ -101,7 +103,7 @@ pub(crate) struct EndpointRecord {
     pub document: hcn::Endpoint,
     pub attachment: Option<Attachment>,
     pub attachments: u32,
-    pub lease: Option<DhcpLease>,
+    pub leases: Vec<LanLease>,
 }
 
 pub(crate) struct NamespaceRecord {
@@ -136,15 +138,14 @@ impl<'a> Reader<'a> {
             attachment => Some(self.attachment(attachment)?),
         };
         let attachments = self.value["Attachments"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        let lease = match &self.value["DhcpLease"] {
-            Value::Null => None,
-            lease => Some(self.dhcp_lease(lease)?),
-        };
-        Ok(EndpointRecord { document, attachment, attachments, lease })
+        let leases = ["DhcpLease", "AdvertisedLease"].map(|name| &self.value[name]);
+        let leases = leases.into_iter().filter(|value| !value.is_null()).map(|value| self.lease(value));
+        let leases = leases.collect::<Result<_, _>>()?;
+        Ok(EndpointRecord { document, attachment, attachments, leases })
     }
 
-    fn dhcp_lease(&self, value: &Value) -> Result<DhcpLease, EngineError> {
-        let missing = || self.error("no whole DhcpLease");
+    fn lease(&self, value: &Value) -> Result<LanLease, EngineError> {
+        let missing = || self.error("no whole lease of the LAN");
         let number = |place: usize| value["Term"][place].as_u64().ok_or_else(missing);
         let seconds = |place| u32::try_from(number(place)?).map_err(|error| self.error(error));
         let routes = value["Routes"].as_array().ok_or_else(missing)?;
@@ -152,13 +153,16 @@ impl<'a> Reader<'a> {
             let destination: Cidr = parsed(&route[0])?;
             Some(hcn::Route { destination, next_hop: parsed(&route[1]), metric: 0 })
         };
+        let further = value["Further"].as_array().map_or(&[][..], Vec::as_slice);
         let servers = value["Dns"].as_array().ok_or_else(missing)?;
-        Ok(DhcpLease {
+        Ok(LanLease {
             address: parsed(&value["Address"]).ok_or_else(missing)?,
+            // Absent in records of versions that knew leases of DHCP alone.
+            further: further.iter().map(parsed).collect::<Option<_>>().ok_or_else(missing)?,
             routes: routes.iter().map(route).collect::<Option<_>>().ok_or_else(missing)?,
             dns: servers.iter().map(parsed).collect::<Option<_>>().ok_or_else(missing)?,
             domain: value["Domain"].as_str().map(str::to_owned),
-            server: DhcpServer {
+            server: LanServer {
                 address: parsed(&value["Server"]).ok_or_else(missing)?,
                 mac: parsed(&value["ServerMac"]).ok_or_else(missing)?,
             },
@@ -231,24 +235,25 @@ mod tests {
             next_hop: via.map(|via| via.parse().unwrap()),
             metric: 0,
         };
-        let lease = DhcpLease {
+        let lease = LanLease {
             address: "198.18.0.7/24".parse().unwrap(),
+            further: vec!["198.18.1.7/24".parse().unwrap()],
             routes: vec![route("203.0.113.1/32", None), route("0.0.0.0/0", Some("198.18.0.254"))],
             dns: vec!["198.18.0.53".parse().unwrap()],
             domain: Some("corp.example".into()),
-            server: DhcpServer {
+            server: LanServer {
                 address: "198.18.0.254".parse().unwrap(),
                 mac: "02:00:00:00:00:01".parse().unwrap(),
             },
             term: Term { obtained: 1, renew_after: 2, rebind_after: 3, lifetime: 4 },
         };
         let reader = Reader { key: "endpoints/x", value: Value::Null };
-        let written = dhcp_lease(&lease);
-        assert_eq!(reader.dhcp_lease(&written).unwrap(), lease);
+        let written = lease_value(&lease);
+        assert_eq!(reader.lease(&written).unwrap(), lease);
         for key in ["Address", "Routes", "Dns", "Server", "ServerMac", "Term"] {
             let mut damaged = written.clone();
             damaged[key] = Value::Null;
-            assert!(reader.dhcp_lease(&damaged).is_err(), "without {key}");
+            assert!(reader.lease(&damaged).is_err(), "without {key}");
         }
     }
 }

@@ -8,14 +8,14 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
-use hns_model::{DhcpLease, Endpoint, LeasePhase, ModelError, Network, Term};
-use hns_net::{Guid, IfName};
+use hns_model::{Endpoint, LanLease, LeasePhase, ModelError, Term};
+use hns_net::{Family, Guid, IfName};
 use hns_planner::{Port, Step, compile_endpoint, plan, readdress};
 
-use crate::agenda::{Need, Try};
+use crate::agenda::{LeaseOf, Need, Try};
 use crate::dhcp::Lessee;
 use crate::endpoints::announcement;
 use crate::engine::Engine;
@@ -33,50 +33,55 @@ const PAUSE_MIN: u64 = 60;
 /// When a lease that could not be renewed is tried again: half of what is left of its phase later.
 fn pause_after(term: &Term, now: u64) -> u64 {
     let at = |seconds: u32| (term.obtained + u64::from(seconds)).saturating_sub(now);
-    let left =
-        if term.phase(now) == LeasePhase::Renewing { at(term.rebind_after) } else { at(term.lifetime) };
+    let left = match term.phase(now) {
+        LeasePhase::Renewing => at(term.rebind_after),
+        // One that holds long after its router is none any more is looked after all the same.
+        _ => at(term.lifetime).min(u64::from(term.rebind_after / 4)),
+    };
     (left / 2).max(PAUSE_MIN.min(u64::from(term.lifetime) / 20)).max(1)
 }
 
 impl Engine {
     /// Looks after all leases. Called again and again; what takes time goes on behind it.
     pub(crate) fn keep_leases(self: &Arc<Self>) {
-        for (need, id) in self.needy_leases() {
-            let Some(turn) = self.renewals.begin(need, id) else { continue };
+        for (need, lease) in self.needy_leases() {
+            let Some(turn) = self.renewals.begin(need, lease) else { continue };
             let engine = Arc::clone(self);
             let keeping = std::thread::Builder::new().name("hns-lease".to_owned()).spawn(move || {
                 let _turn = turn;
-                engine.keep_lease(id);
+                engine.keep_lease(lease);
             });
             if let Err(error) = keeping {
-                tracing::warn!(endpoint = %id, %error, "no thread for its lease");
+                tracing::warn!(endpoint = %lease.0, %error, "no thread for its lease");
             }
         }
     }
 
     /// The endpoints for which something is to be done by now, the most urgent first.
-    fn needy_leases(&self) -> BTreeSet<(Need, Guid)> {
+    fn needy_leases(&self) -> BTreeSet<(Need, LeaseOf)> {
         let now = self.resolver.now();
         let world = self.world();
-        let served: BTreeSet<Guid> =
-            world.networks().filter(|network| network.has_dhcp()).map(Network::id).collect();
+        let served: BTreeMap<Guid, Vec<Family>> = world
+            .networks()
+            .filter(|network| network.has_dhcp())
+            .map(|network| (network.id(), network.families_of_lan().collect()))
+            .collect();
         if served.is_empty() {
             return BTreeSet::new();
         }
-        let is_leased =
-            |endpoint: &&Endpoint| endpoint.attachment().is_some() && served.contains(&endpoint.network());
-        let leased: BTreeMap<Guid, Option<Term>> = world
-            .endpoints()
-            .filter(is_leased)
-            .map(|endpoint| (endpoint.id(), endpoint.dhcp_lease().map(|lease| lease.term)))
-            .collect();
+        let leases_of = |endpoint: &Endpoint| -> Vec<(LeaseOf, Option<Term>)> {
+            let families = served.get(&endpoint.network()).filter(|_| endpoint.attachment().is_some());
+            let term = |family: &Family| endpoint.lease(*family).map(|lease| lease.term);
+            families.into_iter().flatten().map(|family| ((endpoint.id(), *family), term(family))).collect()
+        };
+        let leased: BTreeMap<LeaseOf, Option<Term>> = world.endpoints().flat_map(leases_of).collect();
         drop(world);
         self.renewals.due(&leased, now)
     }
 
-    fn keep_lease(&self, id: Guid) {
-        let _held = self.locks.hold(Key::Lease(id));
-        let Some((lessee, lease, port)) = self.lessee_at_port(id) else { return };
+    fn keep_lease(&self, (id, family): LeaseOf) {
+        let _held = self.locks.hold(Key::Lease(id, family));
+        let Some((lessee, lease, port)) = self.lessee_at_port(id, family) else { return };
         let now = self.resolver.now();
         match lease {
             None => self.lease_again(&lessee, &port),
@@ -90,63 +95,64 @@ impl Engine {
                 }
                 Err(error) => {
                     let next = now + pause_after(&lease.term, now);
-                    self.renewals.set_try(id, Try { next, pause: AGAIN_MIN, former: None });
+                    self.renewals.set_try(lessee.lease(), Try { next, pause: AGAIN_MIN, former: None });
                     tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not renewed yet");
                     if lease.term.phase(now) == LeasePhase::Rebinding {
                         let trouble =
                             format!("its lease of {} is not renewed: {}", lease.address, chain(&error));
-                        let _ = self.world().set_lease_trouble(id, Some(trouble));
+                        let _ = self.world().set_lease_trouble(id, lessee.family, Some(trouble));
                     }
                 }
             },
         }
     }
 
-    fn lessee_at_port(&self, id: Guid) -> Option<(Lessee, Option<DhcpLease>, IfName)> {
+    fn lessee_at_port(&self, id: Guid, family: Family) -> Option<(Lessee, Option<LanLease>, IfName)> {
         let world = self.world();
         let endpoint = world.endpoint(id).ok()?;
         let port = endpoint.attachment()?.port.clone();
-        let lessee = Lessee::of(endpoint, world.network(endpoint.network()).ok()?)?;
-        Some((lessee, endpoint.dhcp_lease().cloned(), port))
+        let lessee = Lessee::of(endpoint, world.network(endpoint.network()).ok()?, family)?;
+        Some((lessee, endpoint.lease(family).cloned(), port))
     }
 
     /// Takes the address away from the container. It asks for another one at once.
-    fn lose_lease(&self, lessee: &Lessee, port: &IfName, lease: &DhcpLease, why: &str) {
+    fn lose_lease(&self, lessee: &Lessee, port: &IfName, lease: &LanLease, why: &str) {
         let id = lessee.endpoint;
         tracing::warn!(endpoint = %id, address = %lease.address, why, "its lease is lost");
-        let former = Some(lease.ipv4());
-        self.renewals.set_try(id, Try { next: 0, pause: AGAIN_MIN, former });
+        let former = Some(lease.address.address());
+        self.renewals.set_try(lessee.lease(), Try { next: 0, pause: AGAIN_MIN, former });
         self.hold_lease(lessee, port, None);
         let trouble = format!("its lease of {} is lost: {why}", lease.address);
-        let _ = self.world().set_lease_trouble(id, Some(trouble));
+        let _ = self.world().set_lease_trouble(id, lessee.family, Some(trouble));
     }
 
     fn lease_again(&self, lessee: &Lessee, port: &IfName) {
         let id = lessee.endpoint;
-        let last = self.renewals.last_try(id);
+        let last = self.renewals.last_try(lessee.lease());
         match self.ask_for_lease(lessee, last.and_then(|last| last.former)) {
             Ok(lease) => {
                 tracing::info!(endpoint = %id, address = %lease.address, "the LAN gave an address again");
                 self.hold_lease(lessee, port, Some(lease));
             }
-            Err(error) => self.ask_later(id, &error),
+            Err(error) => self.ask_later(lessee, &error),
         }
     }
 
     /// It has no lease, for this reason, and asks again after a while.
-    fn ask_later(&self, id: Guid, error: &EngineError) {
-        let last = self.renewals.last_try(id);
+    fn ask_later(&self, lessee: &Lessee, error: &EngineError) {
+        let id = lessee.endpoint;
+        let last = self.renewals.last_try(lessee.lease());
         let pause = last.map_or(AGAIN_MIN, |last| last.pause);
         let next = self.resolver.now() + pause;
         // What somebody has is not asked for again.
-        let wanted = |_: &Ipv4Addr| !matches!(error, EngineError::LeaseTaken { .. });
+        let wanted = |_: &IpAddr| !matches!(error, EngineError::LeaseTaken { .. });
         let former = last.and_then(|last| last.former).filter(wanted);
-        self.renewals.set_try(id, Try { next, pause: (pause * 2).min(AGAIN_MAX), former });
-        let _ = self.world().set_lease_trouble(id, Some(chain(error)));
+        self.renewals.set_try(lessee.lease(), Try { next, pause: (pause * 2).min(AGAIN_MAX), former });
+        let _ = self.world().set_lease_trouble(id, lessee.family, Some(chain(error)));
     }
 
     /// Holds the endpoint to another lease, or to none: its port's filter first, then the container.
-    fn hold_lease(&self, lessee: &Lessee, port: &IfName, lease: Option<DhcpLease>) {
+    fn hold_lease(&self, lessee: &Lessee, port: &IfName, lease: Option<LanLease>) {
         let id = lessee.endpoint;
         let Err(error) = self.try_to_hold_lease(lessee, port, lease.as_ref()) else { return };
         let error = match (lease, error) {
@@ -154,7 +160,7 @@ impl Engine {
             (Some(lease), error @ EngineError::Model(ModelError::AddressTaken { .. })) => {
                 let taken = self.turn_down(lessee, &lease, error);
                 tracing::warn!(endpoint = %id, error = &taken as &dyn std::error::Error, "an address of the LAN was declined");
-                return self.ask_later(id, &taken);
+                return self.ask_later(lessee, &taken);
             }
             (Some(lease), error) => {
                 self.give_up(lessee, &lease);
@@ -163,28 +169,30 @@ impl Engine {
             (None, error) => error,
         };
         tracing::error!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not in force");
-        let _ = self.world().set_lease_trouble(id, Some(chain(&error)));
+        let _ = self.world().set_lease_trouble(id, lessee.family, Some(chain(&error)));
         // It knows what the filter should be by now.
         self.background.repair_everything("a lease changed");
     }
 
     /// A lease that the container could not be given is of no use. It is asked for again later.
-    fn give_up(&self, lessee: &Lessee, lease: &DhcpLease) {
+    fn give_up(&self, lessee: &Lessee, lease: &LanLease) {
         let id = lessee.endpoint;
         let next = self.resolver.now() + AGAIN_MIN;
-        self.renewals.set_try(id, Try { next, pause: AGAIN_MIN, former: Some(lease.ipv4()) });
-        if let Err(error) = self.forget_lease(id) {
+        self.renewals
+            .set_try(lessee.lease(), Try { next, pause: AGAIN_MIN, former: Some(lease.address.address()) });
+        if let Err(error) = self.forget_lease(lessee) {
             tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its record has a lease that is gone");
         }
         self.release_lease(lessee, lease);
     }
 
-    fn forget_lease(&self, id: Guid) -> Result<(), EngineError> {
+    fn forget_lease(&self, lessee: &Lessee) -> Result<(), EngineError> {
+        let id = lessee.endpoint;
         let _pass = self.locks.pass();
         let lock = self.locks.network(self.world().endpoint(id)?.network());
         let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
         let _held = self.locks.hold(Key::Endpoint(id));
-        self.world().set_dhcp_lease(id, None)?;
+        self.world().withdraw_lease(id, lessee.family)?;
         self.record_endpoint(id).map(drop)
     }
 
@@ -192,7 +200,7 @@ impl Engine {
         &self,
         lessee: &Lessee,
         port: &IfName,
-        lease: Option<&DhcpLease>,
+        lease: Option<&LanLease>,
     ) -> Result<(), EngineError> {
         let id = lessee.endpoint;
         let _pass = self.locks.pass();
@@ -215,8 +223,11 @@ impl Engine {
                 compile_endpoint(world.endpoint(id).ok()?, world).ports.remove(port)
             };
             let before = port_of(&world);
-            world.set_dhcp_lease(id, lease.cloned())?;
-            world.set_lease_trouble(id, None)?;
+            match lease {
+                Some(lease) => world.set_lease(id, lease.clone())?,
+                None => world.withdraw_lease(id, lessee.family)?,
+            };
+            world.set_lease_trouble(id, lessee.family, None)?;
             let after = port_of(&world);
             let endpoint = world.endpoint(id)?;
             let news = announcement(endpoint, world.network(network)?);
@@ -228,7 +239,7 @@ impl Engine {
         let address = both.and_then(|(before, after)| readdress(&before, &after));
         steps.into_iter().chain(address).try_for_each(|step: Step| self.execute_one(&step))?;
         if lease.is_some() {
-            self.renewals.succeeded(id);
+            self.renewals.succeeded(lessee.lease());
         }
         if let Some(news) = news.filter(|news| is_other && !news.addresses.is_empty()) {
             self.background.announce(news);

@@ -124,15 +124,12 @@ impl Engine {
             return self.drop_record(record);
         }
         let mut document = read.document;
-        let lease = read.lease.filter(|lease| {
-            // It goes with its attachment, and nobody knows how long a boot took. The server ends it by itself.
-            let holds = attachment.is_some() && !rebooted;
-            if !holds {
-                lease.withdraw(&mut document);
-            }
-            holds
-        });
-        let restored = self.world().restore_endpoint(document, attachment, read.attachments, lease);
+        let mut leases = read.leases;
+        // They go with their attachment, and nobody knows how long a boot took. Whoever gave them ends them by himself.
+        if attachment.is_none() || rebooted {
+            leases.drain(..).rev().for_each(|lease| lease.withdraw(&mut document));
+        }
+        let restored = self.world().restore_endpoint(document, attachment, read.attachments, leases);
         if let Err(error) = restored {
             tracing::error!(record = record.key, error = &error as &dyn std::error::Error, "dropped");
             return self.drop_record(record);

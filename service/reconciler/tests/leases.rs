@@ -11,13 +11,13 @@ use hns_datapath::FakeDatapath;
 use hns_hcn::{Endpoint, ModifyRequest, Namespace, NamespaceResource, Network};
 use hns_host::{BridgeNetfilter, FakeHost, Host};
 use hns_model::EndpointState;
-use hns_net::{Guid, IfAddr, Mac};
+use hns_net::{Family, Guid, IfAddr, Mac};
 use hns_planner::{Inside, port_of};
 use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings, HostThreads};
 use hns_resolver::FakeResolver;
 use hns_store::{MemoryStore, Store};
 use hns_testbed::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 struct Rig {
     host: FakeHost,
@@ -53,7 +53,11 @@ impl Rig {
     }
 
     fn network(&self) -> Guid {
-        let document = json!({"Name": "home", "Type": "Transparent",
+        self.network_of(&json!({}))
+    }
+
+    fn network_of(&self, params: &Value) -> Guid {
+        let document = json!({"Name": "home", "Type": "Transparent", "AdditionalParams": params,
             "Policies": [{"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}}]});
         self.engine.create_network(Network::from_v2(&document).unwrap()).unwrap().id.unwrap()
     }
@@ -118,7 +122,7 @@ fn a_lease_is_renewed_in_time_and_kept_over_a_restart() {
         rig.resolver.pass_time(310);
         let left = || {
             let world = rig.engine.world();
-            world.endpoint(id).unwrap().dhcp_lease().unwrap().term.rest(rig.engine.now())
+            world.endpoint(id).unwrap().lease(Family::V4).unwrap().term.rest(rig.engine.now())
         };
         eventually!(left() == Some(600));
     }
@@ -246,7 +250,7 @@ fn endpoints_without_a_server_keep_nobody_elses_lease_from_being_looked_after() 
     let ids: Vec<_> = (0..3).map(|n| rig.endpoint(network, &format!("web{n}")).unwrap()).collect();
     let left = |id: &Guid| {
         let world = rig.engine.world();
-        world.endpoint(*id).unwrap().dhcp_lease().map(|lease| lease.term.rest(rig.engine.now()))
+        world.endpoint(*id).unwrap().lease(Family::V4).map(|lease| lease.term.rest(rig.engine.now()))
     };
     // They have all the seats that they get.
     eventually!(rig.resolver.waiting() == 64);
@@ -346,4 +350,56 @@ fn whoever_waits_for_one_endpoints_lease_keeps_no_thread_from_others() {
 fn v4(address: &IfAddr) -> Ipv4Addr {
     let IpAddr::V4(address) = address.address() else { unreachable!("it is of IPv4") };
     address
+}
+
+/// An endpoint needs the first family that its network asks for, and gets the other one whenever there is a router.
+#[test]
+fn addresses_of_ipv6_come_beside_those_of_ipv4_and_go_with_their_router() {
+    let rig = Rig::new();
+    let network = rig.network_of(&json!({"EnableIPv6": true}));
+    let id = rig.endpoint(network, "web").unwrap();
+    let families = || rig.addresses(id).iter().map(|address| address.family()).collect::<Vec<_>>();
+    assert_eq!(families(), [Family::V4]);
+    assert_eq!(rig.state(id), EndpointState::Degraded);
+    rig.resolver.advertise(true);
+    rig.resolver.pass_time(2);
+    eventually!(families() == [Family::V4, Family::V6] && rig.state(id) == EndpointState::AttachedSharing);
+    assert_eq!(rig.inside(id), rig.addresses(id));
+
+    // Both are renewed, each by itself.
+    let left = |family| {
+        let world = rig.engine.world();
+        world.endpoint(id).unwrap().lease(family).map(|lease| lease.term.rest(rig.engine.now()))
+    };
+    rig.resolver.pass_time(310);
+    eventually!([Family::V4, Family::V6].map(left) == [Some(Some(600)); 2]);
+    rig.resolver.advertise(false);
+    rig.resolver.pass_time(310);
+    eventually!(left(Family::V4) == Some(Some(600)));
+    rig.resolver.pass_time(295);
+    eventually!(families() == [Family::V4] && rig.inside(id) == rig.addresses(id));
+    eventually!(rig.state(id) == EndpointState::Degraded);
+
+    // From the start, and without IPv4.
+    rig.resolver.advertise(true);
+    let both = rig.endpoint(network, "both").unwrap();
+    assert_eq!((rig.addresses(both).len(), rig.state(both)), (2, EndpointState::AttachedSharing));
+    assert_eq!(rig.inside(both), rig.addresses(both));
+    let had = rig.addresses(both);
+    let rig = rig.restarted();
+    assert_eq!((rig.addresses(both), rig.inside(both)), (had.clone(), had));
+}
+
+#[test]
+fn an_endpoint_of_ipv6_alone_needs_a_router() {
+    let rig = Rig::new();
+    let network = rig.network_of(&json!({"EnableIPv6": true, "EnableIPv4": false}));
+    let said = rig.endpoint(network, "web").unwrap_err();
+    assert!(std::error::Error::source(&said).is_some_and(|why| why.to_string().contains("no IPv6 router")));
+    assert!(said.hint().is_some_and(|hint| hint.contains("autonomous")), "{said}");
+    assert_eq!(rig.engine.world().endpoints().count(), 0);
+    rig.resolver.advertise(true);
+    let id = rig.endpoint(network, "db").unwrap();
+    assert_eq!(rig.addresses(id).iter().map(|address| address.family()).collect::<Vec<_>>(), [Family::V6]);
+    assert_eq!((rig.inside(id), rig.resolver.leases().len()), (rig.addresses(id), 0));
 }

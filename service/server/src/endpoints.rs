@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use hns_hcn::{DocumentError, Endpoint, EndpointResource, ErrorCode, ModifyRequest};
 use hns_model as model;
-use hns_net::Guid;
+use hns_net::{Family, Guid};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -31,14 +31,14 @@ struct Snapshot {
     endpoint: model::Endpoint,
     state: model::EndpointState,
     trouble: Option<String>,
-    /// What is left of its lease, in seconds.
-    lease_left: Option<u64>,
+    /// When its leases of the LAN are looked at, which end.
+    now: u64,
 }
 
 impl Snapshot {
     fn take(world: &model::World, endpoint: &model::Endpoint, now: u64) -> Self {
         Self {
-            lease_left: endpoint.dhcp_lease().and_then(|lease| lease.term.rest(now)),
+            now,
             endpoint: endpoint.clone(),
             state: world.state_of(endpoint),
             trouble: world.trouble_of(endpoint).map(str::to_owned),
@@ -55,15 +55,23 @@ impl Snapshot {
                 extra["Sandbox"] = json!(sandbox);
             }
         }
-        if let Some(lease) = self.endpoint.dhcp_lease() {
-            extra["DhcpLease"] = json!({
-                "Server": lease.server.address, "Address": lease.address.to_string(),
+        for lease in self.endpoint.leases() {
+            let (name, giver) = match lease.family() {
+                Family::V4 => ("DhcpLease", "Server"),
+                Family::V6 => ("AdvertisedLease", "Router"),
+            };
+            let mut shown = json!({
+                giver: lease.server.address, "Address": lease.address.to_string(),
                 "Dns": { "ServerList": lease.dns, "Domain": lease.domain },
             });
-            if let Some(left) = self.lease_left {
-                extra["DhcpLease"]["Seconds"] = json!(lease.term.lifetime);
-                extra["DhcpLease"]["SecondsLeft"] = json!(left);
+            if !lease.further.is_empty() {
+                shown["Further"] = lease.further.iter().map(ToString::to_string).collect();
             }
+            if let Some(left) = lease.term.rest(self.now) {
+                shown["Seconds"] = json!(lease.term.lifetime);
+                shown["SecondsLeft"] = json!(left);
+            }
+            extra[name] = shown;
         }
         let data = self.trouble.as_ref().map(|trouble| json!({ "LastError": trouble }));
         document["Health"] = json!({ "Data": data, "Extra": extra });

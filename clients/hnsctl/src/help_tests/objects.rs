@@ -113,8 +113,8 @@ fn hnsctl_network_create() {
           --interface <NAME>           The adapter on whose LAN the endpoints are, which the host goes
                                        on to use
           --vlan <NUMBER>              The VLAN of that adapter
-          --dhcp                       Let the DHCP server of that LAN give the endpoints their
-                                       addresses
+          --dhcp                       Let that LAN give the endpoints their addresses: its DHCP server,
+                                       and with --ipv6 its routers
           --peer <PEER>                What another host has of an overlay: PREFIX=HOST, such as
                                        10.244.2.0/24=198.51.100.2; once for each prefix
           --vsid <NUMBER>              The VNI of an overlay, the same on all its hosts; without it, one
@@ -132,7 +132,8 @@ fn hnsctl_network_create() {
           --mac-pool <START-END>       Give out MAC addresses of this range only
           --mtu <BYTES>                The largest packet, in bytes
           --non-persistent             Forget the network when the daemon ends
-          --ipv6                       Add an IPv6 subnet of the daemon's choice
+          --ipv6                       Add an IPv6 subnet of the daemon's choice; with --dhcp, addresses
+                                       of that LAN's prefixes
           --no-ipv4                    Make a network without IPv4
           --gateway-mode <MODE[:4|6]>  Translate to the host's address or route, for both families or
                                        one [possible: nat, routed, nat:6, ...]

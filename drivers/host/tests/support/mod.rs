@@ -291,7 +291,7 @@ pub fn port(n: u8, target: &Path) -> Port {
             address(&format!("fd00:16::{}/64", u16::from(n) + 1)),
         ],
         routes: vec![route("0.0.0.0/0", "172.16.0.1"), route("::/0", "fd00:16::1")],
-        until: None,
+        until: std::collections::BTreeMap::new(),
     }
 }
 

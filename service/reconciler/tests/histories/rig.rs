@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hns_datapath::{Datapath, FakeDatapath};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
 use hns_model::{Bridge, Device, Endpoint};
-use hns_net::{Guid, IfName, Mac, Mtu};
+use hns_net::{Family, Guid, IfName, Mac, Mtu};
 use hns_planner::{Observed, Step, compile, plan};
 use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings};
 use hns_resolver::FakeResolver;
@@ -114,16 +114,21 @@ impl Rig {
         let publishers: BTreeSet<Guid> = world.endpoints().filter(publishes).map(Endpoint::id).collect();
         let holders: BTreeSet<Guid> = self.host.held_ports().into_keys().collect();
         assert_eq!(holders, publishers, "who holds ports of the host, and who publishes some");
-        let leased = world.endpoints().filter_map(|one| Some((one.mac()?, one.dhcp_lease()?.ipv4())));
+        let leased =
+            world.endpoints().filter_map(|one| Some((one.mac()?, one.lease(Family::V4)?.address.address())));
         assert_eq!(
-            self.resolver.leases(),
+            self.resolver
+                .leases()
+                .into_iter()
+                .map(|(mac, address)| (mac, address.into()))
+                .collect::<BTreeMap<_, _>>(),
             leased.collect(),
             "what the LAN's server has given, and who has it"
         );
         let asks = |one: &&Endpoint| {
             one.attachment().is_some() && world.network(one.network()).is_ok_and(hns_model::Network::has_dhcp)
         };
-        assert!(world.endpoints().filter(asks).all(|one| one.dhcp_lease().is_some()));
+        assert!(world.endpoints().filter(asks).all(|one| one.lease(Family::V4).is_some()));
     }
 
     /// Every object as it is shown to clients.
