@@ -3,11 +3,13 @@
 //!
 //! To add a target: a function here, its row in [`TARGETS`], a program of its name in `dev/fuzz/fuzz_targets`, and a seed.
 
+mod advertisements;
 mod cni;
 mod documents;
 mod leases;
 mod requests;
 
+pub use advertisements::advertisements;
 pub use cni::cni;
 pub use documents::documents;
 pub use leases::leases;
@@ -17,5 +19,10 @@ pub use requests::requests;
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its program.
-pub const TARGETS: [(&str, Body); 4] =
-    [("cni", cni), ("documents", documents), ("leases", leases), ("requests", requests)];
+pub const TARGETS: [(&str, Body); 5] = [
+    ("advertisements", advertisements),
+    ("cni", cni),
+    ("documents", documents),
+    ("leases", leases),
+    ("requests", requests),
+];
