@@ -234,7 +234,6 @@ fn what_cannot_be_is_refused_by_name() {
     }
     for (more, word) in [
         (&["--dhcp", "--subnet", "198.18.0.0/24"][..], "cannot be used with"),
-        (&["--ipv6"], "those of IPv6 from the LAN are not available yet"),
         (&["--subnet", "198.18.0.0/24", "--ipv6"], "a subnet without a prefix"),
         (&["--subnet", "198.18.0.0/24", "--mtu", "9000"], "AdditionalParams.Mtu: 9000"),
         (&["--subnet", "198.18.0.0/24", "--gateway-mode", "routed"], "GatewayMode"),
