@@ -37,6 +37,7 @@ fn what_others_take_away_comes_back() {
     for deed in [
         "ip link set hnx4789 down",
         "ip link del hnx4789",
+        "ip link del hnx4789; ip link add hnx4789 group 0x686e7300 type vxlan id 7 dstport 4790; ip link set hnx4789 up",
         "rm /sys/fs/bpf/hns/v*/link-*-tunnel_in",
         "nft flush ruleset",
     ] {

@@ -30,6 +30,9 @@ const INFO_PORT_DATA: u16 = 5;
 const BRPORT_STATE: u16 = 1;
 const BRPORT_LEARNING: u16 = 8;
 const VLAN_ID: u16 = 1;
+/// `IFLA_VXLAN_PORT`, in network order, and `IFLA_VXLAN_COLLECT_METADATA`.
+const VXLAN_PORT: u16 = 15;
+const VXLAN_COLLECT_METADATA: u16 = 25;
 /// `RTEXT_FILTER_SKIP_STATS`: half of every answer would be counters.
 const SKIP_STATS: u32 = 1 << 3;
 
@@ -56,6 +59,8 @@ pub(crate) struct Link {
     pub kind: Option<String>,
     /// Of a link that carries the frames of one VLAN of another link.
     pub vlan: Option<u16>,
+    /// The UDP port of a VXLAN device that takes and sends every VNI.
+    pub tunnel: Option<u16>,
     pub mac: Option<Mac>,
     pub mtu: u32,
     /// Whether its bridge has this port switched off.
@@ -79,8 +84,12 @@ impl Link {
         }
         let attributes = Attributes::after(HEADER_LEN, message);
         let info = attributes.nest(libc::IFLA_LINKINFO);
-        let is_vlan = info.and_then(|info| info.text(libc::IFLA_INFO_KIND)) == Some("vlan");
-        let vlan = info.filter(|_| is_vlan).and_then(|info| info.nest(libc::IFLA_INFO_DATA)?.get(VLAN_ID));
+        let kind = info.and_then(|info| info.text(libc::IFLA_INFO_KIND));
+        let data = info.and_then(|info| info.nest(libc::IFLA_INFO_DATA));
+        let vlan = data.filter(|_| kind == Some("vlan")).and_then(|data| data.get(VLAN_ID));
+        let vxlan =
+            data.filter(|data| kind == Some("vxlan") && data.get(VXLAN_COLLECT_METADATA) == Some(&[1]));
+        let udp_port = vxlan.and_then(|data| data.get(VXLAN_PORT)?.try_into().ok());
         let of_port = |kind| info.and_then(|info| info.nest(INFO_PORT_DATA)?.get(kind)?.first());
         Some(Self {
             index: word(4),
@@ -94,8 +103,9 @@ impl Link {
             untouched: attributes.text(libc::IFLA_QDISC) == Some("noop"),
             operational: attributes.get(libc::IFLA_OPERSTATE) == Some(&[OPERSTATE_UP]),
             bridge: attributes.ne32(libc::IFLA_MASTER),
-            kind: info.and_then(|info| info.text(libc::IFLA_INFO_KIND)).map(str::to_owned),
+            kind: kind.map(str::to_owned),
             vlan: vlan.and_then(|number| number.try_into().ok()).map(u16::from_ne_bytes),
+            tunnel: udp_port.map(u16::from_be_bytes),
             mac: attributes.get(libc::IFLA_ADDRESS).and_then(|octets| octets.try_into().ok()).map(Mac::new),
             mtu: attributes.ne32(libc::IFLA_MTU).unwrap_or(0),
             port_disabled: of_port(BRPORT_STATE) == Some(&0),
@@ -121,6 +131,7 @@ impl Link {
             bridge,
             kind: kind.map(str::to_owned),
             vlan: None,
+            tunnel: None,
             mac: None,
             mtu: 1500,
             port_disabled: false,

@@ -17,10 +17,11 @@ const MTU: u32 = 65_485;
 /// Makes the device, or brings it in line.
 pub(crate) fn make(netlink: &mut Netlink, udp_port: u16, ipv6: bool) -> Result<(), HostError> {
     let name = tunnel_name(udp_port);
-    if let Some(there) = link::find(netlink, &name)?
-        && !is_ours(&there)
-    {
-        return Err(HostError::LinkTaken { name });
+    match link::find(netlink, &name)? {
+        Some(there) if !is_ours(&there) => return Err(HostError::LinkTaken { name }),
+        // What it was made for does not change.
+        Some(there) if there.tunnel != Some(udp_port) => remove(netlink, udp_port)?,
+        _ => {}
     }
     let subject = |operation| Subject::new(operation, format!("VXLAN device {name}"));
     let mut batch = Batch::new();
@@ -64,7 +65,8 @@ fn is_ours(link: &Link) -> bool {
 
 /// Whether it is as [`make`] leaves it.
 pub(crate) fn is_right(link: &Link) -> bool {
-    is_ours(link) && link.up && link.silent && link.mtu == MTU
+    let udp_port = link.name.strip_prefix("hnx").and_then(|number| number.parse().ok());
+    is_ours(link) && link.tunnel == udp_port && link.up && link.silent && link.mtu == MTU
 }
 
 fn device(name: &IfName, udp_port: u16) -> LinkMessage {
