@@ -7,6 +7,7 @@
 //!   engines   ─ the front doors against the engines' own drivers: Docker, CNI, netavark; 0 and 200 endpoints present
 //!   datapath  ─ connections, requests and packets between two containers against a bare veth pair and a bridge
 //!   lan       ─ the same between a container on the LAN, its host and the LAN, against macvlan and a bridge that has the adapter
+//!   overlay   ─ the same between containers of two hosts, against the kernel's bridge and VXLAN device
 //!   programming ─ how long the programs take to have other rules and sets
 //!   crash     ─ kill -9 at random points of random operations; what is left behind, what is lost
 //! ```
@@ -26,6 +27,7 @@ mod kernel;
 mod lan;
 mod netavark;
 mod ours;
+mod overlay;
 mod peers;
 mod programming;
 mod race;
@@ -52,6 +54,8 @@ enum What {
     Datapath(race::Arguments),
     /// The same between a container on the LAN, its host and the LAN, against macvlan and a bridge that has the adapter
     Lan(race::Arguments),
+    /// The same between containers of two hosts, against the kernel's bridge with a VXLAN device
+    Overlay(race::Arguments),
     /// How long it takes until ports have other rules, and networks other sets
     Programming(programming::Arguments),
     /// Kill the daemon at random points of random operations, and look for what is lost or left over
@@ -73,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         What::Engines(arguments) => engines::run(&arguments),
         What::Datapath(arguments) => datapath::run(&arguments),
         What::Lan(arguments) => lan::run(&arguments),
+        What::Overlay(arguments) => overlay::run(&arguments),
         What::Programming(arguments) => programming::run(&arguments),
         What::Crash { rounds, seed } => crash(rounds, seed),
     }

@@ -66,6 +66,24 @@ pub fn network_on(api: &mut Api, name: &str, adapter: &str, subnet: &str) -> any
     )?)
 }
 
+/// Makes this host's part of an overlay, of which one other host has a prefix.
+pub fn overlay(
+    api: &mut Api,
+    name: &str,
+    own: &str,
+    (prefix, host): (&str, Ipv4Addr),
+) -> anyhow::Result<String> {
+    let subnets = json!([{"IpAddressPrefix": own}]);
+    let route = json!({"DestinationPrefix": prefix, "ProviderAddress": host});
+    id(api.post(
+        "/v2/networks",
+        &json!({
+            "Name": name, "Type": "Overlay", "Ipams": [{"Type": "Static", "Subnets": subnets}],
+            "Policies": [{"Type": "RemoteSubnetRoute", "Settings": route}],
+        }),
+    )?)
+}
+
 /// Makes an endpoint with one port mapping, attached.
 pub fn create(api: &mut Api, network: &str, namespace: &str, port: u16) -> anyhow::Result<String> {
     let mapping = json!({"Protocol": 6, "InternalPort": 80, "ExternalPort": port});
