@@ -66,13 +66,13 @@ const FAILURES_SHOWN: usize = 10;
 /// What random packets must have met for the comparison to mean something, in ten thousandths of all of them: a third of what
 /// the generator brings about.
 const FLOORS: [(&str, usize); 35] = [
-    ("Out passed", 340),
-    ("In passed", 640),
+    ("Out passed", 800),
+    ("In passed", 800),
     ("Out redirected", 140),
     ("known connection", 400),
     ("related error", 11),
     ("later fragment", 8),
-    ("Blocked", 83),
+    ("Blocked", 100),
     ("Malformed", 110),
     ("Ethertype", 45),
     ("SpoofedMac", 30),
