@@ -5,6 +5,8 @@ use std::process::Stdio;
 
 use hns_testbed::{Hnsd, Host, Lab, Netns, eventually};
 use hns_tests::story_support::Container;
+pub use hns_tests::story_support::daemon::rules;
+use hns_tests::story_support::daemon::{container_at, get};
 use serde_json::Value;
 
 pub struct Stage {
@@ -66,26 +68,13 @@ pub fn overlay_with(hnsd: &Hnsd, name: &str, own: u8, others: &[(u8, IpAddr)], o
 
 /// A container at `10.244.HOST.N` and `fd00:244:HOST::N`.
 pub fn container(hnsd: &Hnsd, network: &str, name: &str, host: u8, number: u8) -> Container {
-    let netns = hnsd.host().add_netns(name);
-    hnsd.hnsctl(&["namespace", "create", name, "--path", &format!("/run/netns/{name}")]);
     let addresses = [format!("10.244.{host}.{number}"), format!("fd00:244:{host}::{number}")];
-    let mut words = vec!["endpoint", "create", "--network", network, "--name", name, "--namespace", name];
-    addresses.iter().for_each(|address| words.extend(["--ip", address]));
-    Container::new(name, netns, hnsd.hnsctl_json(&words))
-}
-
-/// Replaces the rules of a container.
-pub fn rules(hnsd: &Hnsd, container: &Container, policies: &Value) {
-    let document = serde_json::json!({
-        "ResourceType": "Policy", "RequestType": "Update", "Settings": { "Policies": policies },
-    });
-    let path = format!("/v2/endpoints/{}/modify", container.id);
-    let _changed = hnsd.api().post(&path, &document).expect("the daemon answers").expect_success();
+    container_at(hnsd, network, name, &addresses)
 }
 
 /// How many packets were dropped for this reason: of an endpoint, or where none is named.
 pub fn dropped(hnsd: &Hnsd, endpoint: Option<&Container>, reason: &str) -> u64 {
-    let drops = hnsd.api().get("/v2/drops").expect("the daemon answers").expect_success();
+    let drops = get(hnsd, "/v2/drops");
     let id = endpoint.map(|endpoint| (*endpoint.id).to_owned());
     let is_it = |drop: &&Value| {
         let of = drop["Endpoint"].as_str().map(str::to_ascii_lowercase);

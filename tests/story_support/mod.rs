@@ -3,6 +3,7 @@
 pub mod cni;
 mod container;
 pub mod containerd;
+pub mod daemon;
 pub mod docker;
 mod flood;
 pub mod guide;
@@ -101,25 +102,20 @@ impl Scene {
     #[must_use]
     #[track_caller]
     pub fn get(&self, path: &str) -> Value {
-        self.hnsd.api().get(path).expect("the daemon answers").expect_success()
+        daemon::get(&self.hnsd, path)
     }
 
     /// The bridge of a network.
     #[must_use]
     #[track_caller]
     pub fn switch(&self, network: &Value) -> String {
-        let shown = self.get(&format!("/v2/networks/{}", text(network, "ID")));
-        text(&shown["Health"]["Extra"], "Switch")
+        daemon::switch(&self.hnsd, network)
     }
 
     /// Sends a Modify of policies.
     #[track_caller]
     pub fn modify_policies(&self, endpoint: &Container, request: &str, policies: &Value) -> Value {
-        let document = json!({
-            "ResourceType": "Policy", "RequestType": request, "Settings": { "Policies": policies },
-        });
-        let path = format!("/v2/endpoints/{}/modify", endpoint.id);
-        self.hnsd.api().post(&path, &document).expect("the daemon answers").expect_success()
+        daemon::modify_policies(&self.hnsd, endpoint, request, policies)
     }
 
     /// Sends a Modify of a network's policies.
@@ -142,9 +138,7 @@ impl Scene {
     #[must_use]
     #[track_caller]
     pub fn dropped(&self, endpoint: &str, reason: &str) -> u64 {
-        let drops = self.get(&format!("/v2/drops?endpoint={endpoint}"));
-        let of_reason = drops.as_array().into_iter().flatten().filter(|drop| drop["Reason"] == reason);
-        of_reason.filter_map(|drop| drop["Packets"].as_u64()).sum()
+        daemon::dropped(&self.hnsd, endpoint, reason)
     }
 
     /// The host's addresses on the LAN.

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use hns_testbed::{Hnsd, Host, Lab, Netns};
-use hns_tests::story_support::{Container, text};
+use hns_tests::story_support::Container;
+use hns_tests::story_support::daemon;
+pub use hns_tests::story_support::daemon::{container_at, rules, switch};
 use serde_json::Value;
 
 pub struct Stage {
@@ -63,36 +65,9 @@ pub fn container(hnsd: &Hnsd, name: &str, number: u8) -> Container {
     container_at(hnsd, "corp", name, &addresses)
 }
 
-pub fn container_at(hnsd: &Hnsd, network: &str, name: &str, addresses: &[String]) -> Container {
-    let netns = hnsd.host().add_netns(name);
-    hnsd.hnsctl(&["namespace", "create", name, "--path", &format!("/run/netns/{name}")]);
-    let mut words = vec!["endpoint", "create", "--network", network, "--name", name, "--namespace", name];
-    addresses.iter().for_each(|address| words.extend(["--ip", address]));
-    Container::new(name, netns, hnsd.hnsctl_json(&words))
-}
-
-/// Replaces the rules of a container.
-pub fn rules(hnsd: &Hnsd, container: &Container, policies: &Value) {
-    let document = serde_json::json!({
-        "ResourceType": "Policy", "RequestType": "Update", "Settings": { "Policies": policies },
-    });
-    let path = format!("/v2/endpoints/{}/modify", container.id);
-    let _changed = hnsd.api().post(&path, &document).expect("the daemon answers").expect_success();
-}
-
 /// How many packets of an endpoint were dropped for this reason.
 pub fn dropped(hnsd: &Hnsd, endpoint: &Container, reason: &str) -> u64 {
-    let drops = hnsd.api().get(&format!("/v2/drops?endpoint={}", endpoint.id)).expect("the daemon answers");
-    let drops = drops.expect_success();
-    let of_reason = drops.as_array().into_iter().flatten().filter(|drop| drop["Reason"] == reason);
-    of_reason.filter_map(|drop| drop["Packets"].as_u64()).sum()
-}
-
-/// The bridge of a network.
-pub fn switch(hnsd: &Hnsd, network: &Value) -> String {
-    let path = format!("/v2/networks/{}", text(network, "ID"));
-    let shown = hnsd.api().get(&path).expect("the daemon answers").expect_success();
-    text(&shown["Health"]["Extra"], "Switch")
+    daemon::dropped(hnsd, &endpoint.id, reason)
 }
 
 /// Somebody on the LAN.
