@@ -20,6 +20,12 @@ const fn overhead(outer: Family) -> u16 {
     }
 }
 
+/// What tunnels take of the bytes that the way carries, and what they leave.
+fn shares(underlay: Underlay) -> (u16, u16) {
+    let outer = overhead(Family::of(underlay.address));
+    (outer, underlay.mtu.bytes().saturating_sub(outer))
+}
+
 impl Engine {
     /// Chooses the address at which the tunnels of an overlay end, and how large its packets are; refuses what does not fit.
     pub(crate) fn fit_to_underlay(&self, document: &mut hcn::Network) -> Result<(), EngineError> {
@@ -36,9 +42,7 @@ impl Engine {
         }
         fit(document, underlay)
     }
-}
 
-impl Engine {
     /// Why other hosts of an overlay and this one do not reach each other, as far as this host shows it.
     pub(crate) fn trouble_with_underlay(&self, network: Guid) -> Option<String> {
         let (tunnel, mtu, peers) = {
@@ -58,8 +62,7 @@ impl Engine {
             }
             Err(error) => return Some(chain(&error)),
         };
-        let outer = overhead(Family::of(provider));
-        let most = underlay.mtu.bytes().saturating_sub(outer);
+        let (outer, most) = shares(underlay);
         if most < mtu.bytes() {
             return Some(format!(
                 "the way to other hosts carries {} bytes, of which tunnels take {outer}, and containers send up to {mtu}: what is larger is \
@@ -89,8 +92,7 @@ fn wish_of(document: &hcn::Network) -> UnderlayWish {
 }
 
 fn fit(document: &mut hcn::Network, underlay: Underlay) -> Result<(), EngineError> {
-    let outer = overhead(Family::of(underlay.address));
-    let most = underlay.mtu.bytes().saturating_sub(outer);
+    let (outer, most) = shares(underlay);
     let refuse = |field: &str, problem: String| {
         let source = DocumentError::new(field, problem, ErrorCode::INVALID_NETWORK);
         Err(ModelError::Document { object: "network", source }.into())
