@@ -199,13 +199,9 @@ fn what_cannot_be_followed_is_refused() {
         live.interrupt();
     }
     // Their places are free a moment after they have gone.
-    let again = eventually!({
-        let mut live = Live::spawn(&scene.hnsd, &["--from", "web"]);
-        let ended = eventually!(match live.process.ended() {
-            Some(_) => Some(true),
-            None => (watching(&scene.hnsd) > 0).then_some(false),
-        });
-        if ended { Err(live.process.output()) } else { Ok(live) }
+    eventually!(match watching(&scene.hnsd) {
+        0 => Ok(()),
+        left => Err(format!("{left} are still watched")),
     });
-    again.interrupt();
+    Live::start(&scene.hnsd, &["--from", "web"]).interrupt();
 }
