@@ -141,7 +141,8 @@ fn burden(scene: &Scene, network: &str, round: usize) {
         "HostComputeNamespace": {"AdditionalParams": {"Path": format!("/run/netns/burden{}", round % NAMESPACES)}},
         "Policies": [{"Type": "PortMapping", "Settings": {"Protocol": 6, "InternalPort": 80, "ExternalPort": port}}],
     });
-    let made = api.post("/v2/endpoints", &document).expect("the daemon answers");
+    let made = api.post("/v2/endpoints", &document);
+    let made = made.unwrap_or_else(|error| panic!("{error}; hnsd said:\n{}", scene.hnsd.log()));
     let Some(id) = made.body["ID"].as_str() else {
         assert!(made.body["Error"].as_str().is_some_and(|error| !error.is_empty()), "{}", made.text);
         return;

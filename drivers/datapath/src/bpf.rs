@@ -227,6 +227,7 @@ impl Walk<'_> {
     /// Shows some more entries, key and value each; `false` when there were no more.
     pub(crate) fn batch(&mut self, mut see: impl FnMut(&[u8], &[u8])) -> io::Result<bool> {
         let (key_len, value_len) = (self.map.key_len, self.map.value_len);
+        let most = usize::try_from(self.map.max_entries).unwrap_or(usize::MAX);
         let mut room = BATCH;
         while !self.ended {
             let (mut keys, mut values) = (vec![0; room * key_len], vec![0; room * value_len]);
@@ -246,8 +247,8 @@ impl Walk<'_> {
             match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) } {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.ended = true,
-                // A bucket is larger than what was asked for.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                // A bucket is larger than what was asked for. None is larger than the map.
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && room < most => {
                     room *= 2;
                     continue;
                 }
