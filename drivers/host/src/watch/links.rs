@@ -11,7 +11,7 @@ use crate::address::{self, Seen};
 use crate::group::{OURS, Role, is_ours};
 use crate::link::Link;
 use crate::netlink::socket::Message;
-use crate::ways_out;
+use crate::{tunnel, ways_out};
 
 pub(super) struct Links {
     /// Ours by index, since addresses and routes tell no names.
@@ -73,7 +73,7 @@ impl Links {
             {
                 Some(HostEvent::SwitchChanged(switch))
             }
-            Some(Role::Tunnel { .. }) if !link.up => Some(HostEvent::TunnelChanged),
+            Some(Role::Tunnel { .. }) if !tunnel::is_right(&link) => Some(HostEvent::TunnelChanged),
             _ => None,
         };
         event.into_iter().for_each(tell);
