@@ -123,6 +123,14 @@ static __always_inline int is_from_neighbour(struct __sk_buff *skb, const struct
 	return neighbour(port, mac) != 0;
 }
 
+/* Whether a frame has been to the wire and comes to the port that has sent it. */
+static __always_inline int is_back_home(struct __sk_buff *skb, const struct port *port)
+{
+	void *data = data_of(skb);
+
+	return data + ETH_HLEN <= data_end_of(skb) && same_mac(data + 6, port->mac);
+}
+
 /* Whether a packet comes from the host or through it and lacks the mark of the host's rules, which do not see ARP. */
 static __always_inline int is_unruled(struct __sk_buff *skb, const struct port *port)
 {
@@ -154,7 +162,7 @@ static __always_inline int is_beyond(const struct packet *packet, const struct p
 	return !bpf_map_lookup_elem(&addresses, &key);
 }
 
-/* From an external switch to the host or to somebody on the wire. */
+/* From an external switch to the host or to somebody on the wire; to a wire that sends everything back whoever it is for. */
 static __always_inline int leave_by_adapter(struct __sk_buff *skb, struct packet *packet, struct port *port, __u32 watches)
 {
 	__u32 network = port->network;
@@ -163,7 +171,7 @@ static __always_inline int leave_by_adapter(struct __sk_buff *skb, struct packet
 
 	if (!exit)
 		return refuse(skb, packet, port, DIR_OUT, REASON_UNWIRED, watches);
-	is_host = same_mac(packet->to, exit->mac);
+	is_host = !(port->flags & PORT_REFLECTED) && same_mac(packet->to, exit->mac);
 	if (watches)
 		show(skb, packet, port, watches, fate_of(DIR_OUT, 0, is_host ? ONWARD_HOST : ONWARD_WIRE, 0));
 	if (!is_host && exit->flags & UPLINK_ONE_MAC)
@@ -257,7 +265,8 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *packet,
 	 * group of stations for itself. */
 	if (port->flags & PORT_CONFINED && (!target || target->flags & PORT_PLAIN_REDIRECT) && is_beyond(packet, port))
 		return refuse(skb, packet, port, DIR_OUT, REASON_CONFINED, watches);
-	if (!target && port->flags & PORT_EXTERNAL && !(packet->to[0] & 1))
+	if (!target && port->flags & PORT_EXTERNAL &&
+	    (!(packet->to[0] & 1) || (port->flags & PORT_REFLECTED && !is_of_the_link(packet->to))))
 		return leave_by_adapter(skb, packet, port, watches);
 	if (!target && port->flags & PORT_OVERLAY)
 		return leave_by_overlay(skb, packet, port, watches);
@@ -304,7 +313,7 @@ int port_out(struct __sk_buff *skb)
 		reason = security_out(skb, &packet, port);
 	if (reason)
 		return refuse(skb, &packet, port, DIR_OUT, reason, watches);
-	if (!(packet.to[0] & 1))
+	if (!(packet.to[0] & 1) && !(port->flags & PORT_REFLECTED))
 		target = neighbour(port, packet.to);
 	/* Who watches is told of each port's rules by itself. */
 	known = !watches && target && is_for_both(&packet, port, target) && pass_known(&packet, port, target);
@@ -328,6 +337,8 @@ int port_in(struct __sk_buff *skb)
 	if (!port)
 		return drop(skb, &packet, 0, ifindex, DIR_IN, REASON_UNKNOWN_PORT);
 	watches = watches_on(skb);
+	if (port->flags & PORT_REFLECTED && is_back_home(skb, port))
+		return refuse(skb, &packet, port, DIR_IN, REASON_REFLECTED, watches);
 	if (!(port->flags & PORT_BLOCKED) && is_unruled(skb, port))
 		return refuse(skb, &packet, port, DIR_IN, REASON_UNRULED, watches);
 	/* Where the vNIC is in this namespace, what it receives goes on without what it met on its way there. */

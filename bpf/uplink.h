@@ -42,12 +42,6 @@ static __always_inline __u32 port_of(const struct uplink *uplink, const __u8 *ma
 	return station ? *station : 0;
 }
 
-/* 01:80:c2:00:00:00 to 0f, which no bridge forwards (IEEE 802.1Q table 8-1). */
-static __always_inline int is_of_the_link(const __u8 *mac)
-{
-	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && !mac[3] && !mac[4] && !(mac[5] & 0xf0);
-}
-
 /* A copy into the bridge, as if it came in by the uplink. The frame itself stays as it is. */
 static __always_inline void copy_to_switch(struct __sk_buff *skb, const struct uplink *uplink)
 {
@@ -61,6 +55,26 @@ static __always_inline void copy_to_switch(struct __sk_buff *skb, const struct u
 		bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), control);
 }
 
+/* To a group, and back from the wire: a container's is for the host as well, which does not hear its own again. */
+static __always_inline int come_back(struct __sk_buff *skb, struct uplink *uplink)
+{
+	int whose = l2_back(skb, uplink);
+
+	if (whose != BACK_NAMELESS)
+		copy_to_switch(skb, uplink);
+	return whose == BACK_OF_PORT ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+/* One of two neighbours is quiet. */
+static __always_inline int part(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct packet packet = {};
+	struct port *port = port_at(ifindex);
+
+	packet.position = POSITION_FALLBACK;
+	return drop(skb, &packet, port ? port->id : 0, ifindex, DIR_IN, REASON_QUIET);
+}
+
 /* What the adapter receives. */
 SEC("classifier")
 int adapter_in(struct __sk_buff *skb)
@@ -69,6 +83,7 @@ int adapter_in(struct __sk_buff *skb)
 	void *data;
 	__u8 to[6], from[6];
 	__u32 ifindex;
+	int is_back;
 
 	if (skb->mark & MARK_WIRED) {
 		skb->mark &= ~MARK_WIRED;
@@ -80,6 +95,9 @@ int adapter_in(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	__builtin_memcpy(to, data, 6);
 	__builtin_memcpy(from, data + 6, 6);
+	is_back = uplink->flags & UPLINK_REFLECTED && same_mac(from, uplink->mac);
+	if (to[0] & 1 && is_back && !is_of_the_link(to))
+		return come_back(skb, uplink);
 	if (to[0] & 1) {
 		/* What we have sent ourselves comes back from some switches. */
 		if (!is_of_the_link(to) && !same_mac(from, uplink->mac) && !port_of(uplink, from))
@@ -91,6 +109,8 @@ int adapter_in(struct __sk_buff *skb)
 		ifindex = uplink->flags & UPLINK_ONE_MAC ? l2_in(skb, uplink) : 0;
 	else
 		ifindex = port_of(uplink, to);
+	if (ifindex && is_back && same_mac(to, uplink->mac) && l2_parted(skb, uplink, ifindex))
+		return part(skb, ifindex);
 	return ifindex ? deliver(skb, ifindex) : TC_ACT_UNSPEC;
 }
 
@@ -109,7 +129,8 @@ int adapter_out(struct __sk_buff *skb)
 	}
 	uplink = uplink_of(skb);
 	data = data_of(skb);
-	if (!uplink || data + ETH_HLEN > data_end_of(skb))
+	/* What a wire sends back is heard then. */
+	if (!uplink || uplink->flags & UPLINK_REFLECTED || data + ETH_HLEN > data_end_of(skb))
 		return TC_ACT_UNSPEC;
 	__builtin_memcpy(to, data, 6);
 	if (to[0] & 1) {
@@ -135,7 +156,7 @@ int uplink_out(struct __sk_buff *skb)
 	struct packet packet = {};
 	struct uplink *uplink;
 	void *data = data_of(skb);
-	int is_host, reason = REASON_NONE;
+	int is_host, is_both, reason = REASON_NONE;
 	__u8 to[6];
 
 	key.ifindex = skb->ifindex;
@@ -143,13 +164,14 @@ int uplink_out(struct __sk_buff *skb)
 	if (!uplink || data + ETH_HLEN > data_end_of(skb))
 		return TC_ACT_SHOT;
 	__builtin_memcpy(to, data, 6);
-	is_host = same_mac(to, uplink->mac);
+	is_host = !(uplink->flags & UPLINK_REFLECTED) && same_mac(to, uplink->mac);
 	/* Read before a tag hides it. */
 	if (!is_host && uplink->flags & UPLINK_ONE_MAC)
 		reason = parse(skb, &packet);
 	if (reason)
 		return drop(skb, &packet, 0, skb->ifindex, DIR_OUT, reason);
-	if (to[0] & 1) {
+	is_both = to[0] & 1 && !(uplink->flags & UPLINK_REFLECTED);
+	if (is_both) {
 		if (prepare_for_adapter(skb, uplink, BEYOND_BOTH))
 			return TC_ACT_SHOT;
 		/* The host knows its containers by their own stations. */
@@ -159,7 +181,7 @@ int uplink_out(struct __sk_buff *skb)
 		reason = l2_out(skb, &packet, uplink);
 	if (reason)
 		return drop(skb, &packet, 0, skb->ifindex, DIR_OUT, reason);
-	return to[0] & 1 ? bpf_redirect(uplink->adapter, 0) : send_to_adapter(skb, uplink, is_host);
+	return is_both ? bpf_redirect(uplink->adapter, 0) : send_to_adapter(skb, uplink, is_host);
 }
 
 #endif

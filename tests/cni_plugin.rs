@@ -417,7 +417,7 @@ fn an_add_is_refused_with_the_reason() {
             list("1.0.0", "o", &json!({"type": "hns-cni", "networkType": "l2tunnel"})),
             json!({}),
             7,
-            "L2Tunnel",
+            "a network of the type L2Tunnel needs an adapter",
         ),
         (list("1.0.0", "x", &json!({"network": "nobodys"})), json!({}), 7, "nobodys"),
         (list("1.0.0", "web", &dual(8)), json!({}), 7, "without 10.8.0.0/24"),

@@ -25,6 +25,8 @@ mod host;
 mod l2bridge;
 #[path = "transparent/l2bridge_routed.rs"]
 mod l2bridge_routed;
+#[path = "transparent/l2tunnel.rs"]
+mod l2tunnel;
 #[path = "transparent/leases.rs"]
 mod leases;
 #[path = "transparent/many_leases.rs"]
@@ -154,7 +156,10 @@ fn rules_hold_whoever_comes() {
 #[test]
 fn a_container_that_talks_to_no_other_talks_to_the_lan() {
     needs!(root, "nft", "ping");
-    let stage = Stage::new();
+    talks_to_the_lan_alone(&Stage::new());
+}
+
+fn talks_to_the_lan_alone(stage: &Stage) {
     let web = container(&stage.here, "web", 101);
     let netns = stage.here.host().add_netns("quiet");
     stage.here.hnsctl(&["namespace", "create", "quiet", "--path", "/run/netns/quiet"]);

@@ -125,6 +125,94 @@ static __always_inline int wanted(struct __sk_buff *skb, struct addr *address, i
 	return 1;
 }
 
+/* The address of who has sent a frame that bears the adapter's station, of who tries an address out that one; 1 where one is named. */
+static __always_inline int named_sender(struct __sk_buff *skb, struct addr *address)
+{
+	struct arp arp;
+	__be16 ethertype;
+	__be32 ipv4;
+	__u8 byte;
+
+	if (bpf_skb_load_bytes(skb, 12, &ethertype, sizeof(ethertype)))
+		return 0;
+	switch (ethertype) {
+	case bpf_htons(ETH_P_IP):
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, saddr), &ipv4, sizeof(ipv4)))
+			return 0;
+		break;
+	case bpf_htons(ETH_P_IPV6):
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, saddr), address, sizeof(*address)))
+			return 0;
+		if (!is_unspecified(address))
+			return !is_mapped(address);
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, nexthdr), &byte, 1) || byte != IPPROTO_ICMPV6)
+			return 0;
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct ipv6hdr), &byte, 1) || byte != ND_SOLICITATION)
+			return 0;
+		return !bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct ipv6hdr) + 8, address, sizeof(*address)) &&
+		       !is_unspecified(address) && !is_mapped(address);
+	case bpf_htons(ETH_P_ARP):
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)) || !is_ordinary(&arp))
+			return 0;
+		__builtin_memcpy(&ipv4, arp.sender, sizeof(ipv4));
+		if (!ipv4)
+			__builtin_memcpy(&ipv4, arp.target, sizeof(ipv4));
+		break;
+	default:
+		return 0;
+	}
+	set_ipv4(address, ipv4);
+	return ipv4 != 0;
+}
+
+/* The port of a switch that has this address, unless the host has it as well, or 0. */
+static __always_inline struct port *owner_of(struct address_key *key)
+{
+	__u32 *owner = bpf_map_lookup_elem(&addresses, key);
+	struct port *port = owner ? port_at(*(volatile __u32 *)owner) : 0;
+
+	if (!port)
+		return 0;
+	key->network |= OF_THE_HOST;
+	return bpf_map_lookup_elem(&addresses, key) ? 0 : port;
+}
+
+enum back {
+	BACK_NAMELESS = 0,
+	BACK_OF_HOST = 1,
+	BACK_OF_PORT = 2, /* and its source is that port's station again */
+};
+
+/* Whose a frame to a group is that the wire has sent back. */
+__noinline int l2_back(struct __sk_buff *skb, struct uplink *uplink)
+{
+	struct address_key key = {};
+	struct port *port;
+	__u8 mac[MAC_BYTES];
+
+	if (!uplink || !named_sender(skb, &key.addr))
+		return BACK_NAMELESS;
+	key.network = uplink->network;
+	port = owner_of(&key);
+	if (!port)
+		return BACK_OF_HOST;
+	__builtin_memcpy(mac, port->mac, MAC_BYTES);
+	return put_mac(skb, MAC_BYTES, mac) ? BACK_NAMELESS : BACK_OF_PORT;
+}
+
+/* Whether a frame that the wire has sent back is from a neighbour of this port, and one of the two is quiet. */
+__noinline int l2_parted(struct __sk_buff *skb, struct uplink *uplink, __u32 ifindex)
+{
+	struct address_key key = {};
+	struct port *port, *target = port_at(ifindex);
+
+	if (!uplink || !target || !named_sender(skb, &key.addr))
+		return 0;
+	key.network = uplink->network;
+	port = owner_of(&key);
+	return port && (port->flags | target->flags) & PORT_QUIET;
+}
+
 /* Whether what comes for this address of a port is the host's to forward. Nobody routes addresses of the link. */
 static __always_inline int is_behind_host(const struct port *port, const struct addr *address)
 {
@@ -141,18 +229,13 @@ __noinline int l2_in(struct __sk_buff *skb, struct uplink *uplink)
 	struct arp arp = {};
 	struct port *port;
 	__u8 mac[MAC_BYTES];
-	__u32 *owner;
 	int is_arp = 0;
 
 	if (!uplink || !wanted(skb, &key.addr, &is_arp, &arp))
 		return 0;
 	key.network = uplink->network;
-	owner = bpf_map_lookup_elem(&addresses, &key);
-	port = owner ? port_at(*(volatile __u32 *)owner) : 0;
+	port = owner_of(&key);
 	if (!port || is_behind_host(port, &key.addr))
-		return 0;
-	key.network |= OF_THE_HOST;
-	if (bpf_map_lookup_elem(&addresses, &key))
 		return 0;
 	__builtin_memcpy(mac, port->mac, MAC_BYTES);
 	if (put_mac(skb, 0, mac))

@@ -59,6 +59,7 @@ enum reason {
 	REASON_UNWIRED = 15, /* the adapter of its external switch, or the overlay, is not known */
 	REASON_UNROUTED = 16, /* no host of the overlay is known to have the destination */
 	REASON_UNKNOWN_VNI = 18, /* by the tunnel, with a number that no network here has */
+	REASON_REFLECTED = 19, /* its own, back from the wire of an external switch */
 	REASON_SPOOFED_TUNNEL = 17, /* by the tunnel, from a host that the source is not known to be on */
 	/* acl */
 	REASON_ACL_OUT = 20,
@@ -120,6 +121,7 @@ enum port_flag {
 	PORT_CONFINED = 1 << 11, /* on a network without a way out: speaks to `addresses` of its network only */
 	PORT_EXTERNAL = 1 << 12, /* on an external switch: what is for no port of it goes to the adapter */
 	PORT_OVERLAY = 1 << 15, /* on an overlay: what is for no port of this host goes into the tunnel */
+	PORT_REFLECTED = 1 << 16, /* on an external switch whose wire sends everything back: all that leaves it goes there */
 	PORT_BEHIND_HOST4 = 1 << 13, /* the host routes for it: what comes for its addresses by the one MAC is the host's to forward */
 	PORT_BEHIND_HOST6 = 1 << 14, /* the same of IPv6, but for addresses of the link */
 	/* A port with none of these takes what comes, unread. */
@@ -176,6 +178,7 @@ struct uplink_key {
 
 enum uplink_flag {
 	UPLINK_ONE_MAC = 1 << 0, /* no MAC but the adapter's is on its wire */
+	UPLINK_REFLECTED = 1 << 1, /* with that: what goes out comes back, and is let in then alone */
 };
 
 /* Where an external switch meets its adapter. `exits`: the same by the number of the switch. */

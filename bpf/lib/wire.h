@@ -16,6 +16,12 @@
 #include "maps.h"
 #include "packet.h"
 
+/* 01:80:c2:00:00:00 to 0f, which no bridge forwards (IEEE 802.1Q table 8-1). */
+static __always_inline int is_of_the_link(const __u8 *mac)
+{
+	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && !mac[3] && !mac[4] && !(mac[5] & 0xf0);
+}
+
 /* Before a frame goes to the adapter, in either direction. */
 static __always_inline int prepare_for_adapter(struct __sk_buff *skb, const struct uplink *uplink, enum beyond to)
 {

@@ -33,7 +33,7 @@ fn networks_that_cannot_be_are_refused_by_name() {
         (with(&good, "/ID", json!("5B1C5A0E")), 0x19, vec!["ID", "5B1C5A0E"]),
         (with(&good, "/ID", json!("{5B1C5A0E-1D2E-4C7A-9A52-3F1F2B0C7D11}")), 0x19, vec!["ID"]),
         (with(&good, "/Type", json!("Bridge")), 0x0B, vec!["Type", "Bridge"]),
-        (with(&good, "/Type", json!("L2Tunnel")), 0x0B, vec!["Type", "L2Tunnel"]),
+        (with(&good, "/Type", json!("Mirrored")), 0x0B, vec!["Type", "Mirrored"]),
         (with(&good, "/Flags", json!(1 << 20)), 0x0A, vec!["Flags"]),
         (with(&good, "/Flags", json!("EnableMagic")), 0x0A, vec!["Flags", "EnableMagic"]),
         (with(&good, "/Flags", json!(1024)), 0x0A, vec!["Flags"]),

@@ -25,6 +25,8 @@ const LAN: [&str; 9] = [
 fn a_container_on_the_lan(release: Release, driver: &str, kind: &str) {
     let stage = DockerScene::new(release);
     let scene: &Scene = &stage.scene;
+    let [.., number] = scene.host.v4().octets();
+    scene.lab.router().sh(&format!("bridge link set dev p{number} hairpin on"));
     let create = |options: &[&str]| {
         let words = [&["network", "create", "-d", driver], options, &LAN, &["CORP"]].concat();
         stage.docker.try_run(&words)
@@ -83,6 +85,12 @@ fn a_container_of_the_oldest_docker_is_on_the_lan() {
 fn a_container_of_docker_is_on_the_lan_under_the_hosts_mac_address() {
     needs!(root, engines);
     a_container_on_the_lan(Release::Newest, "l2bridge", "L2Bridge");
+}
+
+#[test]
+fn a_container_of_docker_is_on_the_lan_and_sends_all_to_its_switch() {
+    needs!(root, engines);
+    a_container_on_the_lan(Release::Newest, "l2tunnel", "L2Tunnel");
 }
 
 fn listed(stage: &DockerScene) -> String {

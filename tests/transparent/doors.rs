@@ -39,8 +39,21 @@ fn a_container_of_cni_is_on_the_lan_under_the_hosts_mac_address() {
     on_the_lan_by_cni(&json!({"type": "hns-cni", "networkType": "L2Bridge"}));
 }
 
+/// The switch of the LAN sends back what comes from the host.
+fn reflect(scene: &Scene) {
+    let [.., number] = scene.host.v4().octets();
+    scene.lab.router().sh(&format!("bridge link set dev p{number} hairpin on"));
+}
+
+#[test]
+fn a_container_of_cni_is_on_the_lan_and_sends_all_to_its_switch() {
+    needs!(root, "nft", "ping");
+    on_the_lan_by_cni(&json!({"type": "hns-cni", "networkType": "l2tunnel"}));
+}
+
 fn on_the_lan_by_cni(plugin: &Value) {
     let scene = Scene::new();
+    reflect(&scene);
     let netns = scene.host.add_netns("web");
     let list = |adapter: &str| {
         let mut plugin = plugin.clone();
@@ -75,9 +88,16 @@ fn a_container_of_podman_is_on_the_lan_under_the_hosts_mac_address() {
     on_the_lan_by_podman("l2bridge");
 }
 
+#[test]
+fn a_container_of_podman_is_on_the_lan_and_sends_all_to_its_switch() {
+    needs!(root, engines);
+    on_the_lan_by_podman("l2tunnel");
+}
+
 fn on_the_lan_by_podman(kind: &str) {
     let option = format!("type={kind}");
     let stage = PodmanScene::new();
+    reflect(&stage.scene);
     let lan = ["--subnet", "198.18.0.0/24", "--gateway", "198.18.0.254", "--subnet", "fd00:198:18::/64"];
     let gateway = ["--gateway", "fd00:198:18::fe"];
     let typed = ["-o", &option, "-o", "interface=eth0"];

@@ -77,7 +77,10 @@ const SAID: [&str; 4] = ["broadcast", "everybody", "group", "group6"];
 #[test]
 fn what_is_for_everybody_is_heard_once_by_everybody_else() {
     needs!(root, "nft");
-    let stage = Stage::new();
+    all_hear_all_once(&Stage::new());
+}
+
+pub fn all_hear_all_once(stage: &Stage) {
     let containers = [
         container(&stage.here, "one", 101),
         container(&stage.here, "two", 102),

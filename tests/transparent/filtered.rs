@@ -30,7 +30,7 @@ pub fn trouble(hnsd: &Hnsd, network: &str) -> Option<String> {
     document["Health"]["Data"]["LastError"].as_str().map(str::to_owned)
 }
 
-fn told_by_doctor(hnsd: &Hnsd) -> Option<Value> {
+pub fn told_by_doctor(hnsd: &Hnsd) -> Option<Value> {
     // Its exit code says that something is wrong, which is so.
     let said = hnsd.try_hnsctl(&["doctor", "-o", "json"]).stdout;
     let findings: Value = serde_json::from_str(&said).expect("doctor speaks JSON");

@@ -29,7 +29,15 @@ const ON_THE_LAN: [&str; 10] = [
 /// Two hosts with the network `corp`, and what the LAN's switch sees of them.
 fn stage() -> (Stage, Capture) {
     let stage = Stage::bare();
-    // Nothing but the host's station passes its port, as in a cloud.
+    hosts_alone_pass(&stage);
+    let wire = Capture::open(&stage.lab.router().netns());
+    network(&stage.here, "corp", &ON_THE_LAN);
+    network(&stage.there, "corp", &ON_THE_LAN);
+    (stage, wire)
+}
+
+/// Nothing but the host's station passes its port, as in a cloud.
+pub fn hosts_alone_pass(stage: &Stage) {
     for (port, hnsd) in [("p1", &stage.here), ("p2", &stage.there)] {
         let mac = hnsd.host().sh("cat /sys/class/net/eth0/address");
         stage.lab.router().sh(&format!(
@@ -41,15 +49,11 @@ fn stage() -> (Stage, Capture) {
             mac.trim()
         ));
     }
-    let wire = Capture::open(&stage.lab.router().netns());
-    network(&stage.here, "corp", &ON_THE_LAN);
-    network(&stage.there, "corp", &ON_THE_LAN);
-    (stage, wire)
 }
 
 /// Nowhere in any frame.
 #[track_caller]
-fn nobody_is_told(wire: &Capture, containers: &[&Container]) {
+pub fn nobody_is_told(wire: &Capture, containers: &[&Container]) {
     let frames = wire.take();
     assert!(frames.len() > 20, "{} frames", frames.len());
     for container in containers {

@@ -60,6 +60,7 @@ pub enum NetworkType {
     Overlay,
     Transparent,
     L2bridge,
+    L2tunnel,
     Internal,
     Private,
 }
@@ -72,11 +73,11 @@ pub struct CreateArgs {
     name: Option<String>,
     /// Endpoints reach each other; with internal the host too, with nat also the outside, and they publish ports; with overlay
     /// those of other hosts as well; with transparent they are on a LAN of the host's, with l2bridge too, under the MAC address of the host's
-    /// adapter
+    /// adapter; with l2tunnel all that they send goes to the switch outside, which sends back what is for this host
     #[arg(short = 't', long = "type", value_enum, default_value = "nat", value_name = "TYPE")]
     kind: NetworkType,
     /// The adapter on whose LAN the endpoints are, which the host goes on to use
-    #[arg(long, value_name = "NAME", required_if_eq_any([("kind", "transparent"), ("kind", "l2bridge")]))]
+    #[arg(long, value_name = "NAME", required_if_eq_any([("kind", "transparent"), ("kind", "l2bridge"), ("kind", "l2tunnel")]))]
     interface: Option<IfName>,
     /// The VLAN of that adapter
     #[arg(long, value_name = "NUMBER", requires = "interface")]
@@ -199,6 +200,7 @@ impl CreateArgs {
                 NetworkType::Overlay => "Overlay",
                 NetworkType::Transparent => "Transparent",
                 NetworkType::L2bridge => "L2Bridge",
+                NetworkType::L2tunnel => "L2Tunnel",
                 NetworkType::Internal => "Internal",
                 NetworkType::Private => "Private",
             }),

@@ -31,6 +31,8 @@ pub const PORT_OVERLAY: u32 = 1 << 15;
 pub const PORT_BEHIND_HOST4: u32 = 1 << 13;
 /// The same of IPv6, but for addresses of the link.
 pub const PORT_BEHIND_HOST6: u32 = 1 << 14;
+/// On an external switch whose wire sends everything back: all that leaves it goes there.
+pub const PORT_REFLECTED: u32 = 1 << 16;
 /// The owner of an address in `addresses` that the host has on the network.
 pub const OWNER_HOST: u32 = 0;
 /// The owner of an address at which an overlay's own router answers.

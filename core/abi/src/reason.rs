@@ -64,6 +64,8 @@ reasons! {
     SpoofedTunnel = 17, "spoofed-tunnel";
     /// Out of the tunnel, with a number that no network here has.
     UnknownVni = 18, "unknown-vni";
+    /// Its own, back from the wire of an external switch that sends everything there.
+    Reflected = 19, "reflected";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

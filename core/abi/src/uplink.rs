@@ -4,6 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// No MAC address but the adapter's is on its wire.
 pub const UPLINK_ONE_MAC: u16 = 1;
+/// With [`UPLINK_ONE_MAC`]: what goes out comes back, and is let in then alone.
+pub const UPLINK_REFLECTED: u16 = 2;
 
 /// `struct uplink_key` of `bpf/lib/abi.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -28,6 +30,6 @@ pub struct Uplink {
     pub network: u32,
     /// The adapter's, which is the host's on that LAN.
     pub mac: [u8; 6],
-    /// [`UPLINK_ONE_MAC`].
+    /// [`UPLINK_ONE_MAC`], [`UPLINK_REFLECTED`].
     pub flags: u16,
 }

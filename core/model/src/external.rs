@@ -37,6 +37,7 @@ const fn mode_of(kind: NetworkType) -> Option<UplinkMode> {
     match kind {
         NetworkType::Transparent => Some(UplinkMode::Stations),
         NetworkType::L2Bridge => Some(UplinkMode::OneMac),
+        NetworkType::L2Tunnel => Some(UplinkMode::Reflected),
         _ => None,
     }
 }

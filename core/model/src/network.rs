@@ -308,17 +308,18 @@ pub(crate) fn pool_of(document: &hcn::Network, subnet: &Subnet) -> Option<Pool> 
 const SUBNETS_MAX: usize = 64;
 
 fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
-    const AVAILABLE: [NetworkType; 6] = [
+    const AVAILABLE: [NetworkType; 7] = [
         NetworkType::Nat,
         NetworkType::Overlay,
         NetworkType::Transparent,
         NetworkType::L2Bridge,
+        NetworkType::L2Tunnel,
         NetworkType::Internal,
         NetworkType::Private,
     ];
     if !AVAILABLE.contains(&document.kind) {
         let problem = format!(
-            "{} networks are not available; NAT, Overlay, Transparent, L2Bridge, Internal and Private are",
+            "{} networks are not available; NAT, Overlay, Transparent, L2Bridge, L2Tunnel, Internal and Private are",
             document.kind.name()
         );
         return Err(ModelError::network("Type", problem, ErrorCode::INVALID_NETWORK_TYPE));
@@ -339,7 +340,7 @@ fn check_kind(document: &hcn::Network) -> Result<(), ModelError> {
     }
     let needs_host = match document.kind {
         NetworkType::Nat => Some("a NAT network needs its host port, which is the gateway"),
-        NetworkType::Transparent | NetworkType::L2Bridge => {
+        NetworkType::Transparent | NetworkType::L2Bridge | NetworkType::L2Tunnel => {
             Some("the host is on the LAN by its own adapter, whatever its containers do")
         }
         _ => None,

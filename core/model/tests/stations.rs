@@ -45,7 +45,7 @@ fn reserve(world: &mut World, network: u8, number: u8, mac: Option<&str>) -> Res
 
 #[test]
 fn no_endpoint_gets_a_mac_address_that_somebody_has_on_its_lan() {
-    for kind in ["Transparent", "L2Bridge"] {
+    for kind in ["Transparent", "L2Bridge", "L2Tunnel"] {
         let mut world = world(kind);
         let held = "02-00-00-00-09-09";
         reserve(&mut world, 1, 20, Some(held)).unwrap();
@@ -72,7 +72,7 @@ fn no_endpoint_gets_a_mac_address_that_somebody_has_on_its_lan() {
 
 #[test]
 fn what_is_chosen_is_nobody_elses_on_the_lan() {
-    for kind in ["Transparent", "L2Bridge"] {
+    for kind in ["Transparent", "L2Bridge", "L2Tunnel"] {
         let mut world = world(kind);
         world.set_adapter_mac("eth0".parse().unwrap(), "02-00-00-00-02-00".parse().unwrap());
         // By hand, from the other network's pool.

@@ -17,6 +17,17 @@ pub enum UplinkMode {
     Stations,
     /// All under the adapter's.
     OneMac,
+    /// As [`UplinkMode::OneMac`], and whatever they send goes to the wire, for each other and for the host as well: what is there sends
+    /// it back.
+    Reflected,
+}
+
+impl UplinkMode {
+    /// Whether no MAC address but the adapter's is on the wire.
+    #[must_use]
+    pub const fn has_one_mac(self) -> bool {
+        matches!(self, Self::OneMac | Self::Reflected)
+    }
 }
 
 impl Uplink {

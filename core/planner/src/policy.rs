@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hns_abi::Direction;
 use hns_hcn::{EndpointFlags, NetworkType, PortParams, SetPolicy, SetValues};
 use hns_model::{Attachment, Endpoint, NamespaceOrigin, Network, World};
-use hns_net::{Cidr, Family, IfAddr};
+use hns_net::{Cidr, Family, IfAddr, UplinkMode};
 use hns_vfp::Port;
 use hns_vfp::model::{Guards, Sets, both};
 
@@ -33,6 +33,7 @@ pub fn port_policy(endpoint: &Endpoint, network: &Network, world: &World) -> Opt
         plain_redirect: is_host_seat(endpoint, world),
         behind_host: world.is_behind_host(endpoint),
         external: network.uplink().map(|uplink| uplink.switch_id()),
+        reflected: network.uplink().is_some_and(|uplink| uplink.mode == UplinkMode::Reflected),
         overlay: network.tunnel().is_some(),
         ruled: network.has_host_port(),
         confined: hosts_on(network),
@@ -52,7 +53,11 @@ fn is_host_seat(endpoint: &Endpoint, world: &World) -> bool {
 fn hosts_on(network: &Network) -> Option<Vec<IpAddr>> {
     let leads_out = matches!(
         network.kind(),
-        NetworkType::Nat | NetworkType::Overlay | NetworkType::Transparent | NetworkType::L2Bridge
+        NetworkType::Nat
+            | NetworkType::Overlay
+            | NetworkType::Transparent
+            | NetworkType::L2Bridge
+            | NetworkType::L2Tunnel
     );
     let hosts = || network.gateways().filter(|_| network.has_host_port()).map(|(_, gateway)| gateway);
     let broadcasts = || network.prefixes().filter(|prefix| prefix.family() == Family::V4).map(Cidr::last);

@@ -171,7 +171,8 @@ impl Step {
 /// unsolicited neighbour advertisement (RFC 4861 section 7.2.6), sent from the switch's side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
-    pub switch: IfName,
+    /// The switch, or of an external one whose wire sends everything back the port that stands for that.
+    pub link: IfName,
     pub mac: Mac,
     pub addresses: Vec<IpAddr>,
 }

@@ -280,6 +280,7 @@ fn policy(port: &Port, quiet: bool) -> Arc<Policy> {
         quiet,
         plain_redirect: false,
         external: None,
+        reflected: false,
         overlay: false,
         behind_host: [false; 2],
         ruled: false,

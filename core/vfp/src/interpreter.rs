@@ -18,6 +18,7 @@ use hns_net::{Guid, Mac};
 use crate::layers::{Layer, acl, meter, security};
 use crate::model::{Acl, Port, Sets, Switchboard};
 use crate::packet::Packet;
+use wire::is_of_the_link;
 
 pub use memory::Memory;
 pub use outcome::{Beyond, Event, Outcome, Refusal, Step, Verdict};
@@ -133,6 +134,9 @@ impl Switch {
 
     /// A packet from the bridge to the container behind this port: `port_in`. `ruled`: it bears the mark of the host's rules.
     pub fn inward(&mut self, ifindex: u32, frame: &[u8], ruled: bool, now: u64) -> Outcome {
+        if self.is_back_home(ifindex, frame) {
+            return Outcome::refused(Refusal::of_port(Reason::Reflected, ifindex, Direction::In), frame);
+        }
         if !ruled && self.wants_rules(ifindex, frame) {
             let refusal = Refusal::of_port(Reason::Unruled, ifindex, Direction::In);
             return Outcome::refused(refusal, frame);
@@ -175,7 +179,8 @@ impl Switch {
     fn run_out(&mut self, ifindex: u32, travel: &mut Travel, now: u64) -> Result<Verdict, Refusal> {
         self.run_half(ifindex, Direction::Out, travel, now)?;
         let unicast = travel.packet.is_unicast();
-        let neighbour = self.neighbour(ifindex, travel.packet.destination).filter(|_| unicast);
+        let reflected = self.board.ports[&ifindex].reflected;
+        let neighbour = self.neighbour(ifindex, travel.packet.destination).filter(|_| unicast && !reflected);
         // Another container may be a router. The host is none, also where it has a seat on the network, and it takes what is sent to a
         // group of stations for itself.
         let to_the_host = neighbour.is_none_or(|(_, port)| port.plain_redirect);
@@ -186,7 +191,9 @@ impl Switch {
         let Some((target, port)) = neighbour else {
             return match self.board.ports[&ifindex].overlay {
                 true => self.leave_by_overlay(ifindex, travel),
-                false if unicast => self.leave(ifindex, travel),
+                false if unicast || (reflected && !is_of_the_link(travel.packet.destination)) => {
+                    self.leave(ifindex, travel)
+                }
                 false => Ok(Verdict::Pass),
             };
         };
@@ -359,13 +366,14 @@ impl Port {
         let (quiet, plain_redirect, ruled, meters) =
             (other.quiet, other.plain_redirect, other.ruled, other.meters);
         let (confined, external) = (other.confined.clone(), other.external);
-        let (behind_host, overlay) = (other.behind_host, other.overlay);
+        let (behind_host, overlay, reflected) = (other.behind_host, other.overlay, other.reflected);
         let aside = Self {
             quiet,
             plain_redirect,
             ruled,
             confined,
             external,
+            reflected,
             behind_host,
             overlay,
             meters,

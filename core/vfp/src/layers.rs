@@ -49,7 +49,8 @@ impl Layer {
             | Reason::Unwired
             | Reason::Unrouted
             | Reason::SpoofedTunnel
-            | Reason::UnknownVni => Self::Security,
+            | Reason::UnknownVni
+            | Reason::Reflected => Self::Security,
         }
     }
 

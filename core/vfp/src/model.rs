@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_abi::Direction;
-use hns_net::{Cidr, Guid, Mac, PortRange, VlanId, Vni};
+use hns_net::{Cidr, Guid, Mac, PortRange, UplinkMode, VlanId, Vni};
 
 /// A switch port with the policies of its endpoint and of its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Port {
     /// Its switch, if that is an external one: networks share it, so that all their ports are neighbours, and what is for none of them
     /// goes to the adapter.
     pub external: Option<Guid>,
+    /// The wire of its external switch sends everything back: whatever leaves the port goes there.
+    pub reflected: bool,
     /// On an overlay: what is for no port of this host goes to its router, and into the tunnel.
     pub overlay: bool,
     /// By family, IPv4 first: the host routes for it, and what comes for it by the one MAC address of the wire is the host's to forward.
@@ -257,8 +259,8 @@ pub struct Place {
     pub mac: Mac,
     /// The bridge's port that stands for the wire.
     pub port: u32,
-    /// No MAC address but the adapter's is on the wire: layer l2.
-    pub one_mac: bool,
+    /// How its ports show on the wire: layer l2.
+    pub mode: UplinkMode,
 }
 
 /// A network whose containers are on several hosts, as this one knows it.

@@ -28,6 +28,7 @@ fn port(number: u8) -> Port {
         quiet: false,
         plain_redirect: false,
         external: None,
+        reflected: false,
         overlay: false,
         behind_host: [false; 2],
         ruled: false,

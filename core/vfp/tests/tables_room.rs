@@ -56,6 +56,7 @@ fn port(rules: Vec<Rule>) -> Port {
         quiet: false,
         plain_redirect: false,
         external: None,
+        reflected: false,
         overlay: false,
         behind_host: [false; 2],
         ruled: false,

@@ -172,6 +172,7 @@ fn port(number: u32) -> Port {
         quiet: false,
         plain_redirect: false,
         external: None,
+        reflected: false,
         overlay: false,
         behind_host: [false; 2],
         ruled: false,

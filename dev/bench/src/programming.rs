@@ -133,6 +133,7 @@ fn port(n: u32, rules: Vec<Rule>) -> Arc<Port> {
         ruled: false,
         confined: None,
         external: None,
+        reflected: false,
         overlay: false,
         behind_host: [false; 2],
         acl: both(acl, Acl::open()),

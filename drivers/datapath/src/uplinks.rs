@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use hns_net::{Guid, IfName, Uplink, UplinkMode};
+use hns_net::{Guid, IfName, Uplink};
 use hns_vfp::model::Place;
 
 use crate::link;
@@ -50,8 +50,7 @@ pub(crate) fn find(netlink: &Netlink, port: &IfName, uplink: &Uplink) -> Result<
     let (adapter, port) = (index(&uplink.adapter)?, index(port)?);
     let mac = link::mac(netlink, &uplink.adapter)?;
     let mac = mac.ok_or_else(|| DatapathError::NoSuchLink { name: uplink.adapter.clone() })?;
-    let one_mac = uplink.mode == UplinkMode::OneMac;
-    Ok(Place { adapter, vlan: uplink.vlan, mac, port, one_mac })
+    Ok(Place { adapter, vlan: uplink.vlan, mac, port, mode: uplink.mode })
 }
 
 /// Takes the program off that a file holds; fine when there is none.

@@ -24,12 +24,11 @@ use std::sync::Arc;
 
 use difference::{Difference, Known, Made, Packet, hex};
 use external::{
-    HOST, has_one_mac, is_external, is_wired, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire,
-    uplink,
+    HOST, is_external, is_wired, mode, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire, uplink,
 };
 use hns_abi::{Direction, MARK_RULED, MARK_WIRED};
 use hns_datapath::{Datapath, DatapathError, RealDatapath, Watch, WatchedConnection, test_run};
-use hns_net::{Guid, IfName};
+use hns_net::{Guid, IfName, UplinkMode};
 use hns_testbed::needs;
 use hns_vfp::generate::{Random, Shot, board, changed_sets, port, story};
 use hns_vfp::interpreter::{self, Outcome, Verdict};
@@ -65,7 +64,7 @@ const FAILURES_SHOWN: usize = 10;
 
 /// What random packets must have met for the comparison to mean something, in ten thousandths of all of them: a third of what
 /// the generator brings about.
-const FLOORS: [(&str, usize); 35] = [
+const FLOORS: [(&str, usize); 37] = [
     ("Out passed", 800),
     ("In passed", 800),
     ("Out redirected", 140),
@@ -92,10 +91,12 @@ const FLOORS: [(&str, usize); 35] = [
     ("to Wire", 60),
     ("to Both", 15),
     ("In at the adapter", 58),
-    ("Out at the adapter", 60),
+    ("Out at the adapter", 35),
     ("copied", 20),
     ("In under the one MAC", 8),
     ("Out under the one MAC", 45),
+    ("Reflected", 7),
+    ("back from a port", 2),
     ("ARP answered", 1),
     ("discovery answered", 2),
     ("into the tunnel", 3),
@@ -148,7 +149,8 @@ impl Bench {
         let adapter = link(ADAPTER);
         run(&["ip", "link", "set", adapter.as_str(), "address", HOST, "up"]);
         let datapath = start(folder);
-        let shares = match datapath.set_uplink(&link(UPLINK), &uplink(false), &BTreeSet::new()) {
+        let shares = match datapath.set_uplink(&link(UPLINK), &uplink(UplinkMode::Stations), &BTreeSet::new())
+        {
             // Before Linux 6.6.
             Err(DatapathError::NoSharing { .. }) => false,
             outcome => outcome.map(|()| true).unwrap(),
@@ -162,17 +164,17 @@ impl Bench {
         let random = &mut Random::new(seed);
         let mut board = slow_rates(board(random, &LINKS));
         let external = self.shares && is_external(seed);
-        let one_mac = has_one_mac(seed);
+        let mode = mode(seed);
         if external {
-            put_on_the_wire(&mut board, one_mac);
+            put_on_the_wire(&mut board, mode);
         }
         let overlay = self.shares && is_overlay(seed);
         if overlay {
-            spread_over_hosts(&mut board, has_one_mac(seed / 2));
+            spread_over_hosts(&mut board, (seed / 2).is_multiple_of(2));
         }
         let mut shots = with_later_fragments(story(random, &board, shots));
         if external {
-            send_by_the_wire(&mut shots, one_mac);
+            send_by_the_wire(&mut shots, mode);
         }
         if overlay {
             send_to_the_router(&mut shots);
@@ -181,7 +183,7 @@ impl Bench {
             shots.chunks(SHOTS_OF_A_PART).flat_map(|part| vec![part; repetitions].concat()).collect();
         let mut story = with_changes(random, shots);
         if external {
-            story.retain_mut(stays_on_the_wire);
+            story.retain_mut(|event| stays_on_the_wire(event, mode));
         }
         if overlay {
             story.iter_mut().for_each(stays_on_the_overlay);
@@ -226,7 +228,7 @@ impl Bench {
         self.datapath.remove_uplink(&link(UPLINK)).unwrap();
         if let Some((switch, place)) = programmed.uplinks.iter().next() {
             let hosts_own = &programmed.hosts_own[switch];
-            self.datapath.set_uplink(&link(UPLINK), &uplink(place.one_mac), hosts_own).unwrap();
+            self.datapath.set_uplink(&link(UPLINK), &uplink(place.mode), hosts_own).unwrap();
         }
         self.datapath.remove_overlay(overlay::network()).unwrap();
         for (network, (device, overlay)) in &programmed.overlays {
@@ -340,6 +342,9 @@ impl Bench {
         }
         match outcome.verdict {
             Verdict::Adapter { to, .. } => see(format!("to {to:?}")),
+            Verdict::Back { copy: Some(_) } => see("back to the host".to_owned()),
+            Verdict::Back { copy: None } => see("back from nobody".to_owned()),
+            Verdict::Next { copy: Some(_) } if is_rewritten => see("back from a port".to_owned()),
             Verdict::Next { copy: Some(_) } => see("copied".to_owned()),
             Verdict::Next { copy: None } => see("not ours".to_owned()),
             Verdict::Tunnel { .. } => see("into the tunnel".to_owned()),

@@ -81,6 +81,7 @@ fn fate_of(outcome: &Outcome) -> Fate {
         Verdict::Redirect { ifindex, .. }
         | Verdict::Adapter { ifindex, .. }
         | Verdict::Tunnel { ifindex, .. } => (test_run::REDIRECT, None, Some(ifindex)),
+        Verdict::Back { .. } => (test_run::DROP, None, None),
         Verdict::Next { .. } => (test_run::NEXT, None, None),
     }
 }

@@ -178,7 +178,7 @@ fn port(n: u16, path: PathBuf) -> Outcome<Port> {
 
 fn announcement(port: &Port) -> Announcement {
     Announcement {
-        switch: port.bridge.clone(),
+        link: port.bridge.clone(),
         mac: port.mac,
         addresses: port.addresses.iter().map(|address| address.address()).collect(),
     }

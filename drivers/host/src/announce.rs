@@ -25,12 +25,12 @@ impl Announcer {
         netlink: &mut Netlink,
         announcement: &Announcement,
     ) -> Result<(), HostError> {
-        let index = link::index(netlink, &announcement.switch)?;
+        let index = link::index(netlink, &announcement.link)?;
         let socket = self.socket()?;
         let mut batch = Batch::new();
         for address in &announcement.addresses {
             send(socket, index, &frame(announcement.mac, *address)).map_err(|source| {
-                let object = format!("{address} on {}", announcement.switch);
+                let object = format!("{address} on {}", announcement.link);
                 HostError::Conversation { operation: "announce", object, source }
             })?;
             // The host itself does not hear what it sends.

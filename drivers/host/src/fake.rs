@@ -43,7 +43,7 @@ impl FakeHost {
     }
 
     /// Lets the `n`-th call from now on (counted from 0) fail before it does anything, once. Calls are those
-    /// of [`Host`], except `watch`, and what is asked behind the requests as well, at any time: `adapter`, `is_answered`.
+    /// of [`Host`], except `watch`, and what is asked behind the requests as well, at any time: `adapter`, `is_answered`, `is_reflected`.
     #[must_use]
     pub fn fail_on_call(self, n: usize) -> Self {
         self.fail_next(n);
@@ -148,6 +148,11 @@ impl FakeHost {
         self.kernel().filtered.insert(adapter.clone());
     }
 
+    /// What lies behind an adapter sends back what it gets.
+    pub fn reflect(&self, adapter: &IfName) {
+        self.kernel().reflected.insert(adapter.clone());
+    }
+
     /// The administrator makes a bridge, or changes it.
     pub fn set_bridge(&self, bridge: Bridge) {
         self.kernel().bridges.insert(bridge.name.clone(), bridge);
@@ -229,7 +234,7 @@ impl Host for FakeHost {
 
     fn announce(&self, announcement: &Announcement) -> Result<(), HostError> {
         let mut kernel = self.call()?;
-        kernel.find_bridge(&announcement.switch)?;
+        kernel.find_bridge_or_uplink(&announcement.link)?;
         kernel.announcements.push(announcement.clone());
         Ok(())
     }
@@ -279,6 +284,11 @@ impl Host for FakeHost {
             return Err(HostError::NoSuchAdapter { name: adapter.clone() });
         }
         Ok(question.asker == Asker::Host || !kernel.filtered.contains(adapter))
+    }
+
+    fn is_reflected(&self, uplink: &Uplink) -> Result<bool, HostError> {
+        self.adapter(uplink)?;
+        Ok(self.kernel().reflected.contains(&uplink.adapter))
     }
 
     fn bridges(&self) -> Result<Vec<Bridge>, HostError> {

@@ -50,6 +50,7 @@ mod packet_socket;
 mod procfs;
 mod question;
 mod real;
+mod reflection;
 mod report;
 mod reserved_chain;
 mod ruleset;
@@ -146,6 +147,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// Asks the LAN who has an address, and says whether an answer reached the asker. Waits for it, up to a second.
     fn is_answered(&self, question: &Question) -> Result<bool, HostError>;
+
+    /// Whether the wire of an adapter sends back what bears the adapter's own station as source and destination. Waits for it, up to a
+    /// second.
+    fn is_reflected(&self, uplink: &Uplink) -> Result<bool, HostError>;
 
     /// The bridges of others that may be external switches of the administrator's. To be asked whenever
     /// [`HostEvent::BridgesChanged`] is told.

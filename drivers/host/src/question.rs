@@ -76,7 +76,7 @@ impl<'a> Asking<'a> {
     fn converse(&self) -> io::Result<bool> {
         let ear = Ear::open(self.link, self.mac)?;
         send(&ear.0, self.link, &self.frame())?;
-        ear.hears(self.question.of)
+        ear.hears(|frame| answers(frame, self.question.of))
     }
 
     fn frame(&self) -> Vec<u8> {
@@ -122,16 +122,16 @@ fn neighbour_solicitation(mac: Mac, from: Ipv6Addr, of: Ipv6Addr) -> Vec<u8> {
     icmpv6(mac, from, group, message)
 }
 
-fn tagged(frame: &[u8], vlan: VlanId) -> Vec<u8> {
+pub(crate) fn tagged(frame: &[u8], vlan: VlanId) -> Vec<u8> {
     let (stations, rest) = frame.split_at(ETHERTYPE.start);
     [stations, &[0x81, 0], &vlan.number().to_be_bytes(), rest].concat()
 }
 
 /// Hears what comes in by a link for one station, of ARP and neighbour discovery.
-struct Ear(Socket);
+pub(crate) struct Ear(pub Socket);
 
 impl Ear {
-    fn open(link: u32, mac: Mac) -> io::Result<Self> {
+    pub(crate) fn open(link: u32, mac: Mac) -> io::Result<Self> {
         // Nothing comes before the filter is there: without a protocol a socket hears nothing.
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
         socket.attach_filter(&filter(mac))?;
@@ -142,8 +142,8 @@ impl Ear {
         Ok(Self(socket))
     }
 
-    /// Whether an answer comes in time.
-    fn hears(&self, of: IpAddr) -> io::Result<bool> {
+    /// Whether such a frame comes in time.
+    pub(crate) fn hears(&self, is_it: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
         // Of a socket's patience nothing shorter than this is left, and none means for ever.
         const LEAST: Duration = Duration::from_micros(1);
         let end = Instant::now() + PATIENCE;
@@ -151,7 +151,7 @@ impl Ear {
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| *left >= LEAST) {
             self.0.set_read_timeout(Some(left))?;
             match io::Read::read(&mut &self.0, &mut buffer) {
-                Ok(length) if answers(&buffer[..length], of) => return Ok(true),
+                Ok(length) if is_it(&buffer[..length]) => return Ok(true),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -21,6 +21,7 @@ use crate::nat::table;
 use crate::netlink::{self, Netlink, Pool, Senders};
 use crate::nsid::Numbers;
 use crate::question::Asking;
+use crate::reflection::Probe;
 use crate::veth::Style;
 use crate::{
     Adapter, BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
@@ -459,6 +460,11 @@ impl Host for RealHost {
         let asking = self.route.with(|netlink| Asking::prepare(netlink, question))?;
         // Others use the socket while we wait.
         asking.map_or(Ok(false), |asking| asking.is_answered())
+    }
+
+    fn is_reflected(&self, uplink: &Uplink) -> Result<bool, HostError> {
+        let probe = self.route.with(|netlink| Probe::prepare(netlink, uplink))?;
+        probe.is_reflected()
     }
 
     fn routes(&self, beside: Option<&Uplink>) -> Result<Vec<Cidr>, HostError> {

@@ -195,7 +195,7 @@ fn neighbours_learn_where_an_address_went() {
         }
         run(&["ip", "neigh", "add", "172.16.0.9", "lladdr", "00:15:5d:00:00:99", "dev", support::SWITCH]);
         let announcement = Announcement {
-            switch: switch().name,
+            link: switch().name,
             mac: "00-15-5D-00-01-09".parse().unwrap(),
             addresses: vec!["172.16.0.9".parse().unwrap(), "fd00:16::9".parse().unwrap()],
         };

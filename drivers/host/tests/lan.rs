@@ -34,6 +34,21 @@ fn a_lan_answers_whom_what_lies_before_it_lets_through() {
     });
 }
 
+#[test]
+fn a_wire_that_sends_back_what_it_gets_is_told_from_one_that_does_not() {
+    on_both(|world| {
+        for (adapter, vlan) in [("eth7", None), ("eth8", VlanId::new(7).ok())] {
+            let uplink = Uplink { adapter: name(adapter), vlan, mode: UplinkMode::Reflected };
+            let reflected = || world.host.is_reflected(&uplink);
+            assert!(matches!(reflected(), Err(HostError::NoSuchAdapter { .. })));
+            world.add_lan(&name(adapter), "198.18.0.254/24");
+            assert!(!reflected().unwrap());
+            world.reflect(&name(adapter));
+            eventually!(reflected().unwrap());
+        }
+    });
+}
+
 /// What an endpoint in the host's own namespace has is in our books already.
 #[test]
 fn an_endpoint_of_the_hosts_own_namespace_is_not_the_host_itself() {

@@ -3,8 +3,6 @@ use std::net::IpAddr;
 use hns_net::Guid;
 use hns_reconciler::EngineError;
 
-use crate::drivers;
-
 /// Why a call of Docker is refused. Docker shows the text to its user after `remote: `.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -14,11 +12,6 @@ pub(crate) enum Refusal {
     BodyLost { method: &'static str },
     #[error("\"{0}\" is not an id of a local network or endpoint of Docker: 64 hexadecimal digits")]
     Id(String),
-    #[error(
-        "{driver} networks are not available in this version; those of the drivers {} are",
-        drivers::available()
-    )]
-    Unavailable { driver: &'static str },
     #[error("{driver} networks belong to one host; swarm cannot allocate one")]
     LocalScope { driver: &'static str },
     #[error(

@@ -100,27 +100,6 @@ fn a_call_that_lost_its_body_is_not_a_call_without_wishes() {
 }
 
 #[test]
-fn a_driver_without_networks_says_so_in_one_sentence() {
-    let rig = Rig::new();
-    for driver in ["l2tunnel"] {
-        let body = network_body(&id('a'), 50, &json!({}));
-        let answer = rig.answer(driver, "NetworkDriver.CreateNetwork", &body);
-        let expected = format!(
-            "{driver} networks are not available in this version; those of the drivers nat, transparent, l2bridge, hns-overlay are"
-        );
-        assert_eq!(answer, json!({ "Err": expected }));
-        let check = rig.answer(driver, "NetworkDriver.GwAllocCheck", &json!({ "Options": {} }));
-        assert_eq!(check, json!({ "Err": expected }));
-        // Docker may still hold networks and endpoints of a version that had them.
-        for method in ["DeleteNetwork", "DeleteEndpoint", "Leave", "RevokeExternalConnectivity"] {
-            let body = json!({ "NetworkID": id('a'), "EndpointID": id('b') });
-            let answer = rig.answer(driver, &format!("NetworkDriver.{method}"), &body);
-            assert_eq!(answer, json!({}), "{driver} {method}");
-        }
-    }
-}
-
-#[test]
 fn swarm_is_told_that_networks_are_local() {
     let rig = Rig::new();
     let text = rig.refusal("AllocateNetwork", &json!({ "NetworkID": "u3dj2l1" }));

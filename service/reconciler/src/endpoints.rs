@@ -2,8 +2,8 @@ use std::sync::PoisonError;
 
 use hns_hcn::{self as hcn, NotificationType};
 use hns_model::{Attachment, Endpoint, ModelError, Namespace, Network, World};
-use hns_net::{Guid, IfAddr};
-use hns_planner::{Announcement, Step, bridge_of, compile_endpoint, plan, switch_of};
+use hns_net::{Guid, IfAddr, UplinkMode};
+use hns_planner::{Announcement, Step, Switch, bridge_of, compile_endpoint, plan, switch_of};
 use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, blank_slate, fresh_id};
@@ -295,5 +295,9 @@ pub(crate) fn announcement(endpoint: &Endpoint, network: &Network) -> Option<Ann
         return None;
     }
     let addresses = endpoint.addresses().map(IfAddr::address).collect();
-    Some(Announcement { switch: bridge_of(network), mac, addresses })
+    let switch = bridge_of(network);
+    // Neighbours on this host, too, hear what comes back from the wire, and nothing else.
+    let reflected = network.uplink().is_some_and(|uplink| uplink.mode == UplinkMode::Reflected);
+    let link = if reflected { Switch::uplink_port(&switch)? } else { switch };
+    Some(Announcement { link, mac, addresses })
 }

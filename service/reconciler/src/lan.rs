@@ -2,7 +2,8 @@
 //!
 //! Most clouds, and switches with port security, let a host's adapter use one MAC address: containers with their own send and hear
 //! nothing back, and nobody says so. So their router is asked in the name of a container; when it does not answer, and answers the
-//! host, something between them lets the host alone through.
+//! host, something between them lets the host alone through. Where all that containers send is to come back from the wire, a frame of the
+//! host's is sent to see whether it does.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,6 +28,9 @@ const TRIES: usize = 3;
 /// What an operator can do about a LAN that hears the adapter alone.
 const WAYS_OUT: &str = "let further MAC addresses through there (Hyper-V: MAC address spoofing; VMware: forged \
      transmits and promiscuous mode; a switch: its port security), or use a network of the type L2Bridge, which needs none";
+
+/// Where what containers send is to come back from the wire, and does not.
+const NOT_REFLECTED: &str = "does not send back what comes from here, so that containers of this host do not reach each other nor the      host; turn reflective relay (IEEE 802.1Qbg, VEPA) on there (a Linux bridge: bridge link set dev PORT hairpin on), or use a network      of the type L2Bridge, which needs none";
 
 /// Asks for every network that endpoints come to, and again from time to time, for as long as there is an engine.
 pub(crate) fn watch(engine: &Weak<Engine>, joined: &Receiver<Guid>) {
@@ -74,7 +78,7 @@ impl Probe {
     fn of(world: &World, network: Guid) -> Option<Self> {
         let network = world.network(network).ok()?;
         // Where all bear the adapter's MAC address nothing tells them from the host.
-        let uplink = network.uplink().filter(|uplink| uplink.mode == UplinkMode::Stations)?;
+        let uplink = network.uplink().filter(|uplink| !uplink.mode.has_one_mac())?;
         let attached = network.endpoints().filter_map(|id| world.endpoint(id).ok());
         let endpoint = attached
             .filter(|endpoint| endpoint.is_settled() && endpoint.attachment().is_some())
@@ -157,6 +161,12 @@ impl Engine {
 
     /// Asks the LAN of a network, and says in its health what came of it.
     fn ask_lan_of(&self, network: Guid) {
+        let reflected =
+            |network: &Network| network.uplink().filter(|uplink| uplink.mode == UplinkMode::Reflected);
+        let uplink = self.world().network(network).ok().and_then(reflected);
+        if let Some(uplink) = uplink {
+            return self.ask_for_reflection(network, &uplink);
+        }
         let Some(probe) = Probe::of(&self.world(), network) else {
             // Without containers nobody suffers.
             return self.set_lan_trouble(network, None);
@@ -170,6 +180,30 @@ impl Engine {
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a LAN was not asked");
             }
+        }
+    }
+
+    /// Asks whether the wire sends back what comes from here. Without containers nobody suffers.
+    fn ask_for_reflection(&self, network: Guid, uplink: &Uplink) {
+        let has_containers = || {
+            let world = self.world();
+            let mut endpoints = world.network(network).into_iter().flat_map(Network::endpoints);
+            endpoints.any(|id| world.endpoint(id).is_ok_and(|endpoint| endpoint.attachment().is_some()))
+        };
+        if !has_containers() {
+            return self.set_lan_trouble(network, None);
+        }
+        let mut tries = (0..TRIES).map(|_| self.host.is_reflected(uplink));
+        match tries.find(|outcome| !matches!(outcome, Ok(false))) {
+            Some(Ok(_)) => self.set_lan_trouble(network, None),
+            Some(Err(error)) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a LAN was not asked");
+            }
+            None if has_containers() => {
+                let trouble = format!("what {uplink} leads to {NOT_REFLECTED}");
+                self.set_lan_trouble(network, Some(trouble));
+            }
+            None => {}
         }
     }
 

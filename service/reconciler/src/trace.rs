@@ -168,7 +168,7 @@ impl<'a> Trial<'a> {
                 Fate::Passed
             }
             // Of external switches, whose endpoints are not traced.
-            Verdict::Adapter { .. } | Verdict::Next { .. } => Fate::Passed,
+            Verdict::Adapter { .. } | Verdict::Next { .. } | Verdict::Back { .. } => Fate::Passed,
         })
     }
 

@@ -100,7 +100,7 @@ fn network_change() -> impl Strategy<Value = NetworkChange> {
 fn request() -> impl Strategy<Value = Request> {
     let n = 0usize..6;
     prop_oneof![
-        2 => (0usize..7, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
+        2 => (0usize..8, any::<bool>()).prop_map(|(kind, v6)| Request::CreateNetwork { kind, v6 }),
         1 => n.clone().prop_map(Request::DeleteNetwork),
         2 => prop_oneof![Just(Place::Ours), Just(Place::Given), Just(Place::Host)].prop_map(Request::CreateNamespace),
         1 => n.clone().prop_map(Request::DeleteNamespace),
@@ -175,11 +175,18 @@ fn send(rig: &Rig, request: &Request, number: usize) -> Result<(), EngineError> 
     let namespace = |n| pick(engine.world().namespaces().map(hns_model::Namespace::id), n);
     match request {
         Request::CreateNetwork { kind, v6 } => {
-            let named =
-                ["NAT", "Internal", "Private", "Transparent", "Transparent", "Transparent", "L2Bridge"]
-                    [*kind];
+            let named = [
+                "NAT",
+                "Internal",
+                "Private",
+                "Transparent",
+                "Transparent",
+                "Transparent",
+                "L2Bridge",
+                "L2Tunnel",
+            ][*kind];
             let mut document = json!({ "Name": format!("n{number}"), "Type": named, "AdditionalParams": { "EnableIPv6": v6 } });
-            if matches!(named, "Transparent" | "L2Bridge") {
+            if matches!(named, "Transparent" | "L2Bridge" | "L2Tunnel") {
                 on_the_lan(&mut document, number, *kind == 4, *v6);
             }
             if named == "L2Bridge" {

@@ -108,8 +108,10 @@ fn hnsctl_network_create() {
                                        also the outside, and they publish ports; with overlay those of
                                        other hosts as well; with transparent they are on a LAN of the
                                        host's, with l2bridge too, under the MAC address of the host's
-                                       adapter [default: nat] [possible values: nat, overlay,
-                                       transparent, l2bridge, internal, private]
+                                       adapter; with l2tunnel all that they send goes to the switch
+                                       outside, which sends back what is for this host [default: nat]
+                                       [possible values: nat, overlay, transparent, l2bridge, l2tunnel,
+                                       internal, private]
           --interface <NAME>           The adapter on whose LAN the endpoints are, which the host goes
                                        on to use
           --vlan <NUMBER>              The VLAN of that adapter

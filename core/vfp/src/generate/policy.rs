@@ -64,6 +64,7 @@ pub fn port(random: &mut Random, seat: usize) -> (Port, Sets) {
         quiet: random.chance(8),
         plain_redirect: random.chance(15),
         external: None,
+        reflected: false,
         overlay: false,
         behind_host: [false; 2],
         // Without a draw, so that older seeds keep their boards.

@@ -43,6 +43,11 @@ pub enum Verdict {
         /// A copy goes into a bridge, as if it came in by this port of it.
         copy: Option<u32>,
     },
+    /// At an adapter: the host has sent it, and does not hear it again.
+    Back {
+        /// As with [`Verdict::Next`].
+        copy: Option<u32>,
+    },
 }
 
 /// Who is behind an adapter.

@@ -20,6 +20,11 @@ const ARP_SENDER: Range<usize> = ETHERNET + 8..ETHERNET + 14;
 const ARP_TARGET: Range<usize> = ETHERNET + 18..ETHERNET + 24;
 const ARP_TARGET_IP: Range<usize> = ETHERNET + 24..ETHERNET + 28;
 
+const ARP_END: usize = ETHERNET + 28;
+/// The message behind a header of IPv6 without extensions.
+const DISCOVERY: usize = ETHERNET + 40;
+const ND_SOLICITATION: u8 = 135;
+
 const ARP: u16 = 0x0806;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -101,6 +106,39 @@ pub fn wanted(frame: &[u8]) -> Option<IpAddr> {
         }
         _ => None,
     }
+}
+
+/// The address of who has sent a frame that bears the adapter's station: of who tries an address out, that one. Nothing where none is named.
+#[must_use]
+pub fn sender(frame: &[u8]) -> Option<IpAddr> {
+    let v4 = |at: usize| {
+        let octets: [u8; 4] = frame.get(at..at + 4)?.try_into().ok()?;
+        Some(Ipv4Addr::from(octets)).filter(|ip| !ip.is_unspecified()).map(IpAddr::V4)
+    };
+    let v6 = |at: usize| {
+        let octets: [u8; 16] = frame.get(at..at + 16)?.try_into().ok()?;
+        Some(Ipv6Addr::from(octets))
+    };
+    match be16(frame.get(..ETHERNET)?, 12) {
+        IPV4 => v4(ETHERNET + 12),
+        IPV6 => {
+            let source = v6(ETHERNET + 8)?;
+            let tries = source.is_unspecified()
+                && frame[ETHERNET + 6] == protocol::ICMP6
+                && frame.get(DISCOVERY)? == &ND_SOLICITATION;
+            let sender = if tries { v6(DISCOVERY + 8)? } else { source };
+            Some(sender).filter(|ip| !ip.is_unspecified() && ip.to_ipv4_mapped().is_none()).map(IpAddr::V6)
+        }
+        ARP if frame.get(ETHERNET..ETHERNET + 6)? == [0, 1, 8, 0, 6, 4] && frame.len() >= ARP_END => {
+            v4(ETHERNET + 14).or_else(|| v4(ARP_TARGET_IP.start))
+        }
+        _ => None,
+    }
+}
+
+/// A frame that is back from the wire: its sender's own station again.
+pub fn home(frame: &mut [u8], station: Mac) {
+    frame[SOURCE].copy_from_slice(&station.octets());
 }
 
 /// A frame for such an address, whose owner's station this is.

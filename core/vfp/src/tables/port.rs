@@ -279,6 +279,7 @@ fn flags(port: &Port, addresses: usize) -> u32 {
         (port.ruled, hns_abi::PORT_RULED),
         (port.confined.is_some(), hns_abi::PORT_CONFINED),
         (port.external.is_some(), hns_abi::PORT_EXTERNAL),
+        (port.reflected, hns_abi::PORT_REFLECTED),
         (port.overlay, hns_abi::PORT_OVERLAY),
         (port.behind_host[0], hns_abi::PORT_BEHIND_HOST4),
         (port.behind_host[1], hns_abi::PORT_BEHIND_HOST6),
@@ -304,6 +305,7 @@ fn deciding(record: &hns_abi::Port) -> hns_abi::Port {
         | hns_abi::PORT_RULED
         | hns_abi::PORT_CONFINED
         | hns_abi::PORT_EXTERNAL
+        | hns_abi::PORT_REFLECTED
         | hns_abi::PORT_OVERLAY
         | hns_abi::PORT_BEHIND_HOST4
         | hns_abi::PORT_BEHIND_HOST6;

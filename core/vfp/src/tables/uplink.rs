@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use hns_abi::{Addr, AddressKey, Map, OF_THE_HOST, OWNER_HOST, UPLINK_ONE_MAC, Uplink, UplinkKey};
-use hns_net::Guid;
+use hns_abi::{
+    Addr, AddressKey, Map, OF_THE_HOST, OWNER_HOST, UPLINK_ONE_MAC, UPLINK_REFLECTED, Uplink, UplinkKey,
+};
+use hns_net::{Guid, UplinkMode};
 
 use crate::model::Place;
 
@@ -25,7 +27,7 @@ impl Tables {
         let mut journal = Journal::default();
         let network = self.switches.take(switch);
         // Where the host has a station of its own, that tells what is its own.
-        let hosts_own = hosts_own.iter().filter(|_| place.one_mac);
+        let hosts_own = hosts_own.iter().filter(|_| place.mode.has_one_mac());
         let hosts_own: BTreeSet<Addr> = hosts_own.map(|address| Addr::from(*address)).collect();
         let uplink = Uplink {
             adapter: place.adapter,
@@ -33,7 +35,7 @@ impl Tables {
             port: place.port,
             network,
             mac: place.mac.octets(),
-            flags: if place.one_mac { UPLINK_ONE_MAC } else { 0 },
+            flags: flags(place.mode),
         };
         // The host's first: until a frame finds the switch, it is the host's anyhow.
         hosts_own
@@ -67,6 +69,14 @@ impl Tables {
             self.switches.give_back(switch);
         }
         journal.writes
+    }
+}
+
+const fn flags(mode: UplinkMode) -> u16 {
+    match mode {
+        UplinkMode::Stations => 0,
+        UplinkMode::OneMac => UPLINK_ONE_MAC,
+        UplinkMode::Reflected => UPLINK_ONE_MAC | UPLINK_REFLECTED,
     }
 }
 

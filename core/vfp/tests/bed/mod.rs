@@ -41,6 +41,7 @@ impl Bed {
                 quiet: false,
                 plain_redirect: false,
                 external: None,
+                reflected: false,
                 overlay: false,
                 behind_host: [false; 2],
                 ruled: false,

@@ -48,14 +48,16 @@ impl Made {
             Verdict::Tunnel { ifindex, vni, .. } => {
                 Self { retval: test_run::REDIRECT, target: Some(ifindex), beyond: Some(vni.number()), ..on }
             }
+            Verdict::Back { copy } => Self { retval: test_run::DROP, target: copy, frame: None, ..on },
             Verdict::Next { copy } => Self { retval: test_run::NEXT, target: copy, ..on },
         }
     }
 
     pub fn of_the_kernel(outcome: test_run::Outcome) -> Self {
         let reason = u16::try_from(outcome.cb[CB_REASON]).ok().and_then(Reason::from_number);
-        let target = Some(outcome.cb[CB_TARGET])
-            .filter(|target| *target != 0 && [test_run::REDIRECT, test_run::NEXT].contains(&outcome.retval));
+        // Of a copy, too, whose original ends here.
+        let target =
+            Some(outcome.cb[CB_TARGET]).filter(|target| *target != 0 && outcome.retval != test_run::PASS);
         let beyond =
             Some(outcome.cb[CB_BEYOND]).filter(|beyond| *beyond != 0 && outcome.retval == test_run::REDIRECT);
         let frame = (outcome.retval != test_run::DROP).then_some(outcome.packet);

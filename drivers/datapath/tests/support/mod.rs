@@ -147,6 +147,7 @@ pub fn port(n: u8) -> Port {
         quiet: false,
         plain_redirect: false,
         external: None,
+        reflected: false,
         overlay: false,
         behind_host: [false; 2],
         ruled: false,

@@ -64,6 +64,8 @@ pub(super) struct Kernel {
     pub adapters: BTreeSet<IfName>,
     /// Those whose LAN hears nobody else.
     pub filtered: BTreeSet<IfName>,
+    /// Adapters whose wire sends everything back.
+    pub reflected: BTreeSet<IfName>,
     /// What they were told to let in.
     pub stations: BTreeSet<Station>,
     /// The UDP ports with a VXLAN device.
@@ -93,6 +95,7 @@ impl Default for Kernel {
             addresses: Vec::new(),
             adapters: BTreeSet::new(),
             filtered: BTreeSet::new(),
+            reflected: BTreeSet::new(),
             stations: BTreeSet::new(),
             tunnels: BTreeSet::new(),
             bridges: BTreeMap::new(),
@@ -145,6 +148,15 @@ impl Kernel {
             None if self.bridges.contains_key(name) => Ok(()),
             _ => Err(HostError::NoSuchLink { name: name.clone() }),
         }
+    }
+
+    /// Of the port that stands for an external switch's wire, its bridge.
+    pub fn find_bridge_or_uplink(&self, name: &IfName) -> Result<(), HostError> {
+        let has_it = |(bridge, link): (&IfName, &Link)| {
+            let leads_out = matches!(link, Link::Bridge(bridge) if bridge.switch.uplink.is_some());
+            leads_out && Switch::uplink_port(bridge).as_ref() == Some(name)
+        };
+        if self.links.iter().any(has_it) { Ok(()) } else { self.find_bridge(name) }
     }
 
     pub fn port(&self, name: &IfName) -> Result<&PluggedPort, HostError> {

@@ -119,6 +119,18 @@ impl World {
         fake.filter_stations(adapter);
     }
 
+    /// That LAN sends back what it gets.
+    pub fn reflect(&self, adapter: &IfName) {
+        if let Some(fake) = &self.fake {
+            return fake.reflect(adapter);
+        }
+        let far = format!("{adapter}-far");
+        let (lan, bridge) = (self.path("lan"), format!("{adapter}-br"));
+        output_in(&lan, &["ip", "link", "add", &bridge, "up", "type", "bridge"]);
+        output_in(&lan, &["ip", "link", "set", &far, "master", &bridge]);
+        output_in(&lan, &["bridge", "link", "set", "dev", &far, "hairpin", "on"]);
+    }
+
     /// The administrator makes a bridge, whose ports are veths to nowhere.
     pub fn add_bridge(&self, bridge: &Bridge) {
         if let Some(fake) = &self.fake {
@@ -328,6 +340,7 @@ pub fn policy(port: &Port) -> Arc<hns_vfp::Port> {
         quiet: false,
         plain_redirect: false,
         external: None,
+        reflected: false,
         overlay: false,
         behind_host: [false; 2],
         ruled: false,

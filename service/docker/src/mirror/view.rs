@@ -52,9 +52,9 @@ pub(super) struct DockerEndpoint {
 }
 
 impl DockerNetwork {
-    /// Our driver for it, if it is ours and this version makes such networks.
+    /// Our driver for it, if it is ours.
     pub fn driver(&self) -> Option<&'static Driver> {
-        DRIVERS.into_iter().find(|driver| driver.name == self.driver && driver.is_available)
+        DRIVERS.into_iter().find(|driver| driver.name == self.driver)
     }
 
     /// The HNS network that its options name.

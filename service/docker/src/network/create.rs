@@ -14,7 +14,6 @@ use super::subnets::Subnets;
 /// Makes the HNS network of a network of Docker, or binds it to the one that its options name.
 pub(crate) fn create(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
     let request: wire::CreateNetwork = wire::read("CreateNetwork", body)?;
-    super::check_available(call)?;
     let mut options = NetworkOptions::read(call.driver, &request.options)?;
     let subnets = Subnets::read(&request)?;
     let asked = Asked { docker: &request.network, kind: super::kind_of(call, &options), subnets: &subnets };

@@ -19,7 +19,6 @@ pub(crate) use delete::delete;
 /// Whether Docker's IPAM shall keep no address for a gateway: where the host is not on the network.
 pub(crate) fn check_gateways(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
     let request: wire::GwAllocCheck = wire::read("GwAllocCheck", body)?;
-    check_available(call)?;
     let options = NetworkOptions::read(call.driver, &request.options)?;
     let isolated = |mode: Option<Mode>| mode == Some(Mode::Isolated);
     Ok(json!({ "SkipIPv4": isolated(options.mode_v4), "SkipIPv6": isolated(options.mode_v6) }))
@@ -28,11 +27,6 @@ pub(crate) fn check_gateways(call: &Call<'_>, body: &[u8]) -> Result<Value, Refu
 /// Networks of a swarm, whose ids and subnets a manager allocates.
 pub(crate) fn allocate(call: &Call<'_>, _: &[u8]) -> Result<Value, Refusal> {
     Err(Refusal::LocalScope { driver: call.driver.name })
-}
-
-fn check_available(call: &Call<'_>) -> Result<(), Refusal> {
-    let driver = call.driver;
-    if driver.is_available { Ok(()) } else { Err(Refusal::Unavailable { driver: driver.name }) }
 }
 
 /// The type of HNS network that a Docker network of these options is.
