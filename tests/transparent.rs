@@ -29,6 +29,8 @@ mod l2bridge_routed;
 mod l2tunnel;
 #[path = "transparent/leases.rs"]
 mod leases;
+#[path = "transparent/managed.rs"]
+mod managed;
 #[path = "transparent/many_leases.rs"]
 mod many_leases;
 #[path = "transparent/stage.rs"]

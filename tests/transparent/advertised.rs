@@ -9,19 +9,30 @@ use serde_json::Value;
 use crate::leases::{Dnsmasq, WITH_DHCP};
 use crate::stage::{Stage, container_at, dropped, network};
 
-const V6_ALONE: [&str; 7] = ["--type", "transparent", "--interface", "eth0", "--dhcp", "--ipv6", "--no-ipv4"];
+pub const V6_ALONE: [&str; 7] =
+    ["--type", "transparent", "--interface", "eth0", "--dhcp", "--ipv6", "--no-ipv4"];
 const PREFIX: [u16; 4] = [0xfd00, 0x198, 0x18, 0];
 
 /// A router that advertises.
-struct Radvd(Process);
+pub struct Radvd(Process);
 
 impl Radvd {
     /// Its prefix is valid for so many seconds, and it advertises by itself hardly ever.
     fn advertise(router: &Host, seconds: u32) -> Self {
+        let of_prefix = format!("AdvValidLifetime {seconds}; AdvPreferredLifetime {seconds};");
+        Self::say(router, "", &of_prefix)
+    }
+
+    /// Says that a server gives addresses, and that the prefix is for others or not.
+    pub fn leave_to_a_server(router: &Host, autonomous: &str) -> Self {
+        Self::say(router, "AdvManagedFlag on;", &format!("AdvAutonomous {autonomous};"))
+    }
+
+    fn say(router: &Host, of_router: &str, of_prefix: &str) -> Self {
         let folder = router.folder();
         let text = format!(
-            "interface br0 {{\n  AdvSendAdvert on;\n  MinRtrAdvInterval 1200;\n  MaxRtrAdvInterval 1800;\n\
-             prefix fd00:198:18::/64 {{ AdvValidLifetime {seconds}; AdvPreferredLifetime {seconds}; }};\n\
+            "interface br0 {{\n  AdvSendAdvert on;\n  MinRtrAdvInterval 1200;\n  MaxRtrAdvInterval 1800;\n{of_router}\n\
+             prefix fd00:198:18::/64 {{ {of_prefix} }};\n\
              RDNSS fd00:198:18::fd {{ }};\n}};\n"
         );
         let settings = folder.join("radvd.conf");
@@ -43,24 +54,24 @@ impl Radvd {
 }
 
 /// The address that the container's MAC makes of the LAN's prefix.
-fn made_of(container: &Container) -> Ipv6Addr {
+pub fn made_of(container: &Container) -> Ipv6Addr {
     let [a, b, c, d, e, f] = container.mac().map(u16::from);
     let [p, q, r, s] = PREFIX;
     Ipv6Addr::new(p, q, r, s, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f)
 }
 
-fn shown(stage: &Stage, name: &str) -> Value {
+pub fn shown(stage: &Stage, name: &str) -> Value {
     let shown = stage.here.hnsctl_json(&["endpoint", "inspect", name]);
     shown.as_array().map_or(&shown, |all| &all[0]).clone()
 }
 
-fn addresses(stage: &Stage, name: &str) -> Vec<String> {
+pub fn addresses(stage: &Stage, name: &str) -> Vec<String> {
     let shown = shown(stage, name);
     let all = shown["IpConfigurations"].as_array().cloned().unwrap_or_default();
     all.iter().map(|one| text(one, "IpAddress")).collect()
 }
 
-fn inside(container: &Container, words: &[&str]) -> String {
+pub fn inside(container: &Container, words: &[&str]) -> String {
     let output = container.netns.command("ip").args(words).output().expect("ip runs");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -16,7 +16,7 @@ pub const WITH_DHCP: [&str; 5] = ["--type", "transparent", "--interface", "eth0"
 /// A DHCP server on the router.
 pub struct Dnsmasq {
     leases: PathBuf,
-    process: Process,
+    pub process: Process,
 }
 
 impl Dnsmasq {
@@ -33,6 +33,29 @@ impl Dnsmasq {
             "br0",
             range,
             &["--enable-ra", &format!("--dhcp-range={prefix},ra-only,64,10m")],
+        )
+    }
+
+    /// Gives addresses of both families, of IPv6 those of this range, and advertises that it does.
+    pub fn serve_ipv6(router: &Host, range: &str, more: &[&str]) -> Self {
+        let range = format!("--dhcp-range={range},64,2m");
+        let options = [
+            "--enable-ra",
+            &range,
+            "--dhcp-option=option6:dns-server,[fd00:198:18::fd]",
+            "--dhcp-option=option6:domain-search,corp.example,lab.example",
+        ];
+        Self::start(router, &[], "br0", "198.18.0.100,198.18.0.150", &[&options[..], more].concat())
+    }
+
+    /// Gives addresses of IPv6 of this range, and leaves it to a router to say so.
+    pub fn give_ipv6(router: &Host, range: &str) -> Self {
+        Self::start(
+            router,
+            &[],
+            "br0",
+            "198.18.0.100,198.18.0.150",
+            &[&format!("--dhcp-range={range},64,2m")],
         )
     }
 
@@ -77,11 +100,12 @@ impl Dnsmasq {
         Self { leases, process }
     }
 
-    /// The line of the lease file that speaks of this address: when it ends, MAC, address, name, client.
-    pub fn lease(&self, address: Ipv4Addr) -> Option<Vec<String>> {
+    /// The line of the lease file that speaks of this address: when it ends, MAC or association, address, name, client.
+    pub fn lease(&self, address: impl Into<IpAddr>) -> Option<Vec<String>> {
         let text = std::fs::read_to_string(&self.leases).unwrap_or_default();
         let lines = text.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
-        lines.into_iter().find(|words| words.get(2) == Some(&address.to_string()))
+        let address = address.into().to_string();
+        lines.into_iter().find(|words| words.get(2) == Some(&address))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Many containers that want addresses of the LAN at one time.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use hns_testbed::{eventually, needs};
@@ -37,15 +38,19 @@ fn two_hundred_containers_get_their_addresses_at_once() {
     let addresses: BTreeSet<&str> =
         made.iter().filter_map(|one| one["IpConfigurations"][0]["IpAddress"].as_str()).collect();
     assert_eq!(addresses.len(), MANY);
-    assert!(addresses.iter().all(|one| one.parse().is_ok_and(|one| server.lease(one).is_some())));
+    assert!(addresses.iter().all(|one| one.parse().is_ok_and(|one: IpAddr| server.lease(one).is_some())));
     // One after the other they would take more than a minute.
     assert!(took < Duration::from_secs(30), "{took:?}");
     let reached = |one: &&str| stage.client.ping(one.parse::<std::net::Ipv4Addr>().expect("it is one"));
     eventually!(addresses.iter().step_by(MANY / 4).all(reached));
     let begin = Instant::now();
     stage.here.hnsctl(&["network", "rm", "--force", "corp"]);
-    let left =
-        || addresses.iter().filter(|one| one.parse().is_ok_and(|one| server.lease(one).is_some())).count();
+    let left = || {
+        addresses
+            .iter()
+            .filter(|one| one.parse().is_ok_and(|one: IpAddr| server.lease(one).is_some()))
+            .count()
+    };
     // Nobody answers to this, so that a server which is kept from its processor may miss some.
     eventually!(within 5 s, if left() <= MANY / 20 { Ok(()) } else { Err(format!("{} left", left())) });
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());

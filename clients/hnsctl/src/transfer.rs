@@ -107,7 +107,8 @@ fn input_of(kind: Kind, document: &Value, networks: &Translations) -> Value {
     if let Some(here) = networks.get(view::text(document, "HostComputeNetwork")) {
         fields.insert("HostComputeNetwork".into(), json!(here));
     }
-    for lease in ["DhcpLease", "AdvertisedLease"].into_iter().filter_map(|name| view::shown(document, name)) {
+    let leases = ["DhcpLease", "Dhcp6Lease", "AdvertisedLease"];
+    for lease in leases.into_iter().filter_map(|name| view::shown(document, name)) {
         forget_lease(fields, lease);
     }
     // The daemon makes its own namespaces anew, each under its id, and refuses a path that is not there.

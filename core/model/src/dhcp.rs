@@ -1,5 +1,5 @@
-//! Addresses that a LAN gives endpoints, each for a time: its DHCP server (RFC 2131) those of IPv4, and a router's advertisement (RFC 4862)
-//! those of IPv6.
+//! What a LAN gives endpoints, each for a time: its DHCP server (RFC 2131) addresses of IPv4, a router's advertisement (RFC 4862) those of
+//! IPv6, and a DHCPv6 server (RFC 8415) others of IPv6 where the router says so.
 //!
 //! ```text
 //!   obtained ── renew (T1): the giver is asked ── rebind (T2): everybody is ── expiry: the address is somebody else's
@@ -16,16 +16,63 @@ use crate::ipam::Claim;
 use crate::network::Network;
 use crate::world::World;
 
-/// What a LAN has given an endpoint, of one family.
+/// By whom something is given. Where two give the same, the first one counts: a server knows the station, a router its LAN
+/// (RFC 8106 section 5.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LeaseKind {
+    Dhcp,
+    Dhcp6,
+    Advertised,
+}
+
+impl LeaseKind {
+    pub const ALL: [Self; 3] = [Self::Dhcp, Self::Dhcp6, Self::Advertised];
+
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Dhcp => Family::V4,
+            Self::Dhcp6 | Self::Advertised => Family::V6,
+        }
+    }
+}
+
+/// A kind of lease with what it alone has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    Dhcp,
+    Dhcp6 {
+        /// The server's DUID, under which it is asked again.
+        server_id: Vec<u8>,
+    },
+    Advertised {
+        /// There are addresses of a DHCPv6 server as well (the M flag), or nothing else.
+        is_managed: bool,
+    },
+}
+
+impl Grant {
+    #[must_use]
+    pub const fn kind(&self) -> LeaseKind {
+        match self {
+            Self::Dhcp => LeaseKind::Dhcp,
+            Self::Dhcp6 { .. } => LeaseKind::Dhcp6,
+            Self::Advertised { .. } => LeaseKind::Advertised,
+        }
+    }
+}
+
+/// What a LAN has given an endpoint, by one of its servers or routers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LanLease {
-    pub address: IfAddr,
-    /// What a router's other prefixes give beside it.
-    pub further: Vec<IfAddr>,
+    pub grant: Grant,
+    /// A router gives one of each of its prefixes, or none.
+    pub addresses: Vec<IfAddr>,
     /// Those that it names: the default route, and others.
     pub routes: Vec<Route>,
     pub dns: Vec<IpAddr>,
     pub domain: Option<String>,
+    pub search: Vec<String>,
     pub server: LanServer,
     pub term: Term,
 }
@@ -87,20 +134,34 @@ impl Term {
 
 impl LanLease {
     #[must_use]
-    pub fn family(&self) -> Family {
-        self.address.family()
+    pub const fn kind(&self) -> LeaseKind {
+        self.grant.kind()
     }
 
-    pub fn addresses(&self) -> impl Iterator<Item = IfAddr> {
-        std::iter::once(self.address).chain(self.further.iter().copied())
+    /// The first one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.addresses.first().copied().map(IfAddr::address)
+    }
+
+    /// What it is of, in words.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self.addresses.as_slice() {
+            [] => format!("the way by {}", self.server.address),
+            addresses => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        }
     }
 
     /// Writes into the document what it leaves to the LAN.
     fn fill(&self, document: &mut hcn::Endpoint) {
-        let configured =
-            self.addresses().map(|address| IpConfiguration::of(address.address(), address.length()));
-        document.addresses.extend(configured);
-        let is_own = |route: &Route| route.is_default() && route.destination.family() == self.family();
+        for given in &self.addresses {
+            // A server may give what the prefix gives as well.
+            if !document.addresses.iter().any(|there| there.address == Some(given.address())) {
+                document.addresses.push(IpConfiguration::of(given.address(), given.length()));
+            }
+        }
+        let is_own = |route: &Route| route.is_default() && route.destination.family() == self.kind().family();
         let says_default = document.routes.iter().any(is_own);
         document.routes.extend(self.routes.iter().filter(|route| !(says_default && is_own(route))));
         if document.dns.servers.is_empty() {
@@ -109,11 +170,14 @@ impl LanLease {
         if document.dns.domain.is_none() {
             document.dns.domain.clone_from(&self.domain);
         }
+        if document.dns.search.is_empty() {
+            document.dns.search.clone_from(&self.search);
+        }
     }
 
     /// Takes out of the document what the lease has written there.
     pub fn withdraw(&self, document: &mut hcn::Endpoint) {
-        let is_given = |address: IpAddr| self.addresses().any(|given| given.address() == address);
+        let is_given = |address: IpAddr| self.addresses.iter().any(|given| given.address() == address);
         document.addresses.retain(|configured| !configured.address.is_some_and(is_given));
         document.routes.retain(|route| !self.routes.contains(route));
         if document.dns.servers == self.dns {
@@ -122,14 +186,39 @@ impl LanLease {
         if document.dns.domain == self.domain {
             document.dns.domain = None;
         }
+        if document.dns.search == self.search {
+            document.dns.search.clear();
+        }
     }
 }
 
 impl Endpoint {
-    /// What it has from the LAN, of this family.
+    /// What it has from the LAN, of this kind.
     #[must_use]
-    pub fn lease(&self, family: Family) -> Option<&LanLease> {
-        self.leases.get(&family)
+    pub fn lease(&self, kind: LeaseKind) -> Option<&LanLease> {
+        self.leases.get(&kind)
+    }
+
+    /// Whether the LAN has given it an address of this family.
+    #[must_use]
+    pub fn is_addressed(&self, family: Family) -> bool {
+        self.leases().any(|lease| lease.kind().family() == family && !lease.addresses.is_empty())
+    }
+
+    /// Whether a DHCPv6 server is to be asked: its router says so, or one has given an address before.
+    #[must_use]
+    pub fn wants_dhcp6(&self) -> bool {
+        let is_managed = |lease: &LanLease| {
+            matches!(lease.grant, Grant::Dhcp6 { .. } | Grant::Advertised { is_managed: true })
+        };
+        self.leases().any(is_managed)
+    }
+
+    /// What it is to have from the LAN, of these families.
+    pub fn wanted_leases(&self, families: impl IntoIterator<Item = Family>) -> Vec<LeaseKind> {
+        let is_wanted = |kind: &LeaseKind| *kind != LeaseKind::Dhcp6 || self.wants_dhcp6();
+        let of = |family: Family| LeaseKind::ALL.into_iter().filter(move |kind| kind.family() == family);
+        families.into_iter().flat_map(of).filter(is_wanted).collect()
     }
 
     /// What it has from the LAN.
@@ -139,14 +228,18 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// The document says at any time what all leases together give: where two give the same, that of IPv4 counts.
-    fn exchange_lease(&mut self, family: Family, lease: Option<LanLease>) -> Option<LanLease> {
+    /// The document says at any time what all leases together give: where two give the same, the first kind counts.
+    fn exchange_lease(&mut self, kind: LeaseKind, lease: Option<LanLease>) -> Option<LanLease> {
         self.leases.values().rev().for_each(|held| held.withdraw(&mut self.document));
         let before = match lease {
-            Some(lease) => self.leases.insert(family, lease),
-            None => self.leases.remove(&family),
+            Some(lease) => self.leases.insert(kind, lease),
+            None => self.leases.remove(&kind),
         };
         self.leases.values().for_each(|held| held.fill(&mut self.document));
+        if !self.wants_dhcp6() {
+            // Nobody misses it any more.
+            self.lease_trouble.remove(&LeaseKind::Dhcp6);
+        }
         before
     }
 }
@@ -177,7 +270,7 @@ impl World {
         let beside = self.networks().filter(|other| other.switch_id() == network.switch_id());
         let endpoints = beside.filter(|other| other.has_dhcp()).flat_map(Network::endpoints);
         let leases = endpoints.filter_map(|id| self.endpoint(id).ok()).flat_map(Endpoint::leases);
-        Ok(leases.flat_map(LanLease::addresses).map(IfAddr::address).collect())
+        Ok(leases.flat_map(|lease| lease.addresses.iter().copied()).map(IfAddr::address).collect())
     }
 
     /// Refuses an address that the host has, or another endpoint on the switch of this one's network.
@@ -201,37 +294,36 @@ impl World {
         }
     }
 
-    /// Gives an endpoint what the LAN has granted it, instead of what it had of that family; gives that. Servers make mistakes: what
+    /// Gives an endpoint what the LAN has granted it, instead of what it had of that kind; gives that. Servers make mistakes: what
     /// somebody here has already is refused.
     pub fn set_lease(&mut self, id: Guid, lease: LanLease) -> Result<Option<LanLease>, ModelError> {
-        lease.addresses().try_for_each(|address| self.check_leased(id, address.address()))?;
-        let family = lease.family();
-        Ok(self.endpoint_mut(id)?.exchange_lease(family, Some(lease)))
+        lease.addresses.iter().try_for_each(|address| self.check_leased(id, address.address()))?;
+        let kind = lease.kind();
+        Ok(self.endpoint_mut(id)?.exchange_lease(kind, Some(lease)))
     }
 
-    /// Takes from an endpoint what the LAN had granted it of a family; gives it.
-    pub fn withdraw_lease(&mut self, id: Guid, family: Family) -> Result<Option<LanLease>, ModelError> {
-        Ok(self.endpoint_mut(id)?.exchange_lease(family, None))
+    /// Takes from an endpoint what the LAN had granted it of a kind; gives it.
+    pub fn withdraw_lease(&mut self, id: Guid, kind: LeaseKind) -> Result<Option<LanLease>, ModelError> {
+        Ok(self.endpoint_mut(id)?.exchange_lease(kind, None))
     }
 
     /// Takes from an endpoint all that the LAN had granted it; gives it.
     pub fn withdraw_leases(&mut self, id: Guid) -> Result<Vec<LanLease>, ModelError> {
         let endpoint = self.endpoint_mut(id)?;
-        let families = [Family::V4, Family::V6];
-        Ok(families.into_iter().filter_map(|family| endpoint.exchange_lease(family, None)).collect())
+        Ok(LeaseKind::ALL.into_iter().filter_map(|kind| endpoint.exchange_lease(kind, None)).collect())
     }
 
-    /// Says why an endpoint has no lease of a family, or will have none soon; or that all is well.
+    /// Says why an endpoint has no lease of a kind, or will have none soon; or that all is well.
     pub fn set_lease_trouble(
         &mut self,
         id: Guid,
-        family: Family,
+        kind: LeaseKind,
         trouble: Option<String>,
     ) -> Result<(), ModelError> {
         let troubles = &mut self.endpoint_mut(id)?.lease_trouble;
         match trouble {
-            Some(trouble) => troubles.insert(family, trouble),
-            None => troubles.remove(&family),
+            Some(trouble) => troubles.insert(kind, trouble),
+            None => troubles.remove(&kind),
         };
         Ok(())
     }
@@ -249,11 +341,12 @@ mod tests {
             metric: 0,
         };
         LanLease {
-            address: address.parse().unwrap(),
-            further: Vec::new(),
+            grant: Grant::Dhcp,
+            addresses: vec![address.parse().unwrap()],
             routes: vec![default],
             dns: vec!["198.18.0.53".parse().unwrap()],
             domain: Some("corp.example".into()),
+            search: vec!["lab.example".into()],
             server: LanServer { address: "198.18.0.254".parse().unwrap(), mac },
             term: Term { obtained: 100, renew_after: 5, rebind_after: 8, lifetime: 10 },
         }
@@ -276,6 +369,7 @@ mod tests {
         let mut own = bare.clone();
         own.dns.servers = vec!["192.0.2.53".parse().unwrap()];
         own.dns.domain = Some("mine.example".into());
+        own.dns.search = vec!["mine.example".into()];
         own.routes = vec![Route { destination: Family::V4.default_route(), next_hop: None, metric: 0 }];
         for document in [bare, own.clone()] {
             let mut filled = document.clone();

@@ -8,7 +8,7 @@ use hns_hcn::{
 };
 use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu};
 
-use crate::dhcp::LanLease;
+use crate::dhcp::{LanLease, LeaseKind};
 use crate::error::ModelError;
 use crate::gateway::GatewayAddress;
 use crate::ipam::Claim;
@@ -40,9 +40,9 @@ pub struct Endpoint {
     pub(crate) trouble: Option<String>,
     pub(crate) contest: Option<String>,
     /// What it has from the LAN, on a network whose addresses come from there.
-    pub(crate) leases: BTreeMap<Family, LanLease>,
+    pub(crate) leases: BTreeMap<LeaseKind, LanLease>,
     /// Why it has no such lease, or will have none soon.
-    pub(crate) lease_trouble: BTreeMap<Family, String>,
+    pub(crate) lease_trouble: BTreeMap<LeaseKind, String>,
     pub(crate) order: u64,
 }
 

@@ -39,7 +39,7 @@ mod world;
 
 pub use adoption::{Bridge, Device, Followed, is_external_switch, is_of_a_program, network_id};
 pub use amend::{EndpointAmendment, NetworkAmendment, ParamChange};
-pub use dhcp::{FOREVER, LanLease, LanServer, LeasePhase, Term};
+pub use dhcp::{FOREVER, Grant, LanLease, LanServer, LeaseKind, LeasePhase, Term};
 pub use endpoint::{Attachment, Endpoint, EndpointState, Seat};
 pub use error::ModelError;
 pub use external::{Lan, uplink_of};

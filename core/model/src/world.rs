@@ -184,7 +184,7 @@ impl World {
         }
         let endpoint = self.endpoint_mut(id)?;
         endpoint.attachments = attachments;
-        endpoint.leases = leases.into_iter().map(|lease| (lease.family(), lease)).collect();
+        endpoint.leases = leases.into_iter().map(|lease| (lease.kind(), lease)).collect();
         Ok(id)
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use hns_hcn as hcn;
-use hns_model::{LanLease, LanServer, ModelError, Surroundings, Term, World};
+use hns_model::{Grant, LanLease, LanServer, LeaseKind, ModelError, Surroundings, Term, World};
 use hns_net::{Family, Guid};
 use serde_json::{Value, json};
 
@@ -36,12 +36,18 @@ fn on(network: Guid, more: &Value) -> hcn::Endpoint {
 }
 
 fn lease(address: &str) -> LanLease {
+    let address: hns_net::IfAddr = address.parse().unwrap();
+    let grant = match address.family() {
+        Family::V4 => Grant::Dhcp,
+        Family::V6 => Grant::Advertised { is_managed: false },
+    };
     LanLease {
-        address: address.parse().unwrap(),
-        further: Vec::new(),
+        grant,
+        addresses: vec![address],
         routes: Vec::new(),
         dns: Vec::new(),
         domain: None,
+        search: Vec::new(),
         server: LanServer { address: [198, 18, 0, 254].into(), mac: "02:00:00:00:00:01".parse().unwrap() },
         term: Term { obtained: 0, renew_after: 1, rebind_after: 2, lifetime: 3 },
     }
@@ -105,7 +111,8 @@ fn leases_of_both_families_come_and_go_by_themselves() {
     let name_server = |lease: LanLease, at: &str| LanLease { dns: vec![at.parse().unwrap()], ..lease };
     let v4 = name_server(lease("198.18.0.7/24"), "198.18.0.53");
     let v6 = name_server(lease("fd00::7/64"), "fd00::53");
-    let v6 = LanLease { further: vec!["fd01::7/64".parse().unwrap()], ..v6 };
+    let v6 =
+        LanLease { addresses: ["fd00::7/64", "fd01::7/64"].map(|one| one.parse().unwrap()).into(), ..v6 };
     let shown = |world: &World| {
         let endpoint = world.endpoint(one).unwrap();
         let addresses: Vec<_> = endpoint.addresses().map(|address| address.to_string()).collect();
@@ -119,7 +126,7 @@ fn leases_of_both_families_come_and_go_by_themselves() {
     let other = world.reserve_endpoint(on(id(1), &json!({})), id(3)).unwrap();
     let said = world.set_lease(other, lease("fd01::7/64")).unwrap_err().to_string();
     assert!(said.contains("fd01::7"), "{said}");
-    assert!(world.withdraw_lease(one, Family::V4).unwrap().is_some());
+    assert!(world.withdraw_lease(one, LeaseKind::Dhcp).unwrap().is_some());
     assert_eq!(shown(&world), ("fd00::7/64 fd01::7/64".into(), v6.dns.clone()));
     assert_eq!(world.withdraw_leases(one).unwrap(), [v6]);
     assert_eq!(shown(&world), (String::new(), Vec::new()));
@@ -162,7 +169,7 @@ fn an_address_that_the_lan_gave_is_not_given_out_beside() {
     let said = world.reserve_endpoint(on(id(9), &named), id(4)).unwrap_err().to_string();
     assert!(said.contains("198.18.0.1") && said.contains("\"web\""), "{said}");
     // Free again with its lease.
-    world.withdraw_lease(leased, Family::V4).unwrap();
+    world.withdraw_lease(leased, LeaseKind::Dhcp).unwrap();
     let third = world.reserve_endpoint(on(id(9), &named), id(4)).unwrap();
     assert_eq!(first(&world, third), "198.18.0.1/24");
 }
@@ -196,7 +203,7 @@ fn no_lease_is_taken_of_an_address_that_somebody_here_has() {
         assert!(matches!(said, ModelError::AddressTaken { .. }), "{said}");
         let said = said.to_string();
         assert!(said.contains("\"home\"") && said.contains(holder), "{said}");
-        assert!(world.endpoint(second).unwrap().lease(Family::V4).is_none());
+        assert!(world.endpoint(second).unwrap().lease(LeaseKind::Dhcp).is_none());
         // Nobody of these is in that VLAN.
         world.set_lease(beside, lease(address)).unwrap();
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hns_hcn::{EndpointFlags, GatewayMode, NetworkType};
-use hns_model::{Endpoint, Namespace, NamespaceOrigin, Network, Seat, World};
+use hns_model::{Endpoint, LanLease, Namespace, NamespaceOrigin, Network, Seat, World};
 use hns_net::{Family, Guid, IfAddr, IfName, Mac, Mtu, PortRange, Uplink, UplinkMode};
 
 use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
@@ -334,9 +334,14 @@ pub fn port_of(endpoint: &Endpoint, network: &Network, world: &World) -> Option<
         mtu: endpoint.mtu().unwrap_or(network.mtu()),
         addresses,
         routes,
-        until: endpoint.leases().filter_map(|lease| Some((lease.family(), lease.term.end()?))).collect(),
+        until: endpoint.leases().flat_map(ends).collect(),
         target,
     })
+}
+
+/// When the addresses of a lease are no longer the endpoint's, if ever.
+fn ends(lease: &LanLease) -> impl Iterator<Item = (IpAddr, u64)> {
+    lease.addresses.iter().filter_map(|address| Some((address.address(), lease.term.end()?)))
 }
 
 fn narrow(address: IfAddr) -> Option<IfAddr> {
@@ -358,7 +363,11 @@ fn routes(endpoint: &Endpoint, order: u32) -> Vec<Route> {
     let low = endpoint.has_flag(EndpointFlags::LOW_METRIC);
     let base = if low { 100 } else { 20_000 - 100 * endpoint.gateway_priority() };
     let metric = u32::try_from(base).unwrap_or(20_000) + order % 100;
-    let compiled = endpoint.routes().iter().filter_map(|route| {
+    // A LAN may have told its ways before it gives an address of IPv6. Without one a vNIC has no IPv6.
+    let has_ipv6 = endpoint.addresses().any(|address| address.family() == Family::V6);
+    let usable =
+        endpoint.routes().iter().filter(|route| has_ipv6 || route.destination.family() == Family::V4);
+    let compiled = usable.filter_map(|route| {
         let wins = if route.metric > 0 { u32::from(route.metric) } else { metric };
         match route.next_hop {
             // A default route without a next hop says "none" (hcn-api 3.2).

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hns_net::{Cidr, Family, Guid, IfAddr, IfName, Mac, Mtu, Uplink};
+use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Mtu, Uplink};
 use hns_vfp::Port as Policy;
 use hns_vfp::model::{Overlay, Sets};
 
@@ -122,9 +122,9 @@ pub struct Port {
     pub mtu: Mtu,
     pub addresses: Vec<IfAddr>,
     pub routes: Vec<Route>,
-    /// When its addresses of a family are no longer its own, in seconds since the host's boot: those of a lease that ends. The kernel takes
-    /// them away then, whoever is there to renew them or not.
-    pub until: BTreeMap<Family, u64>,
+    /// When an address is no longer its own, in seconds since the host's boot: one of a lease that ends. The kernel takes it away then,
+    /// whoever is there to renew it or not.
+    pub until: BTreeMap<IpAddr, u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use hns_model::{FOREVER, LanLease, LanServer, Term};
+use hns_model::{FOREVER, Grant, LanLease, LanServer, Term};
 use hns_net::{IfAddr, Mac};
 use hns_resolver::{Client, DhcpClient, Resolver, Wire};
 
@@ -46,11 +46,12 @@ pub fn leases(input: &[u8]) {
     let address = given.unwrap_or(Ipv4Addr::LOCALHOST);
     let server = LanServer { address: [198, 18, 0, 254].into(), mac: Mac::new([2, 0, 0, 0, 0, 1]) };
     let former = LanLease {
-        address: IfAddr::new(address.into(), 24).expect("24 is a length of IPv4"),
-        further: Vec::new(),
+        grant: Grant::Dhcp,
+        addresses: vec![IfAddr::new(address.into(), 24).expect("24 is a length of IPv4")],
         routes: Vec::new(),
         dns: Vec::new(),
         domain: None,
+        search: Vec::new(),
         server,
         // Everybody is asked, always.
         term: Term { obtained: 0, renew_after: 0, rebind_after: 0, lifetime: FOREVER },
@@ -58,7 +59,7 @@ pub fn leases(input: &[u8]) {
     let client = Client { mac: CLIENT, host_name: None };
     let wire = Answer { frame: input, number: Cell::default(), is_heard: Cell::default() };
     let Ok(lease) = DhcpClient.renew(&wire, &client, &former) else { return };
-    assert_eq!(lease.address.address(), IpAddr::V4(address));
+    assert_eq!(lease.address(), Some(IpAddr::V4(address)));
     assert!(!address.is_unspecified() && !address.is_link_local() && !address.is_multicast());
     assert!(
         lease.term.renew_after <= lease.term.rebind_after && lease.term.rebind_after <= lease.term.lifetime

@@ -5,12 +5,14 @@
 
 mod advertisements;
 mod cni;
+mod dhcp6;
 mod documents;
 mod leases;
 mod requests;
 
 pub use advertisements::advertisements;
 pub use cni::cni;
+pub use dhcp6::dhcp6;
 pub use documents::documents;
 pub use leases::leases;
 pub use requests::requests;
@@ -19,9 +21,10 @@ pub use requests::requests;
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its program.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 6] = [
     ("advertisements", advertisements),
     ("cni", cni),
+    ("dhcp6", dhcp6),
     ("documents", documents),
     ("leases", leases),
     ("requests", requests),

@@ -1,5 +1,5 @@
-//! Listening on an adapter for a station that may have no link yet: to answers of DHCP servers, to routers, and to whoever says that he
-//! has an address.
+//! Listening on an adapter for a station that may have no link yet: to answers of DHCP servers, to routers, to whoever says that he
+//! has an address, and to whoever asks for the station's own one of the link.
 
 #![expect(unsafe_code, reason = "no library call gives a packet socket its filter and its station")]
 
@@ -75,7 +75,7 @@ fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) 
 }
 
 fn filter(socket: &OwnedFd, program: &[libc::sock_filter]) -> io::Result<()> {
-    let len = u16::try_from(program.len()).expect("the program has some forty steps");
+    let len = u16::try_from(program.len()).expect("the program has some sixty steps");
     // The kernel copies it, and writes nothing to it.
     let whole = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &whole)
@@ -86,9 +86,14 @@ const ALL_NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
 /// Lets the station's frames in by the adapter, and what is for everybody.
 fn join(socket: &OwnedFd, adapter: u32, station: Mac) -> io::Result<()> {
-    for (kind, address) in
-        [(libc::PACKET_MR_UNICAST, station.octets()), (libc::PACKET_MR_MULTICAST, ALL_NODES)]
-    {
+    let [.., a, b, c] = station.octets();
+    // Where it is asked for its address of the link (RFC 4291 section 2.7.1).
+    let solicited = [0x33, 0x33, 0xff, a, b, c];
+    for (kind, address) in [
+        (libc::PACKET_MR_UNICAST, station.octets()),
+        (libc::PACKET_MR_MULTICAST, ALL_NODES),
+        (libc::PACKET_MR_MULTICAST, solicited),
+    ] {
         let mut mr_address = [0; 8];
         mr_address[..6].copy_from_slice(&address);
         let request = libc::packet_mreq {
@@ -106,14 +111,16 @@ fn join(socket: &OwnedFd, adapter: u32, station: Mac) -> io::Result<()> {
 const REJECT: u8 = 255;
 const ARP: u8 = 254;
 const IPV6: u8 = 253;
-const ACCEPT: u8 = 252;
+const DHCP6: u8 = 251;
+const QUESTION: u8 = 250;
+const EVERYBODY: u8 = 249;
 
 /// What an adapter says of a frame's VLAN tag, which it has taken out of the frame.
 const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG).cast_unsigned();
 
 /// The frames of this VLAN, or without a tag, that are answers of DHCP to this station (by the address in the message: they come by
-/// broadcast), answers of ARP to it, or advertisements of routers and neighbours to everybody. The kernel asks this of all that the
-/// adapter carries.
+/// broadcast), answers of ARP to it, advertisements of routers and neighbours to everybody, answers of DHCPv6 to the station, or questions
+/// for its address of the link. The kernel asks this of all that the adapter carries.
 fn program(vlan: Option<VlanId>, station: Mac) -> Vec<libc::sock_filter> {
     const WORD: u32 = libc::BPF_LD | libc::BPF_W;
     const HALF: u32 = libc::BPF_LD | libc::BPF_H;
@@ -164,18 +171,41 @@ fn program(vlan: Option<VlanId>, station: Mac) -> Vec<libc::sock_filter> {
     ]);
     let ipv6 = program.len();
     program.extend([
+        // ICMPv6 with all of its hops, of these three types.
+        load(HALF, 20),
+        step(JUMP | libc::BPF_JEQ, 0x3aff, 0, DHCP6),
+        load(BYTE, 54),
+        step(JUMP | libc::BPF_JEQ, 135, QUESTION, 0),
+        step(JUMP | libc::BPF_JEQ, 134, EVERYBODY, 0),
+        must_be(136),
+    ]);
+    let everybody = program.len();
+    program.extend([
         load(HALF, 4),
         must_be(1),
         load(WORD, 0),
         must_be(0x3333_0000),
-        // ICMPv6 with all of its hops, of these two types.
-        load(HALF, 20),
-        must_be(0x3aff),
-        load(BYTE, 54),
-        step(JUMP | libc::BPF_JEQ, 134, ACCEPT, 0),
-        must_be(136),
+        step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0),
     ]);
-    let accept = program.len();
+    let question = program.len();
+    let target =
+        [0xfe80_0000, 0, u32::from_be_bytes([a ^ 2, b, c, 0xff]), u32::from_be_bytes([0xfe, d, e, f])];
+    for (at, word) in [62, 66, 70, 74].into_iter().zip(target) {
+        program.extend([load(WORD, at), must_be(word)]);
+    }
+    program.push(step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0));
+    let dhcp6 = program.len();
+    program.extend([
+        // UDP to port 546, to the station.
+        load(BYTE, 20),
+        must_be(17),
+        load(HALF, 56),
+        must_be(546),
+        load(WORD, 0),
+        must_be(front),
+        load(HALF, 4),
+        must_be(back),
+    ]);
     program.push(step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0));
     let reject = program.len();
     program.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, 0));
@@ -185,10 +215,12 @@ fn program(vlan: Option<VlanId>, station: Mac) -> Vec<libc::sock_filter> {
                 REJECT => reject,
                 ARP => arp,
                 IPV6 => ipv6,
-                ACCEPT => accept,
+                DHCP6 => dhcp6,
+                QUESTION => question,
+                EVERYBODY => everybody,
                 _ => continue,
             };
-            *jump = u8::try_from(to - place - 1).expect("the program has some forty steps");
+            *jump = u8::try_from(to - place - 1).expect("the program has some sixty steps");
         }
     }
     program

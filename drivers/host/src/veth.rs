@@ -150,7 +150,7 @@ pub(crate) fn configure(target: &mut Netlink, port: &Port, ipv6: bool) -> Result
         address::add(&mut batch, vnic, address::link_local(port.mac));
     }
     for address in &port.addresses {
-        address::add_until(&mut batch, vnic, *address, port.until.get(&address.family()).copied());
+        address::add_until(&mut batch, vnic, *address, port.until.get(&address.address()).copied());
     }
     for route in &port.routes {
         address::add_route(&mut batch, vnic, route);
@@ -191,7 +191,7 @@ pub(crate) fn readdress(
         address::remove(&mut batch, vnic, *address);
     }
     for address in &port.addresses {
-        address::add_until(&mut batch, vnic, *address, port.until.get(&address.family()).copied());
+        address::add_until(&mut batch, vnic, *address, port.until.get(&address.address()).copied());
     }
     for route in &port.routes {
         address::add_route(&mut batch, vnic, route);

@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use hns_model::{LanLease, LanServer, LeasePhase};
-use hns_net::Family;
+use hns_model::{LanLease, LanServer, LeaseKind, LeasePhase};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::dhcp6;
+use crate::error::Giver;
 use crate::frame::{self, Heard, To};
 use crate::message::{self, Answer, AnswerKind, Question};
 use crate::routers;
@@ -45,11 +46,13 @@ impl Resolver for DhcpClient {
         &self,
         wire: &dyn Wire,
         client: &Client,
-        family: Family,
+        kind: LeaseKind,
         wanted: Option<IpAddr>,
     ) -> Result<LanLease, ResolverError> {
-        if family == Family::V6 {
-            return routers::acquire(wire, client, self.now());
+        match kind {
+            LeaseKind::Dhcp => {}
+            LeaseKind::Dhcp6 => return dhcp6::Talk::new(wire, client, self.now()).acquire(wanted),
+            LeaseKind::Advertised => return routers::acquire(wire, client, self.now()),
         }
         let wanted = wanted.map(ipv4);
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
@@ -67,10 +70,12 @@ impl Resolver for DhcpClient {
     }
 
     fn renew(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<LanLease, ResolverError> {
-        if lease.family() == Family::V6 {
-            return routers::renew(wire, client, lease, self.now());
+        match lease.kind() {
+            LeaseKind::Dhcp => {}
+            LeaseKind::Dhcp6 => return dhcp6::Talk::new(wire, client, self.now()).renew(lease),
+            LeaseKind::Advertised => return routers::renew(wire, client, lease, self.now()),
         }
-        let address = ipv4(lease.address.address());
+        let address = address_of(lease);
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         let everybody = [
             (Question::Extend { own: address }, To::Everybody),
@@ -87,24 +92,28 @@ impl Resolver for DhcpClient {
                 return Ok(renewed);
             }
         }
-        Err(ResolverError::Unanswered { server: lease.server.address, address: address.into() })
+        Err(ResolverError::Unanswered { giver: Giver::of(lease), subject: lease.subject() })
     }
 
     fn decline(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<(), ResolverError> {
-        if lease.family() == Family::V6 {
-            return Ok(());
+        match lease.kind() {
+            LeaseKind::Dhcp => {}
+            LeaseKind::Dhcp6 => return dhcp6::Talk::new(wire, client, self.now()).decline(lease),
+            LeaseKind::Advertised => return Ok(()),
         }
-        let (address, server) = (ipv4(lease.address.address()), ipv4(lease.server.address));
+        let (address, server) = (address_of(lease), ipv4(lease.server.address));
         let question = Question::Decline { address, server };
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         talk.say(message::fresh_id(), question, To::Everybody)
     }
 
     fn release(&self, wire: &dyn Wire, client: &Client, lease: &LanLease) -> Result<(), ResolverError> {
-        if lease.family() == Family::V6 {
-            return Ok(());
+        match lease.kind() {
+            LeaseKind::Dhcp => {}
+            LeaseKind::Dhcp6 => return dhcp6::Talk::new(wire, client, self.now()).release(lease),
+            LeaseKind::Advertised => return Ok(()),
         }
-        let (own, server) = (ipv4(lease.address.address()), ipv4(lease.server.address));
+        let (own, server) = (address_of(lease), ipv4(lease.server.address));
         let question = Question::Release { own, server };
         let mut talk = Talk { resolver: self, wire, client, begin: Instant::now(), questions: 0 };
         talk.say(message::fresh_id(), question, to_server(lease.server))
@@ -113,6 +122,10 @@ impl Resolver for DhcpClient {
 
 fn to_server(server: LanServer) -> To {
     To::Server { mac: server.mac, address: ipv4(server.address) }
+}
+
+fn address_of(lease: &LanLease) -> Ipv4Addr {
+    lease.address().map_or(Ipv4Addr::UNSPECIFIED, ipv4)
 }
 
 /// An address of a lease of IPv4. Nobody is at 0.0.0.0, which stands for one that a damaged record has.
@@ -188,7 +201,7 @@ impl Talk<'_> {
             Some(holder) => {
                 let (address, server) = (offer.address, offer.server);
                 self.say(id, Question::Decline { address, server }, To::Everybody)?;
-                Err(ResolverError::Conflict { server: server.into(), address: address.into(), holder })
+                Err(ResolverError::Conflict { giver: Giver::dhcp(server), address: address.into(), holder })
             }
         }
     }
@@ -210,7 +223,7 @@ impl Talk<'_> {
                 match answer.lease(0) {
                     Ok(_) => Some(Offer { address, server }),
                     Err(why) => {
-                        useless = Some(ResolverError::Unusable { server, address, why });
+                        useless = Some(unusable(server, address, why));
                         None
                     }
                 }
@@ -239,7 +252,7 @@ impl Talk<'_> {
                 return decision;
             }
         }
-        Err(ResolverError::Unconfirmed { server, address })
+        Err(ResolverError::Unconfirmed { giver: Giver::dhcp(server), address: address.into() })
     }
 
     fn extend(
@@ -279,15 +292,19 @@ fn decide(answer: &Answer, address: Ipv4Addr, asked: u64) -> Option<Result<LanLe
     let server = answer.server.address;
     match answer.kind {
         AnswerKind::Offer => None,
-        AnswerKind::Nak => Some(Err(ResolverError::Refused { server, message: answer.text() })),
+        AnswerKind::Nak => {
+            Some(Err(ResolverError::Refused { giver: Giver::dhcp(server), message: answer.text() }))
+        }
         AnswerKind::Ack if answer.address() != address => {
             let why = "it is another one than was asked for";
-            Some(Err(ResolverError::Unusable { server, address: answer.address(), why }))
+            Some(Err(unusable(server, answer.address(), why)))
         }
-        AnswerKind::Ack => {
-            Some(answer.lease(asked).map_err(|why| ResolverError::Unusable { server, address, why }))
-        }
+        AnswerKind::Ack => Some(answer.lease(asked).map_err(|why| unusable(server, address, why))),
     }
+}
+
+fn unusable(server: Ipv4Addr, address: Ipv4Addr, why: &'static str) -> ResolverError {
+    ResolverError::Unusable { giver: Giver::dhcp(server), address: address.into(), why }
 }
 
 pub(crate) fn wire(operation: &'static str) -> impl Fn(io::Error) -> ResolverError {

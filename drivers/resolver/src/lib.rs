@@ -1,5 +1,5 @@
 //! Asks a LAN for addresses on behalf of containers, which run no client of their own: its DHCP servers for those of IPv4 (RFC 2131), its
-//! routers for the prefixes of which those of IPv6 are made (RFC 4862).
+//! routers for the prefixes of which those of IPv6 are made (RFC 4862), and its DHCPv6 servers where the routers say so (RFC 8415).
 //!
 //! One trait, [`Resolver`], with two bodies: [`DhcpClient`] speaks the protocol, [`FakeResolver`] is a server in memory. The frames
 //! themselves go by a [`Wire`], which whoever owns the links brings along.
@@ -18,6 +18,13 @@
 //!
 //! Nobody need be told that such an address is declined or given back.
 //!
+//! ```text
+//!   acquire   SOLICIT ─► ADVERTISE, the best of them ─► REQUEST ─► REPLY ─► is anybody there? ─► LanLease
+//!                └─► REPLY at once (rapid commit) ───────────────────┘           │ somebody: DECLINE, and again
+//!   renew     RENEW to the server, later REBIND to all ─► REPLY, or NoBinding: REQUEST
+//!   decline, release   as DHCP
+//! ```
+//!
 //! The servers are asked to answer by broadcast: a container's port, and its container, may not exist yet. No answer is believed that is
 //! not to a question of ours, and no address that no container may have.
 //!
@@ -26,10 +33,13 @@
 //! Never here: links and sockets, which address is whose, when to renew.
 
 mod client;
+mod dhcp6;
 mod error;
 mod fake;
 mod frame;
+mod frame6;
 mod message;
+mod message6;
 mod neighbours;
 mod routers;
 
@@ -37,12 +47,12 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hns_model::LanLease;
-use hns_net::{Family, Mac};
+use hns_model::{LanLease, LeaseKind};
+use hns_net::Mac;
 
 pub use client::{DhcpClient, PATIENCE};
-pub use error::ResolverError;
-pub use fake::FakeResolver;
+pub use error::{Giver, ResolverError};
+pub use fake::{Advertised, FakeResolver};
 pub use message::host_name;
 
 /// A LAN as one station sees it.
@@ -67,12 +77,12 @@ pub trait Resolver: Send + Sync + 'static {
     /// The moment that leases count by: seconds since the host's boot, sleep included.
     fn now(&self) -> u64;
 
-    /// Asks for an address of this family, best this one, and makes sure that nobody else has it. Takes some seconds when nobody answers.
+    /// Asks for an address by those who give this kind, best this one, and makes sure that nobody else has it. Takes some seconds when nobody answers.
     fn acquire(
         &self,
         wire: &dyn Wire,
         client: &Client,
-        family: Family,
+        kind: LeaseKind,
         wanted: Option<IpAddr>,
     ) -> Result<LanLease, ResolverError>;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Encodable};
 use hns_hcn::Route;
-use hns_model::{FOREVER, LanLease, LanServer, Term};
+use hns_model::{FOREVER, Grant, LanLease, LanServer, Term};
 use hns_net::{Cidr, Family, IfAddr, Mac};
 
 use crate::Client;
@@ -21,7 +21,7 @@ const MESSAGE_MIN: usize = 300;
 /// What fits into a frame, so that no answer comes in fragments.
 const MESSAGE_MAX: u16 = 1472;
 /// The longest label and the longest name of the DNS (RFC 1035 section 2.3.4).
-const LABEL_MAX: usize = 63;
+pub(crate) const LABEL_MAX: usize = 63;
 const NAME_MAX: usize = 253;
 
 const WANTED: [OptionCode; 9] = [
@@ -240,7 +240,16 @@ impl Answer {
             _ => None,
         };
         let server = LanServer { address: self.server.address.into(), mac: self.server.mac };
-        Ok(LanLease { address, further: Vec::new(), routes: self.routes(address), dns, domain, server, term })
+        Ok(LanLease {
+            grant: Grant::Dhcp,
+            addresses: vec![address],
+            routes: self.routes(address),
+            dns,
+            domain,
+            search: Vec::new(),
+            server,
+            term,
+        })
     }
 
     fn checked_address(&self) -> Result<IfAddr, &'static str> {
@@ -343,7 +352,7 @@ impl Answer {
 const ROUTES_MAX: usize = 256;
 
 /// A domain name that may be written into a file of others.
-fn domain_name(text: &str) -> Option<String> {
+pub(crate) fn domain_name(text: &str) -> Option<String> {
     let name = text.trim_end_matches(['\0', '.']);
     let is_label = |label: &str| {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -397,7 +406,7 @@ mod tests {
         let options: [&[u8]; 4] =
             [MASK, &[3, 4, 198, 18, 0, 254], &[6, 8, 198, 18, 0, 53, 9, 9, 9, 9], b"\x0f\x0ccorp.example"];
         let lease = lease(OFFERED, &options).unwrap();
-        assert_eq!(lease.address.to_string(), "198.18.0.77/24");
+        assert_eq!(lease.addresses[0].to_string(), "198.18.0.77/24");
         assert_eq!(lease.routes.len(), 1);
         assert_eq!(lease.routes[0].next_hop, Some("198.18.0.254".parse().unwrap()));
         assert_eq!(lease.dns, [IpAddr::from([198, 18, 0, 53]), IpAddr::from([9, 9, 9, 9])]);

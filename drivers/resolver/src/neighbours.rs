@@ -2,11 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use hns_net::Mac;
+use hns_net::{Cidr, IfAddr, Mac};
 
-const ETHERNET: usize = 14;
-const IPV6: [u8; 2] = [0x86, 0xdd];
-const HEADER: usize = 40;
+use crate::frame6::{ETHERNET, HEADER, IPV6, To, checksum, packet};
+
 const ICMPV6: u8 = 58;
 /// What no router has forwarded still has all of its hops.
 const HOPS: u8 = 255;
@@ -37,6 +36,12 @@ pub(crate) enum Heard {
         mac: Mac,
         address: Ipv6Addr,
     },
+    /// Somebody asks who has an address.
+    Question {
+        mac: Mac,
+        asker: Ipv6Addr,
+        address: Ipv6Addr,
+    },
 }
 
 /// What a router says of its LAN.
@@ -50,6 +55,8 @@ pub(crate) struct Advertisement {
     pub is_managed: bool,
     /// Those that stations make addresses of.
     pub prefixes: Vec<Prefix>,
+    /// Those whose addresses are reached without a router, and for how many seconds.
+    pub on_link: Vec<(Cidr, u32)>,
     pub dns: Vec<Ipv6Addr>,
 }
 
@@ -72,9 +79,14 @@ impl Prefix {
     }
 }
 
+/// The address that a station has on its link (RFC 4291 section 2.5.6).
+pub(crate) fn link_local(station: Mac) -> Ipv6Addr {
+    Prefix { network: [0xfe, 0x80, 0, 0, 0, 0, 0, 0], is_on_link: true, valid: u32::MAX }.address_of(station)
+}
+
 /// Asks all routers, of a station without an address: they answer to everybody.
 pub(crate) fn router_solicitation(mac: Mac) -> Vec<u8> {
-    icmpv6(mac, ALL_ROUTERS, &[ROUTER_SOLICITATION, 0, 0, 0, 0, 0, 0, 0])
+    to_group(mac, ALL_ROUTERS, &[ROUTER_SOLICITATION, 0, 0, 0, 0, 0, 0, 0])
 }
 
 /// Asks whether anybody has an address, without claiming it (RFC 4862 section 5.4.2).
@@ -83,28 +95,30 @@ pub(crate) fn probe(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
     message.extend(address.octets());
     let [.., a, b, c] = address.octets();
     let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]);
-    icmpv6(mac, group, &message)
+    to_group(mac, group, &message)
+}
+
+/// Tells somebody who asks which station has its own address of the link.
+pub(crate) fn answer(station: Mac, asker: Ipv6Addr, to: Mac) -> Vec<u8> {
+    let own = link_local(station);
+    // Solicited, and instead of what was known; with the station as the target's link-layer address.
+    let mut message = vec![NEIGHBOUR_ADVERTISEMENT, 0, 0, 0, 0x60, 0, 0, 0];
+    message.extend(own.octets());
+    message.extend([2, 1]);
+    message.extend(station.octets());
+    icmpv6(To { mac: to.octets(), address: asker }, station, own, &message)
 }
 
 /// From the unspecified address to a group.
-fn icmpv6(mac: Mac, group: Ipv6Addr, message: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(message.len()).expect("our messages have some twenty bytes");
-    let to = group.octets();
-    let mut pseudo = vec![0; 16];
-    pseudo.extend(to);
-    pseudo.extend([0, 0, 0, length, 0, 0, 0, ICMPV6]);
-    pseudo.extend(message);
-    let sum = crate::frame::checksum(&pseudo).to_be_bytes();
+fn to_group(mac: Mac, group: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+    icmpv6(To::group(group), mac, Ipv6Addr::UNSPECIFIED, message)
+}
 
-    let mut frame = vec![0x33, 0x33, to[12], to[13], to[14], to[15]];
-    frame.extend(mac.octets());
-    frame.extend(IPV6);
-    frame.extend([0x60, 0, 0, 0, 0, length, ICMPV6, HOPS]);
-    frame.extend([0; 16]);
-    frame.extend(to);
-    frame.extend(message);
-    frame[ETHERNET + HEADER + 2..][..2].copy_from_slice(&sum);
-    frame
+fn icmpv6(to: To, mac: Mac, from: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+    let mut message = message.to_vec();
+    let sum = checksum(from, to.address, ICMPV6, &message).to_be_bytes();
+    message[2..4].copy_from_slice(&sum);
+    packet(to, mac, from, ICMPV6, HOPS, &message)
 }
 
 /// Reads what anybody may have sent.
@@ -126,29 +140,38 @@ pub(crate) fn read(frame: &[u8]) -> Option<Heard> {
         ROUTER_ADVERTISEMENT => {
             advertisement(mac, Ipv6Addr::from(*header[8..].first_chunk::<16>()?), message)
         }
-        NEIGHBOUR_ADVERTISEMENT => {
-            let address = Ipv6Addr::from(*message.get(8..)?.first_chunk::<16>()?);
-            Some(Heard::Claim { mac, address })
+        NEIGHBOUR_ADVERTISEMENT => Some(Heard::Claim { mac, address: target(message)? }),
+        NEIGHBOUR_SOLICITATION => {
+            let asker = Ipv6Addr::from(*header[8..].first_chunk::<16>()?);
+            Some(Heard::Question { mac, asker, address: target(message)? })
         }
         _ => None,
     }
 }
 
+fn target(message: &[u8]) -> Option<Ipv6Addr> {
+    message.get(8..)?.first_chunk::<16>().copied().map(Ipv6Addr::from)
+}
+
 /// One that is not wholly valid says nothing (RFC 4861 section 6.1.2).
 fn advertisement(mac: Mac, router: Ipv6Addr, message: &[u8]) -> Option<Heard> {
     let mut rest = message.get(OPTIONS..).filter(|_| router.is_unicast_link_local())?;
-    let (mut prefixes, mut dns) = (Vec::new(), Vec::new());
+    let (mut prefixes, mut on_link, mut dns) = (Vec::new(), Vec::new(), Vec::new());
     while let [code, units, ..] = *rest {
         let length = usize::from(units) * 8;
         let (option, after) = rest.split_at_checked(length).filter(|_| length > 0)?;
         match code {
-            PREFIX => prefixes.extend(prefix(option)),
+            PREFIX => {
+                prefixes.extend(prefix(option));
+                on_link.extend(on_link_prefix(option));
+            }
             DNS_SERVERS => dns.extend(servers(option)),
             _ => {}
         }
         rest = after;
     }
     prefixes.truncate(PREFIXES_MAX);
+    on_link.truncate(PREFIXES_MAX);
     dns.truncate(SERVERS_MAX);
     let lifetime = u16::from_be_bytes([message[6], message[7]]);
     let is_managed = message[5] & MANAGED != 0;
@@ -158,6 +181,7 @@ fn advertisement(mac: Mac, router: Ipv6Addr, message: &[u8]) -> Option<Heard> {
         lifetime,
         is_managed,
         prefixes,
+        on_link,
         dns,
     }))
 }
@@ -169,11 +193,33 @@ fn prefix(option: &[u8]) -> Option<Prefix> {
     let valid = u32::from_be_bytes(*option[4..].first_chunk()?);
     let preferred = u32::from_be_bytes(*option[8..].first_chunk()?);
     let network: [u8; 8] = *option[16..].first_chunk()?;
-    let is_link_local = network[0] == 0xfe && network[1] & 0xc0 == 0x80;
-    let is_nobodys = network[0] == 0xff || network[0] == 0 || is_link_local;
-    let is_usable =
-        flags & AUTONOMOUS != 0 && length == 64 && preferred > 0 && preferred <= valid && !is_nobodys;
+    let is_usable = flags & AUTONOMOUS != 0
+        && length == 64
+        && preferred > 0
+        && preferred <= valid
+        && !is_nobodys([network[0], network[1]]);
     is_usable.then_some(Prefix { network, is_on_link: flags & ON_LINK != 0, valid })
+}
+
+/// One whose addresses are on the link (RFC 4861 section 6.3.4).
+fn on_link_prefix(option: &[u8]) -> Option<(Cidr, u32)> {
+    let option: &[u8; 32] = option.try_into().ok()?;
+    let [_, _, length, flags, ..] = *option;
+    let valid = u32::from_be_bytes(*option[4..].first_chunk()?);
+    let network: [u8; 16] = *option[16..].first_chunk()?;
+    let prefix = IfAddr::new(Ipv6Addr::from(network).into(), length).ok()?.prefix();
+    let of_every_link = [ALL_ROUTERS, Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::LOCALHOST];
+    let is_usable = flags & ON_LINK != 0
+        && valid > 0
+        && !is_nobodys([network[0], network[1]])
+        && !of_every_link.into_iter().any(|address| prefix.contains(address.into()));
+    is_usable.then_some((prefix, valid))
+}
+
+/// Whether a prefix that begins so is none of which stations have addresses by a router.
+const fn is_nobodys([first, second]: [u8; 2]) -> bool {
+    let is_link_local = first == 0xfe && second & 0xc0 == 0x80;
+    first == 0xff || first == 0 || is_link_local
 }
 
 fn servers(option: &[u8]) -> Vec<Ipv6Addr> {
@@ -225,7 +271,7 @@ mod tests {
     fn heard(frame: &[u8]) -> Option<Advertisement> {
         match read(frame)? {
             Heard::Router(advertisement) => Some(advertisement),
-            Heard::Claim { .. } => None,
+            Heard::Claim { .. } | Heard::Question { .. } => None,
         }
     }
 
@@ -284,7 +330,7 @@ mod tests {
         ] {
             assert_eq!(frame[..6], group);
             assert_eq!(frame[22..38], [0; 16]);
-            assert!(read(&frame).is_none());
+            assert!(!matches!(read(&frame), Some(Heard::Router(_) | Heard::Claim { .. })));
             let mut pseudo = [&frame[22..54], &[0, 0, 0, frame[19], 0, 0, 0, ICMPV6]].concat();
             pseudo.extend(&frame[54..]);
             assert_eq!(crate::frame::checksum(&pseudo), 0);

@@ -7,10 +7,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use hns_hcn::Route;
-use hns_model::{FOREVER, LanLease, LanServer, LeasePhase, Term};
-use hns_net::{Family, IfAddr};
+use hns_model::{FOREVER, Grant, LanLease, LanServer, LeasePhase, Term};
+use hns_net::{Cidr, Family, IfAddr};
 
 use crate::client::wire;
+use crate::error::Giver;
 use crate::neighbours::{self, Advertisement, Heard};
 use crate::{Client, ResolverError, Wire};
 
@@ -22,6 +23,9 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(4);
 /// How often, and for how long each time, it is asked whether somebody has an address. RFC 4862 waits for a second, once.
 const PROBES: usize = 2;
 const PROBE_PATIENCE: Duration = Duration::from_millis(150);
+
+/// How long counts what a router says that neither is a way out nor names a prefix, in seconds (RFC 4861 section 6.2.1).
+const LIFETIME: u32 = 1800;
 
 /// For so long all routers are waited for, in seconds.
 fn patience() -> u64 {
@@ -66,15 +70,14 @@ pub(crate) fn renew(
     ask(wire, client)?;
     let answer = hear(wire, RENEWAL_PATIENCE, |said| {
         let is_same = IpAddr::from(said.router) == before.server.address;
-        let is_way_out = said.lifetime > 0 || before.routes.is_empty();
+        let is_way_out = said.lifetime > 0 || !before.routes.iter().any(Route::is_default);
         let renewed = lease(&said, client, now);
         match is_anybody_asked {
             true => renewed.is_ok().then_some(renewed),
             false => (is_same && (is_way_out || renewed.is_err())).then_some(renewed),
         }
     })?;
-    let unanswered =
-        ResolverError::Unanswered { server: before.server.address, address: before.address.address() };
+    let unanswered = ResolverError::Unanswered { giver: Giver::of(before), subject: before.subject() };
     let renewed = answer.unwrap_or(Err(unanswered))?;
     look_for_holders(wire, client, &renewed, Some(before))?;
     Ok(renewed)
@@ -112,13 +115,12 @@ fn look_for_holders(
     lease: &LanLease,
     before: Option<&LanLease>,
 ) -> Result<(), ResolverError> {
-    let is_new =
-        |address: &IfAddr| !before.is_some_and(|before| before.addresses().any(|had| had == *address));
-    for address in lease.addresses().filter(is_new).map(IfAddr::address) {
+    let is_new = |address: &&IfAddr| !before.is_some_and(|before| before.addresses.contains(address));
+    for address in lease.addresses.iter().filter(is_new).map(|address| address.address()) {
         if let IpAddr::V6(asked) = address
             && let Some(holder) = holder_of(wire, client, asked)?
         {
-            return Err(ResolverError::Conflict { server: lease.server.address, address, holder });
+            return Err(ResolverError::Conflict { giver: Giver::of(lease), address, holder });
         }
     }
     Ok(())
@@ -148,31 +150,35 @@ fn holder_of(
 /// What an advertisement is worth to a container, counted from when it was asked for.
 fn lease(said: &Advertisement, client: &Client, now: u64) -> Result<LanLease, ResolverError> {
     let router = said.router;
-    let mut addresses = said.prefixes.iter().map(|prefix| {
+    let mut addresses: Vec<IfAddr> = Vec::new();
+    for prefix in &said.prefixes {
         let length = if prefix.is_on_link { 64 } else { Family::V6.bits() };
-        IfAddr::new(prefix.address_of(client.mac).into(), length)
-            .expect("an address of IPv6 has up to 128 bits")
-    });
-    let Some(address) = addresses.next() else {
-        return Err(match said.is_managed {
-            true => ResolverError::Managed { router },
-            false => ResolverError::NoPrefix { router },
-        });
-    };
-    let mut further: Vec<IfAddr> = addresses.filter(|other| *other != address).collect();
-    further.sort_unstable();
-    further.dedup_by_key(|address| address.address());
-    let way_out = (said.lifetime > 0).then_some(Route {
-        destination: Family::V6.default_route(),
-        next_hop: Some(router.into()),
-        metric: 0,
-    });
+        let made = IfAddr::new(prefix.address_of(client.mac).into(), length)
+            .expect("an address of IPv6 has up to 128 bits");
+        if !addresses.iter().any(|other| other.address() == made.address()) {
+            addresses.push(made);
+        }
+    }
+    if addresses.is_empty() && !said.is_managed {
+        return Err(ResolverError::NoPrefix { router });
+    }
+    if let Some((_, further)) = addresses.split_first_mut() {
+        further.sort_unstable();
+    }
+    let to = |destination: Cidr, next_hop: Option<IpAddr>| Route { destination, next_hop, metric: 0 };
+    let way_out = (said.lifetime > 0).then(|| to(Family::V6.default_route(), Some(router.into())));
+    // What an address of the container's covers is on its link by that. The addresses of a DHCPv6 server cover nothing.
+    let mut on_link: Vec<Cidr> = said.on_link.iter().map(|(prefix, _)| *prefix).collect();
+    on_link.retain(|prefix| !addresses.iter().any(|address| address.prefix() == *prefix));
+    on_link.sort_unstable();
+    on_link.dedup();
     Ok(LanLease {
-        address,
-        further,
-        routes: way_out.into_iter().collect(),
+        grant: Grant::Advertised { is_managed: said.is_managed },
+        addresses,
+        routes: way_out.into_iter().chain(on_link.into_iter().map(|prefix| to(prefix, None))).collect(),
         dns: said.dns.iter().copied().map(Into::into).collect(),
         domain: None,
+        search: Vec::new(),
         server: LanServer { address: router.into(), mac: said.mac },
         term: term(said, now),
     })
@@ -180,8 +186,10 @@ fn lease(said: &Advertisement, client: &Client, now: u64) -> Result<LanLease, Re
 
 /// It holds for as long as all of its prefixes do; the router is asked for more time while it still counts as a way out.
 fn term(said: &Advertisement, obtained: u64) -> Term {
-    let lifetime = said.prefixes.iter().map(|prefix| prefix.valid).min().unwrap_or_default();
     let of_router = Some(u32::from(said.lifetime)).filter(|seconds| *seconds > 0);
+    let of_prefixes = said.prefixes.iter().map(|prefix| prefix.valid);
+    let lifetime = of_prefixes.chain(said.on_link.iter().map(|(_, valid)| *valid)).min();
+    let lifetime = lifetime.or(of_router).unwrap_or(LIFETIME);
     let soonest = of_router.map_or(lifetime, |seconds| seconds.min(lifetime));
     if soonest == FOREVER {
         return Term { obtained, renew_after: FOREVER, rebind_after: FOREVER, lifetime };

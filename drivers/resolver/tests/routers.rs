@@ -8,8 +8,8 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use hns_model::{FOREVER, LanLease};
-use hns_net::{Family, Mac};
+use hns_model::{FOREVER, Grant, LanLease, LeaseKind};
+use hns_net::Mac;
 use hns_resolver::{Client, DhcpClient, Resolver, ResolverError, Wire};
 
 const CLIENT: Mac = Mac::new([2, 0, 0, 0, 0, 7]);
@@ -23,10 +23,18 @@ struct Router {
     managed: bool,
     /// Seconds for which they are valid.
     prefixes: &'static [(&'static str, u32)],
+    flags: u8,
 }
 
-const USUAL: Router =
-    Router { address: "fe80::1", lifetime: 1800, managed: false, prefixes: &[("fd00:198:18::", 7200)] };
+const ON_LINK: u8 = 0x80;
+const AUTONOMOUS: u8 = 0x40;
+const USUAL: Router = Router {
+    address: "fe80::1",
+    lifetime: 1800,
+    managed: false,
+    prefixes: &[("fd00:198:18::", 7200)],
+    flags: ON_LINK | AUTONOMOUS,
+};
 
 struct Lan<'a> {
     routers: &'a [Router],
@@ -84,7 +92,7 @@ fn advertisement(router: &Router) -> Vec<u8> {
     message.extend(router.lifetime.to_be_bytes());
     message.extend([0; 8]);
     for (network, valid) in router.prefixes {
-        message.extend([3, 4, 64, 0xc0]);
+        message.extend([3, 4, 64, router.flags]);
         message.extend([valid.to_be_bytes(), valid.to_be_bytes(), [0; 4]].concat());
         message.extend(network.parse::<Ipv6Addr>().unwrap().octets());
     }
@@ -96,12 +104,12 @@ fn client() -> Client {
 }
 
 fn acquired(lan: &Lan) -> Result<LanLease, ResolverError> {
-    DhcpClient.acquire(lan, &client(), Family::V6, None)
+    DhcpClient.acquire(lan, &client(), LeaseKind::Advertised, None)
 }
 
 fn shown(lease: &LanLease) -> (String, Vec<String>) {
     let hops = lease.routes.iter().filter_map(|route| route.next_hop).map(|hop| hop.to_string());
-    (lease.address.to_string(), hops.collect())
+    (lease.addresses[0].to_string(), hops.collect())
 }
 
 #[test]
@@ -120,7 +128,7 @@ fn a_router_gives_the_address_that_the_mac_makes_and_itself_as_the_way_out() {
 fn each_prefix_gives_an_address_and_the_shortest_holds_for_all() {
     let prefixes = &[("fd00:1::", 600), ("fd00:2::", 40), ("fd00:1::", 600)];
     let lease = acquired(&Lan::new(&[Router { prefixes, ..USUAL }], None)).unwrap();
-    let addresses: Vec<_> = lease.addresses().map(|address| address.to_string()).collect();
+    let addresses: Vec<_> = lease.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["fd00:1::ff:fe00:7/64", "fd00:2::ff:fe00:7/64"]);
     assert_eq!((lease.term.renew_after, lease.term.lifetime), (20, 40));
     let forever = Router { prefixes: &[("fd00::", FOREVER)], lifetime: 0, ..USUAL };
@@ -141,9 +149,32 @@ fn a_lan_that_gives_no_address_is_an_error_that_says_why() {
     assert!(matches!(acquired(&silent), Err(ResolverError::NoRouter { questions: 3, seconds: 5 })));
     let bare = Router { prefixes: &[], ..USUAL };
     assert!(matches!(acquired(&Lan::new(&[bare], None)), Err(ResolverError::NoPrefix { .. })));
-    let managed = Router { prefixes: &[], managed: true, ..USUAL };
-    let error = acquired(&Lan::new(&[managed], None)).unwrap_err();
-    assert!(error.to_string().starts_with("router fe80::1 leaves addresses to a DHCPv6 server"), "{error}");
+}
+
+#[test]
+fn a_router_may_leave_addresses_to_a_server_and_name_what_is_on_the_link() {
+    let managed = |prefixes, flags| Router { prefixes, flags, managed: true, ..USUAL };
+    let to =
+        |lease: &LanLease| lease.routes.iter().map(|route| route.destination.to_string()).collect::<Vec<_>>();
+    let lease = acquired(&Lan::new(&[managed(&[("fd00:198:18::", 600)], ON_LINK)], None)).unwrap();
+    assert_eq!((&lease.grant, lease.addresses.len()), (&Grant::Advertised { is_managed: true }, 0));
+    assert_eq!(to(&lease), ["::/0", "fd00:198:18::/64"]);
+    assert_eq!((lease.term.renew_after, lease.term.lifetime), (300, 600));
+    // Of a prefix for both an address of the container's says that it is on the link.
+    let lease =
+        acquired(&Lan::new(&[managed(&[("fd00:198:18::", 600)], ON_LINK | AUTONOMOUS)], None)).unwrap();
+    assert_eq!((&lease.grant, lease.addresses.len()), (&Grant::Advertised { is_managed: true }, 1));
+    assert_eq!(to(&lease), ["::/0"]);
+    // What it says without a prefix counts as long as it does itself.
+    let lease = acquired(&Lan::new(&[managed(&[], 0)], None)).unwrap();
+    assert_eq!((to(&lease).len(), lease.term.lifetime), (1, 1800));
+    let lease = acquired(&Lan::new(&[Router { lifetime: 0, ..managed(&[], 0) }], None)).unwrap();
+    assert_eq!((to(&lease).len(), lease.term.renew_after, lease.term.lifetime), (0, 900, 1800));
+    for everybodys in ["fe80::", "ff00::", "::"] {
+        let prefixes: &'static [_] = Box::leak(Box::new([(everybodys, 600)]));
+        let lease = acquired(&Lan::new(&[managed(prefixes, ON_LINK)], None)).unwrap();
+        assert_eq!(to(&lease), ["::/0"], "{everybodys}");
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hns_model::{LeasePhase, Term};
-use hns_net::{Family, Guid};
+use hns_model::{LeaseKind, LeasePhase, Term};
+use hns_net::Guid;
 
 /// How many leases are renewed at one time, and how many endpoints without one ask at one time: each takes a thread for as long as a
 /// server is waited for, which is longest where there is none. So those have seats of their own.
@@ -40,8 +40,8 @@ impl Need {
     }
 }
 
-/// An endpoint's lease of a family.
-pub(crate) type LeaseOf = (Guid, Family);
+/// An endpoint's lease of a kind.
+pub(crate) type LeaseOf = (Guid, LeaseKind);
 
 /// What is under way, and when what failed is tried again.
 #[derive(Debug, Default)]
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn guid(number: u8) -> LeaseOf {
-        (Guid::from_bytes([number; 16]), Family::V4)
+        (Guid::from_bytes([number; 16]), LeaseKind::Dhcp)
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! Endpoints whose addresses a LAN gives: its DHCP server those of IPv4, its routers those of IPv6.
+//! Endpoints whose addresses a LAN gives: its DHCP server those of IPv4, its routers those of IPv6, and its DHCPv6 server where a router
+//! says so.
 //!
 //! ```text
 //!   attach:  the LAN is asked ─► the lease is in the world ─► as every attach: the port's first frame meets the leased address
 //!   detach:  as every detach ─► nothing comes out of the port any more ─► the server is told
 //! ```
 //!
-//! Both families are asked for at one time. An endpoint that has IPv4 is attached with it alone where no router answers, and goes on asking.
+//! Both families are asked for at one time. An endpoint that has IPv4 is attached with it alone where no router answers, and goes on asking;
+//! so does one without an address of a DHCPv6 server, where it has another one.
 //!
 //! A LAN may take seconds to answer, or never do: it is asked before the gate, so that nobody waits but who wants the address. A
 //! lease belongs to an attachment, and is recorded with it; `renewal.rs` keeps it.
@@ -17,10 +19,10 @@ use std::time::Duration;
 
 use hns_hcn as hcn;
 use hns_host::{Ear, Host};
-use hns_model::{Endpoint, LanLease, ModelError, Network};
+use hns_model::{Endpoint, LanLease, LeaseKind, ModelError, Network};
 use hns_net::{Family, Guid, IfName, Uplink};
 use hns_planner::switch_name;
-use hns_resolver::{Client, PATIENCE, ResolverError, Wire, host_name};
+use hns_resolver::{Client, Giver, PATIENCE, ResolverError, Wire, host_name};
 
 use crate::agenda::LeaseOf;
 use crate::engine::{Engine, fresh_id};
@@ -40,7 +42,7 @@ const ROUNDS_MAX: usize = 4;
 /// Who asks, and where.
 pub(crate) struct Lessee {
     pub endpoint: Guid,
-    pub family: Family,
+    pub kind: LeaseKind,
     network: String,
     network_id: Guid,
     switch: IfName,
@@ -50,12 +52,12 @@ pub(crate) struct Lessee {
 
 impl Lessee {
     /// Nobody, on a network with addresses of its own.
-    pub fn of(endpoint: &Endpoint, network: &Network, family: Family) -> Option<Self> {
-        let is_asked = network.families_of_lan().any(|asked| asked == family);
+    pub fn of(endpoint: &Endpoint, network: &Network, kind: LeaseKind) -> Option<Self> {
+        let is_asked = network.families_of_lan().any(|asked| asked == kind.family());
         let uplink = network.uplink().filter(|_| is_asked)?;
         Some(Self {
             endpoint: endpoint.id(),
-            family,
+            kind,
             network: network.name().to_owned(),
             network_id: network.id(),
             switch: switch_name(network.switch_id()),
@@ -67,7 +69,7 @@ impl Lessee {
 
 impl Lessee {
     pub const fn lease(&self) -> LeaseOf {
-        (self.endpoint, self.family)
+        (self.endpoint, self.kind)
     }
 
     fn refusal(&self) -> impl Fn(ResolverError) -> EngineError {
@@ -102,7 +104,7 @@ impl Wire for Segment<'_> {
 pub(crate) struct Ahead<'e> {
     engine: &'e Engine,
     id: Guid,
-    _held: [Held<'e>; 2],
+    _held: [Held<'e>; 3],
 }
 
 impl Drop for Ahead<'_> {
@@ -114,7 +116,7 @@ impl Drop for Ahead<'_> {
             endpoint.inspect(|_| {
                 // It was there just now.
                 let _ = world.withdraw_leases(self.id);
-                let _ = world.set_lease_trouble(self.id, Family::V6, None);
+                LeaseKind::ALL.into_iter().for_each(|kind| _ = world.set_lease_trouble(self.id, kind, None));
             })
         };
         if let Some(endpoint) = unused {
@@ -181,35 +183,56 @@ impl Engine {
 
     /// Gets an endpoint that is not attached its addresses, if the LAN gives them. Without any lock but this endpoint's of leases.
     pub(crate) fn lease_ahead(&self, id: Guid) -> Result<Option<Ahead<'_>>, EngineError> {
-        let held = [Family::V4, Family::V6].map(|family| self.locks.hold_patiently(Key::Lease(id, family)));
-        let lessees: Vec<Lessee> = {
+        let held = LeaseKind::ALL.map(|kind| self.locks.hold_patiently(Key::Lease(id, kind)));
+        let families: Vec<Family> = {
             let world = self.world();
             let endpoint = world.endpoint(id)?;
             let network = world.network(endpoint.network())?;
-            let families = network.families_of_lan().filter(|_| endpoint.attachment().is_none());
-            families.filter_map(|family| Lessee::of(endpoint, network, family)).collect()
+            network.families_of_lan().filter(|_| endpoint.attachment().is_none()).collect()
         };
-        let Some((first, others)) = lessees.split_first() else { return Ok(None) };
+        let Some((first, others)) = families.split_first() else { return Ok(None) };
         // From here on what the LAN gave goes back, unless it is attached.
         let ahead = Ahead { engine: self, id, _held: held };
         while_waiting(|| {
             std::thread::scope(|scope| {
-                others.iter().for_each(|other| _ = scope.spawn(|| self.take_lease_if_any(other)));
-                self.take_lease(first)
+                // Those that it can do without are asked for again once it is attached.
+                others.iter().for_each(|other| _ = scope.spawn(|| self.take_leases(id, *other)));
+                self.take_leases(id, *first)
             })
         })?;
         Ok(Some(ahead))
     }
 
-    /// Of a family that an endpoint can do without: it is asked for again once it is attached.
-    fn take_lease_if_any(&self, lessee: &Lessee) {
-        if let Err(error) = self.take_lease(lessee) {
-            tracing::warn!(
-                endpoint = %lessee.endpoint, error = &error as &dyn std::error::Error,
-                "the LAN gave no address of IPv6 yet"
-            );
-            let _ = self.world().set_lease_trouble(lessee.endpoint, lessee.family, Some(chain(&error)));
+    /// Asks for an address of a family, and all others of it that there are. What is missing is the endpoint's trouble.
+    fn take_leases(&self, id: Guid, family: Family) -> Result<(), EngineError> {
+        match family {
+            Family::V4 => self.take_or_miss(id, LeaseKind::Dhcp),
+            Family::V6 => {
+                self.take_or_miss(id, LeaseKind::Advertised)?;
+                if !self.world().endpoint(id)?.wants_dhcp6() {
+                    return Ok(());
+                }
+                let outcome = self.take_or_miss(id, LeaseKind::Dhcp6);
+                if self.world().endpoint(id)?.is_addressed(family) { Ok(()) } else { outcome }
+            }
         }
+    }
+
+    fn take_or_miss(&self, id: Guid, kind: LeaseKind) -> Result<(), EngineError> {
+        let lessee = {
+            let world = self.world();
+            let endpoint = world.endpoint(id)?;
+            Lessee::of(endpoint, world.network(endpoint.network())?, kind)
+        };
+        let outcome = lessee.map_or(Ok(()), |lessee| self.take_lease(&lessee));
+        if let Err(error) = &outcome {
+            tracing::warn!(
+                endpoint = %id, ?kind, error = error as &dyn std::error::Error,
+                "the LAN gave no address yet"
+            );
+            let _ = self.world().set_lease_trouble(id, kind, Some(chain(error)));
+        }
+        outcome
     }
 
     /// Asks for an address until it is one that nobody here has, and takes it.
@@ -225,8 +248,8 @@ impl Engine {
             let taken = self.world().set_lease(lessee.endpoint, lease.clone());
             let Err(error) = taken else {
                 tracing::info!(
-                    endpoint = %lessee.endpoint, network = lessee.network, address = %lease.address,
-                    of = %lease.server.address, "the LAN gave an address"
+                    endpoint = %lessee.endpoint, network = lessee.network, lease = lease.subject(),
+                    of = %Giver::of(&lease), "the LAN gave a lease"
                 );
                 return Ok(());
             };
@@ -249,7 +272,7 @@ impl Engine {
     ) -> Result<LanLease, EngineError> {
         let wire = self.segment_of(lessee)?;
         let lease =
-            self.resolver.acquire(&wire, &lessee.client, lessee.family, former).map_err(lessee.refusal())?;
+            self.resolver.acquire(&wire, &lessee.client, lessee.kind, former).map_err(lessee.refusal())?;
         match self.look_at_hosts_own(lessee.network_id) {
             Ok(()) => Ok(lease),
             Err(error) => Err(self.turn_down(lessee, &lease, error)),
@@ -270,7 +293,7 @@ impl Engine {
                 "an address of the LAN that somebody has was not declined"
             );
         }
-        EngineError::LeaseTaken { endpoint: lessee.endpoint, server: lease.server.address, source }
+        EngineError::LeaseTaken { endpoint: lessee.endpoint, giver: Giver::of(lease), source }
     }
 
     pub(crate) fn renew_lease(&self, lessee: &Lessee, lease: &LanLease) -> Result<LanLease, EngineError> {
@@ -291,7 +314,7 @@ impl Engine {
             let lessee = {
                 let world = self.world();
                 let network = world.network(endpoint.network()).ok();
-                network.and_then(|network| Lessee::of(endpoint, network, lease.family()))
+                network.and_then(|network| Lessee::of(endpoint, network, lease.kind()))
             };
             if let Some(lessee) = lessee {
                 self.release_lease(&lessee, lease);
@@ -330,7 +353,7 @@ impl Engine {
         let endpoint = world.endpoint(id)?;
         let network = world.network(endpoint.network())?;
         // The first that it asks for is the one it must have.
-        if network.families_of_lan().next().is_some_and(|family| endpoint.lease(family).is_none()) {
+        if network.families_of_lan().next().is_some_and(|family| !endpoint.is_addressed(family)) {
             let network = network.name().to_owned();
             return Err(ModelError::Unaddressed { endpoint: id, network });
         }

@@ -1,11 +1,9 @@
-use std::net::IpAddr;
-
 use hns_datapath::DatapathError;
 use hns_hcn::{DocumentError, ErrorCode};
 use hns_host::HostError;
 use hns_model::ModelError;
 use hns_net::{Guid, Uplink};
-use hns_resolver::ResolverError;
+use hns_resolver::{Giver, ResolverError};
 use hns_store::StoreError;
 
 use crate::lost_state::Unrecorded;
@@ -24,8 +22,8 @@ pub enum EngineError {
     Datapath { operation: String, source: DatapathError },
     #[error("endpoint {endpoint}: network \"{network}\" has no address for it from the LAN of {uplink}")]
     NoLease { endpoint: Guid, network: String, uplink: Uplink, source: ResolverError },
-    #[error("endpoint {endpoint}: {server} gave an address which somebody has already")]
-    LeaseTaken { endpoint: Guid, server: IpAddr, source: ModelError },
+    #[error("endpoint {endpoint}: {giver} gave an address which somebody has already")]
+    LeaseTaken { endpoint: Guid, giver: Giver, source: ModelError },
     #[error("cannot {operation} the record of {object}")]
     Store { operation: &'static str, object: String, source: StoreError },
     #[error("the record {key} cannot be read: {problem}")]
@@ -134,12 +132,12 @@ impl EngineError {
             Self::NoLease {
                 source: ResolverError::Refused { .. } | ResolverError::Unusable { .. }, ..
             } => Some("look at the settings of that server"),
+            Self::NoLease { source: ResolverError::Silent6 { .. }, .. } => Some(
+                "a router of this LAN says that a DHCPv6 server gives addresses (its M flag): look whether one serves this LAN, in this \
+                 VLAN; tcpdump -ni ADAPTER 'port 546 or port 547' shows what is asked",
+            ),
             Self::NoLease {
-                source:
-                    ResolverError::NoRouter { .. }
-                    | ResolverError::NoPrefix { .. }
-                    | ResolverError::Managed { .. },
-                ..
+                source: ResolverError::NoRouter { .. } | ResolverError::NoPrefix { .. }, ..
             } => Some(
                 "look whether a router of this LAN, in this VLAN, advertises a prefix of 64 bits for autonomous addresses; \
                  tcpdump -ni ADAPTER 'icmp6' shows what is asked",

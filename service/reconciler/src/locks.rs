@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hns_net::{Family, Guid};
+use hns_model::LeaseKind;
+use hns_net::Guid;
 
 use crate::threads::while_waiting;
 
@@ -13,7 +14,7 @@ pub(crate) enum Key {
     Namespace(Guid),
     Endpoint(Guid),
     /// What the LAN gives it, of a family. Taken before all others, that of IPv4 first.
-    Lease(Guid, Family),
+    Lease(Guid, LeaseKind),
     /// Opening a further bridge of a network.
     Segments(Guid),
     /// The pools of engines' IPAM, whose records hold many leases each.

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use hns_hcn as hcn;
 use hns_host::NamespaceIdentity;
 use hns_model::{
-    Attachment, Endpoint, LanLease, LanServer, LeaseBook, Namespace, NamespaceOrigin, Network, Seat, Term,
+    Attachment, Endpoint, Grant, LanLease, LanServer, LeaseBook, LeaseKind, Namespace, NamespaceOrigin,
+    Network, Seat, Term,
 };
-use hns_net::{Cidr, Family, Guid};
+use hns_net::{Cidr, Guid};
 use serde_json::{Value, json};
 
 use crate::error::EngineError;
@@ -49,20 +50,29 @@ pub(crate) fn endpoint(endpoint: &Endpoint) -> Vec<u8> {
         "Document": endpoint.document().to_v2(),
         "Attachments": endpoint.attachments(),
         "Attachment": attachment,
-        "DhcpLease": endpoint.lease(Family::V4).map(lease_value),
-        "AdvertisedLease": endpoint.lease(Family::V6).map(lease_value),
+        "DhcpLease": endpoint.lease(LeaseKind::Dhcp).map(lease_value),
+        "Dhcp6Lease": endpoint.lease(LeaseKind::Dhcp6).map(lease_value),
+        "AdvertisedLease": endpoint.lease(LeaseKind::Advertised).map(lease_value),
     }))
 }
 
 fn lease_value(lease: &LanLease) -> Value {
     let route = |route: &hcn::Route| json!([route.destination.to_string(), route.next_hop]);
     let Term { obtained, renew_after, rebind_after, lifetime } = lease.term;
+    let (server_id, is_managed) = match &lease.grant {
+        Grant::Dhcp => (None, None),
+        Grant::Dhcp6 { server_id } => (Some(server_id), None),
+        Grant::Advertised { is_managed } => (None, Some(is_managed)),
+    };
     json!({
-        "Address": lease.address.to_string(),
-        "Further": lease.further.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "Address": lease.addresses.first().map(ToString::to_string),
+        "Further": lease.addresses.iter().skip(1).map(ToString::to_string).collect::<Vec<_>>(),
+        "ServerId": server_id,
+        "Managed": is_managed,
         "Routes": lease.routes.iter().map(route).collect::<Vec<_>>(),
         "Dns": lease.dns,
         "Domain": lease.domain,
+        "Search": lease.search,
         "Server": lease.server.address,
         "ServerMac": lease.server.mac.to_string(),
         "Term": [obtained, u64::from(renew_after), u64::from(rebind_after), u64::from(lifetime)],
@@ -138,13 +148,18 @@ impl<'a> Reader<'a> {
             attachment => Some(self.attachment(attachment)?),
         };
         let attachments = self.value["Attachments"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        let leases = ["DhcpLease", "AdvertisedLease"].map(|name| &self.value[name]);
-        let leases = leases.into_iter().filter(|value| !value.is_null()).map(|value| self.lease(value));
-        let leases = leases.collect::<Result<_, _>>()?;
+        let leases = [
+            ("DhcpLease", LeaseKind::Dhcp),
+            ("Dhcp6Lease", LeaseKind::Dhcp6),
+            ("AdvertisedLease", LeaseKind::Advertised),
+        ];
+        let leases = leases.map(|(name, kind)| (&self.value[name], kind));
+        let leases = leases.into_iter().filter(|(value, _)| !value.is_null());
+        let leases = leases.map(|(value, kind)| self.lease(value, kind)).collect::<Result<_, _>>()?;
         Ok(EndpointRecord { document, attachment, attachments, leases })
     }
 
-    fn lease(&self, value: &Value) -> Result<LanLease, EngineError> {
+    fn lease(&self, value: &Value, kind: LeaseKind) -> Result<LanLease, EngineError> {
         let missing = || self.error("no whole lease of the LAN");
         let number = |place: usize| value["Term"][place].as_u64().ok_or_else(missing);
         let seconds = |place| u32::try_from(number(place)?).map_err(|error| self.error(error));
@@ -153,15 +168,27 @@ impl<'a> Reader<'a> {
             let destination: Cidr = parsed(&route[0])?;
             Some(hcn::Route { destination, next_hop: parsed(&route[1]), metric: 0 })
         };
+        let grant = match kind {
+            LeaseKind::Dhcp => Grant::Dhcp,
+            LeaseKind::Dhcp6 => Grant::Dhcp6 { server_id: octets(&value["ServerId"]).ok_or_else(missing)? },
+            // Absent in records of versions that asked no DHCPv6 server.
+            LeaseKind::Advertised => {
+                Grant::Advertised { is_managed: value["Managed"].as_bool().unwrap_or(false) }
+            }
+        };
+        // A router may give none. The further ones are absent in records of versions that knew leases of DHCP alone.
+        let first = Some(&value["Address"]).filter(|value| kind != LeaseKind::Advertised || !value.is_null());
         let further = value["Further"].as_array().map_or(&[][..], Vec::as_slice);
+        let addresses = first.into_iter().chain(further);
+        let search = value["Search"].as_array().map_or(&[][..], Vec::as_slice);
         let servers = value["Dns"].as_array().ok_or_else(missing)?;
         Ok(LanLease {
-            address: parsed(&value["Address"]).ok_or_else(missing)?,
-            // Absent in records of versions that knew leases of DHCP alone.
-            further: further.iter().map(parsed).collect::<Option<_>>().ok_or_else(missing)?,
+            grant,
+            addresses: addresses.map(parsed).collect::<Option<_>>().ok_or_else(missing)?,
             routes: routes.iter().map(route).collect::<Option<_>>().ok_or_else(missing)?,
             dns: servers.iter().map(parsed).collect::<Option<_>>().ok_or_else(missing)?,
             domain: value["Domain"].as_str().map(str::to_owned),
+            search: search.iter().map(parsed).collect::<Option<_>>().ok_or_else(missing)?,
             server: LanServer {
                 address: parsed(&value["Server"]).ok_or_else(missing)?,
                 mac: parsed(&value["ServerMac"]).ok_or_else(missing)?,
@@ -220,6 +247,10 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn octets(value: &Value) -> Option<Vec<u8>> {
+    value.as_array()?.iter().map(|octet| u8::try_from(octet.as_u64()?).ok()).collect()
+}
+
 fn parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
     value.as_str()?.parse().ok()
 }
@@ -236,11 +267,12 @@ mod tests {
             metric: 0,
         };
         let lease = LanLease {
-            address: "198.18.0.7/24".parse().unwrap(),
-            further: vec!["198.18.1.7/24".parse().unwrap()],
+            grant: Grant::Dhcp,
+            addresses: ["198.18.0.7/24", "198.18.1.7/24"].map(|one| one.parse().unwrap()).into(),
             routes: vec![route("203.0.113.1/32", None), route("0.0.0.0/0", Some("198.18.0.254"))],
             dns: vec!["198.18.0.53".parse().unwrap()],
             domain: Some("corp.example".into()),
+            search: vec!["lab.example".into()],
             server: LanServer {
                 address: "198.18.0.254".parse().unwrap(),
                 mac: "02:00:00:00:00:01".parse().unwrap(),
@@ -248,12 +280,22 @@ mod tests {
             term: Term { obtained: 1, renew_after: 2, rebind_after: 3, lifetime: 4 },
         };
         let reader = Reader { key: "endpoints/x", value: Value::Null };
+        let server_id = vec![0, 3, 0, 255];
+        let managed = Grant::Advertised { is_managed: true };
+        for (grant, addresses) in [
+            (Grant::Dhcp, lease.addresses.clone()),
+            (Grant::Dhcp6 { server_id }, lease.addresses.clone()),
+            (managed.clone(), lease.addresses.clone()),
+            (managed, Vec::new()),
+        ] {
+            let lease = LanLease { grant, addresses, ..lease.clone() };
+            assert_eq!(reader.lease(&lease_value(&lease), lease.kind()).unwrap(), lease);
+        }
         let written = lease_value(&lease);
-        assert_eq!(reader.lease(&written).unwrap(), lease);
         for key in ["Address", "Routes", "Dns", "Server", "ServerMac", "Term"] {
             let mut damaged = written.clone();
             damaged[key] = Value::Null;
-            assert!(reader.lease(&damaged).is_err(), "without {key}");
+            assert!(reader.lease(&damaged, LeaseKind::Dhcp).is_err(), "without {key}");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
-use hns_model::{Endpoint, LanLease, LeasePhase, ModelError, Term};
+use hns_model::{Endpoint, LanLease, LeaseKind, LeasePhase, ModelError, Term};
 use hns_net::{Family, Guid, IfName};
 use hns_planner::{Port, Step, compile_endpoint, plan, readdress};
 
@@ -71,17 +71,18 @@ impl Engine {
         }
         let leases_of = |endpoint: &Endpoint| -> Vec<(LeaseOf, Option<Term>)> {
             let families = served.get(&endpoint.network()).filter(|_| endpoint.attachment().is_some());
-            let term = |family: &Family| endpoint.lease(*family).map(|lease| lease.term);
-            families.into_iter().flatten().map(|family| ((endpoint.id(), *family), term(family))).collect()
+            let kinds = endpoint.wanted_leases(families.into_iter().flatten().copied());
+            let term = |kind: LeaseKind| endpoint.lease(kind).map(|lease| lease.term);
+            kinds.into_iter().map(|kind| ((endpoint.id(), kind), term(kind))).collect()
         };
         let leased: BTreeMap<LeaseOf, Option<Term>> = world.endpoints().flat_map(leases_of).collect();
         drop(world);
         self.renewals.due(&leased, now)
     }
 
-    fn keep_lease(&self, (id, family): LeaseOf) {
-        let _held = self.locks.hold(Key::Lease(id, family));
-        let Some((lessee, lease, port)) = self.lessee_at_port(id, family) else { return };
+    fn keep_lease(&self, (id, kind): LeaseOf) {
+        let _held = self.locks.hold(Key::Lease(id, kind));
+        let Some((lessee, lease, port)) = self.lessee_at_port(id, kind) else { return };
         let now = self.resolver.now();
         match lease {
             None => self.lease_again(&lessee, &port),
@@ -99,31 +100,31 @@ impl Engine {
                     tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not renewed yet");
                     if lease.term.phase(now) == LeasePhase::Rebinding {
                         let trouble =
-                            format!("its lease of {} is not renewed: {}", lease.address, chain(&error));
-                        let _ = self.world().set_lease_trouble(id, lessee.family, Some(trouble));
+                            format!("its lease of {} is not renewed: {}", lease.subject(), chain(&error));
+                        let _ = self.world().set_lease_trouble(id, kind, Some(trouble));
                     }
                 }
             },
         }
     }
 
-    fn lessee_at_port(&self, id: Guid, family: Family) -> Option<(Lessee, Option<LanLease>, IfName)> {
+    fn lessee_at_port(&self, id: Guid, kind: LeaseKind) -> Option<(Lessee, Option<LanLease>, IfName)> {
         let world = self.world();
         let endpoint = world.endpoint(id).ok()?;
         let port = endpoint.attachment()?.port.clone();
-        let lessee = Lessee::of(endpoint, world.network(endpoint.network()).ok()?, family)?;
-        Some((lessee, endpoint.lease(family).cloned(), port))
+        let lessee = Lessee::of(endpoint, world.network(endpoint.network()).ok()?, kind)?;
+        Some((lessee, endpoint.lease(kind).cloned(), port))
     }
 
     /// Takes the address away from the container. It asks for another one at once.
     fn lose_lease(&self, lessee: &Lessee, port: &IfName, lease: &LanLease, why: &str) {
         let id = lessee.endpoint;
-        tracing::warn!(endpoint = %id, address = %lease.address, why, "its lease is lost");
-        let former = Some(lease.address.address());
+        tracing::warn!(endpoint = %id, lease = lease.subject(), why, "its lease is lost");
+        let former = lease.address();
         self.renewals.set_try(lessee.lease(), Try { next: 0, pause: AGAIN_MIN, former });
         self.hold_lease(lessee, port, None);
-        let trouble = format!("its lease of {} is lost: {why}", lease.address);
-        let _ = self.world().set_lease_trouble(id, lessee.family, Some(trouble));
+        let trouble = format!("its lease of {} is lost: {why}", lease.subject());
+        let _ = self.world().set_lease_trouble(id, lessee.kind, Some(trouble));
     }
 
     fn lease_again(&self, lessee: &Lessee, port: &IfName) {
@@ -131,7 +132,7 @@ impl Engine {
         let last = self.renewals.last_try(lessee.lease());
         match self.ask_for_lease(lessee, last.and_then(|last| last.former)) {
             Ok(lease) => {
-                tracing::info!(endpoint = %id, address = %lease.address, "the LAN gave an address again");
+                tracing::info!(endpoint = %id, lease = lease.subject(), "the LAN gave a lease again");
                 self.hold_lease(lessee, port, Some(lease));
             }
             Err(error) => self.ask_later(lessee, &error),
@@ -148,7 +149,7 @@ impl Engine {
         let wanted = |_: &IpAddr| !matches!(error, EngineError::LeaseTaken { .. });
         let former = last.and_then(|last| last.former).filter(wanted);
         self.renewals.set_try(lessee.lease(), Try { next, pause: (pause * 2).min(AGAIN_MAX), former });
-        let _ = self.world().set_lease_trouble(id, lessee.family, Some(chain(error)));
+        let _ = self.world().set_lease_trouble(id, lessee.kind, Some(chain(error)));
     }
 
     /// Holds the endpoint to another lease, or to none: its port's filter first, then the container.
@@ -169,7 +170,7 @@ impl Engine {
             (None, error) => error,
         };
         tracing::error!(endpoint = %id, error = &error as &dyn std::error::Error, "its lease is not in force");
-        let _ = self.world().set_lease_trouble(id, lessee.family, Some(chain(&error)));
+        let _ = self.world().set_lease_trouble(id, lessee.kind, Some(chain(&error)));
         // It knows what the filter should be by now.
         self.background.repair_everything("a lease changed");
     }
@@ -178,8 +179,7 @@ impl Engine {
     fn give_up(&self, lessee: &Lessee, lease: &LanLease) {
         let id = lessee.endpoint;
         let next = self.resolver.now() + AGAIN_MIN;
-        self.renewals
-            .set_try(lessee.lease(), Try { next, pause: AGAIN_MIN, former: Some(lease.address.address()) });
+        self.renewals.set_try(lessee.lease(), Try { next, pause: AGAIN_MIN, former: lease.address() });
         if let Err(error) = self.forget_lease(lessee) {
             tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "its record has a lease that is gone");
         }
@@ -192,7 +192,7 @@ impl Engine {
         let lock = self.locks.network(self.world().endpoint(id)?.network());
         let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
         let _held = self.locks.hold(Key::Endpoint(id));
-        self.world().withdraw_lease(id, lessee.family)?;
+        self.world().withdraw_lease(id, lessee.kind)?;
         self.record_endpoint(id).map(drop)
     }
 
@@ -225,9 +225,9 @@ impl Engine {
             let before = port_of(&world);
             match lease {
                 Some(lease) => world.set_lease(id, lease.clone())?,
-                None => world.withdraw_lease(id, lessee.family)?,
+                None => world.withdraw_lease(id, lessee.kind)?,
             };
-            world.set_lease_trouble(id, lessee.family, None)?;
+            world.set_lease_trouble(id, lessee.kind, None)?;
             let after = port_of(&world);
             let endpoint = world.endpoint(id)?;
             let news = announcement(endpoint, world.network(network)?);

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use hns_datapath::FakeDatapath;
 use hns_hcn::{Endpoint, ModifyRequest, Namespace, NamespaceResource, Network};
 use hns_host::{BridgeNetfilter, FakeHost, Host};
-use hns_model::EndpointState;
+use hns_model::{EndpointState, LeaseKind};
 use hns_net::{Family, Guid, IfAddr, Mac};
 use hns_planner::{Inside, port_of};
 use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings, HostThreads};
-use hns_resolver::FakeResolver;
+use hns_resolver::{Advertised, FakeResolver};
 use hns_store::{MemoryStore, Store};
 use hns_testbed::eventually;
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ fn a_lease_is_renewed_in_time_and_kept_over_a_restart() {
         rig.resolver.pass_time(310);
         let left = || {
             let world = rig.engine.world();
-            world.endpoint(id).unwrap().lease(Family::V4).unwrap().term.rest(rig.engine.now())
+            world.endpoint(id).unwrap().lease(LeaseKind::Dhcp).unwrap().term.rest(rig.engine.now())
         };
         eventually!(left() == Some(600));
     }
@@ -250,7 +250,7 @@ fn endpoints_without_a_server_keep_nobody_elses_lease_from_being_looked_after() 
     let ids: Vec<_> = (0..3).map(|n| rig.endpoint(network, &format!("web{n}")).unwrap()).collect();
     let left = |id: &Guid| {
         let world = rig.engine.world();
-        world.endpoint(*id).unwrap().lease(Family::V4).map(|lease| lease.term.rest(rig.engine.now()))
+        world.endpoint(*id).unwrap().lease(LeaseKind::Dhcp).map(|lease| lease.term.rest(rig.engine.now()))
     };
     // They have all the seats that they get.
     eventually!(rig.resolver.waiting() == 64);
@@ -367,15 +367,15 @@ fn addresses_of_ipv6_come_beside_those_of_ipv4_and_go_with_their_router() {
     assert_eq!(rig.inside(id), rig.addresses(id));
 
     // Both are renewed, each by itself.
-    let left = |family| {
+    let left = |kind| {
         let world = rig.engine.world();
-        world.endpoint(id).unwrap().lease(family).map(|lease| lease.term.rest(rig.engine.now()))
+        world.endpoint(id).unwrap().lease(kind).map(|lease| lease.term.rest(rig.engine.now()))
     };
     rig.resolver.pass_time(310);
-    eventually!([Family::V4, Family::V6].map(left) == [Some(Some(600)); 2]);
+    eventually!([LeaseKind::Dhcp, LeaseKind::Advertised].map(left) == [Some(Some(600)); 2]);
     rig.resolver.advertise(false);
     rig.resolver.pass_time(310);
-    eventually!(left(Family::V4) == Some(Some(600)));
+    eventually!(left(LeaseKind::Dhcp) == Some(Some(600)));
     rig.resolver.pass_time(295);
     eventually!(families() == [Family::V4] && rig.inside(id) == rig.addresses(id));
     eventually!(rig.state(id) == EndpointState::Degraded);
@@ -402,4 +402,98 @@ fn an_endpoint_of_ipv6_alone_needs_a_router() {
     let id = rig.endpoint(network, "db").unwrap();
     assert_eq!(rig.addresses(id).iter().map(|address| address.family()).collect::<Vec<_>>(), [Family::V6]);
     assert_eq!((rig.inside(id), rig.resolver.leases().len()), (rig.addresses(id), 0));
+}
+
+impl Rig {
+    /// Which kinds it has, and for how many seconds each.
+    fn held(&self, id: Guid) -> Vec<(LeaseKind, u64)> {
+        let (world, now) = (self.engine.world(), self.engine.now());
+        let endpoint = world.endpoint(id).unwrap();
+        endpoint.leases().map(|lease| (lease.kind(), lease.term.rest(now).unwrap())).collect()
+    }
+
+    fn trouble(&self, id: Guid) -> String {
+        let world = self.engine.world();
+        world.trouble_of(world.endpoint(id).unwrap()).unwrap_or_default().to_owned()
+    }
+}
+
+/// On a LAN whose router leaves all addresses to a server.
+#[test]
+fn a_dhcpv6_servers_address_is_renewed_lost_given_again_and_given_back() {
+    let rig = Rig::new();
+    let network = rig.network_of(&json!({"EnableIPv6": true, "EnableIPv4": false}));
+    rig.resolver.advertise_as(Some(Advertised::Managed));
+    let said = rig.endpoint(network, "web").unwrap_err();
+    assert!(std::error::Error::source(&said).is_some_and(|why| why.to_string().contains("no DHCPv6 server")));
+    assert!(said.hint().is_some_and(|hint| hint.contains("port 547")), "{said}");
+    assert_eq!(rig.engine.world().endpoints().count(), 0);
+
+    rig.resolver.serve_dhcp6(true);
+    let id = rig.endpoint(network, "db").unwrap();
+    let both = |seconds| vec![(LeaseKind::Dhcp6, seconds), (LeaseKind::Advertised, seconds)];
+    assert_eq!(rig.held(id), both(600));
+    let had = rig.addresses(id);
+    assert_eq!((had.len(), had[0].length(), rig.inside(id)), (1, 128, had.clone()));
+    assert_eq!(rig.state(id), EndpointState::AttachedSharing);
+
+    let rig = rig.restarted();
+    assert_eq!((rig.addresses(id), rig.inside(id)), (had.clone(), had.clone()));
+    rig.resolver.pass_time(310);
+    eventually!(rig.held(id) == both(600));
+
+    // A server without its notes takes the address away, and gives another one at once.
+    rig.resolver.forget_dhcp6();
+    rig.resolver.pass_time(310);
+    eventually!(rig.held(id) == both(600) && rig.resolver.leases_dhcp6().len() == 1);
+    eventually!(rig.inside(id) == had && rig.trouble(id).is_empty());
+
+    // Nobody answers until it ends. The router's way stays.
+    rig.resolver.serve_dhcp6(false);
+    rig.resolver.pass_time(530);
+    eventually!(rig.trouble(id).contains("not renewed"));
+    rig.resolver.pass_time(75);
+    eventually!(rig.addresses(id).is_empty() && rig.inside(id).is_empty());
+    eventually!(rig.trouble(id).contains("DHCPv6"));
+    eventually!(rig.held(id).iter().map(|(kind, _)| *kind).eq([LeaseKind::Advertised]));
+    rig.resolver.serve_dhcp6(true);
+    rig.resolver.pass_time(60);
+    eventually!(rig.inside(id) == had && rig.state(id) == EndpointState::AttachedSharing);
+
+    rig.engine.delete_endpoint(id).unwrap();
+    assert!(rig.resolver.leases_dhcp6().is_empty());
+}
+
+#[test]
+fn an_endpoint_with_another_address_does_without_a_dhcpv6_server_until_there_is_one() {
+    for (params, has_ipv4) in
+        [(json!({"EnableIPv6": true, "EnableIPv4": false}), false), (json!({"EnableIPv6": true}), true)]
+    {
+        let rig = Rig::new();
+        let network = rig.network_of(&params);
+        let router = if has_ipv4 { Advertised::Managed } else { Advertised::Both };
+        rig.resolver.advertise_as(Some(router));
+        let id = rig.endpoint(network, "web").unwrap();
+        assert_eq!((rig.addresses(id).len(), rig.inside(id)), (1, rig.addresses(id)), "{params}");
+        assert_eq!(rig.state(id), EndpointState::Degraded);
+        assert!(rig.trouble(id).contains("no address for it"), "{}", rig.trouble(id));
+
+        // A router that does not name it any more ends the wait.
+        rig.resolver.advertise_as(Some(Advertised::Prefix));
+        rig.resolver.pass_time(310);
+        eventually!(rig.state(id) == EndpointState::AttachedSharing);
+        rig.resolver.advertise_as(Some(Advertised::Both));
+        rig.resolver.serve_dhcp6(true);
+        rig.resolver.pass_time(310);
+        let kinds = || rig.held(id).into_iter().map(|(kind, _)| kind).collect::<BTreeSet<_>>();
+        eventually!(kinds().contains(&LeaseKind::Dhcp6));
+        eventually!(
+            rig.inside(id) == rig.addresses(id) && rig.addresses(id).len() == 2 + usize::from(has_ipv4)
+        );
+        // What a server has given stays, whatever the router says of others.
+        rig.resolver.advertise_as(Some(Advertised::Prefix));
+        rig.resolver.pass_time(310);
+        eventually!(rig.held(id).iter().all(|(_, left)| *left == 600));
+        assert!(kinds().contains(&LeaseKind::Dhcp6));
+    }
 }

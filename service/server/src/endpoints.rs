@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use hns_hcn::{DocumentError, Endpoint, EndpointResource, ErrorCode, ModifyRequest};
 use hns_model as model;
-use hns_net::{Family, Guid};
+use hns_net::Guid;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -56,16 +56,24 @@ impl Snapshot {
             }
         }
         for lease in self.endpoint.leases() {
-            let (name, giver) = match lease.family() {
-                Family::V4 => ("DhcpLease", "Server"),
-                Family::V6 => ("AdvertisedLease", "Router"),
+            let (name, giver) = match lease.kind() {
+                model::LeaseKind::Dhcp => ("DhcpLease", "Server"),
+                model::LeaseKind::Dhcp6 => ("Dhcp6Lease", "Server"),
+                model::LeaseKind::Advertised => ("AdvertisedLease", "Router"),
             };
             let mut shown = json!({
-                giver: lease.server.address, "Address": lease.address.to_string(),
-                "Dns": { "ServerList": lease.dns, "Domain": lease.domain },
+                giver: lease.server.address,
+                "Dns": { "ServerList": lease.dns, "Domain": lease.domain, "Search": lease.search },
             });
-            if !lease.further.is_empty() {
-                shown["Further"] = lease.further.iter().map(ToString::to_string).collect();
+            let mut addresses = lease.addresses.iter().map(ToString::to_string);
+            if let Some(first) = addresses.next() {
+                shown["Address"] = json!(first);
+            }
+            if addresses.len() > 0 {
+                shown["Further"] = addresses.collect();
+            }
+            if let model::Grant::Advertised { is_managed: true } = lease.grant {
+                shown["Managed"] = json!(true);
             }
             if let Some(left) = lease.term.rest(self.now) {
                 shown["Seconds"] = json!(lease.term.lifetime);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hns_datapath::{Datapath, FakeDatapath};
 use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
-use hns_model::{Bridge, Device, Endpoint};
-use hns_net::{Family, Guid, IfName, Mac, Mtu};
+use hns_model::{Bridge, Device, Endpoint, LeaseKind};
+use hns_net::{Guid, IfName, Mac, Mtu};
 use hns_planner::{Observed, Step, compile, plan};
 use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings};
 use hns_resolver::FakeResolver;
@@ -115,7 +115,7 @@ impl Rig {
         let holders: BTreeSet<Guid> = self.host.held_ports().into_keys().collect();
         assert_eq!(holders, publishers, "who holds ports of the host, and who publishes some");
         let leased =
-            world.endpoints().filter_map(|one| Some((one.mac()?, one.lease(Family::V4)?.address.address())));
+            world.endpoints().filter_map(|one| Some((one.mac()?, one.lease(LeaseKind::Dhcp)?.address()?)));
         assert_eq!(
             self.resolver
                 .leases()
@@ -128,7 +128,7 @@ impl Rig {
         let asks = |one: &&Endpoint| {
             one.attachment().is_some() && world.network(one.network()).is_ok_and(hns_model::Network::has_dhcp)
         };
-        assert!(world.endpoints().filter(asks).all(|one| one.lease(Family::V4).is_some()));
+        assert!(world.endpoints().filter(asks).all(|one| one.lease(LeaseKind::Dhcp).is_some()));
     }
 
     /// Every object as it is shown to clients.
