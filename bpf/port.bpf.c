@@ -209,7 +209,7 @@ __noinline int leave_by_overlay(struct __sk_buff *skb, struct packet *packet, st
 	struct port *target;
 	struct route *route;
 	__u32 network;
-	int reason;
+	int reason, sent = 0;
 
 	if (!packet || !port)
 		return TC_ACT_SHOT;
@@ -246,11 +246,17 @@ __noinline int leave_by_overlay(struct __sk_buff *skb, struct packet *packet, st
 	}
 	if (watches)
 		show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_TUNNEL, 0));
-	reason = wrap_up(skb, overlay, route);
-	if (reason)
-		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, reason);
+	reason = put_stations(skb, route->router, overlay->router);
 	leave(skb, packet, REASON_NONE, overlay->tunnel);
 	skb->cb[CB_BEYOND] = route->vni;
+	if (!reason && overlay->flags & OVERLAY_DIRECT)
+		sent = send_wrapped(skb, overlay, route);
+	if (sent > 0)
+		return sent;
+	if (!reason)
+		reason = sent < 0 ? REASON_MALFORMED : mark_for_tunnel(skb, overlay, route);
+	if (reason)
+		return drop(skb, packet, port->id, skb->ifindex, DIR_OUT, reason);
 	return bpf_redirect(overlay->tunnel, 0);
 }
 

@@ -8,6 +8,8 @@ mod attack_tunnel;
 mod bad_input;
 #[path = "overlay/closed.rs"]
 mod closed;
+#[path = "overlay/direct.rs"]
+mod direct;
 #[path = "overlay/docker.rs"]
 mod docker;
 #[path = "overlay/doors.rs"]

@@ -12,12 +12,12 @@
 #include "../lib/ports.h"
 #include "l2.h"
 #include "security.h"
+#include "wrapping.h"
 
 #define ARP_REQUEST bpf_htons(1)
 #define ARP_REPLY bpf_htons(2)
 /* From a router, asked for, and in place of what was known (RFC 4861 section 4.4). */
 #define ND_ANSWER_FLAGS bpf_htonl(0xe0000000)
-#define TUNNEL_HOPS 64
 
 /* Whether this is an address of the overlay's own router. */
 static __always_inline int is_routers(__u32 network, const struct addr *address)
@@ -158,13 +158,13 @@ static __always_inline int is_ipv4(const struct addr *address)
 	return !word(address, 0) && !word(address, 1) && word(address, 2) == bpf_htonl(0xffff);
 }
 
-/* Wraps a frame up for another host. A function of its own to the verifier. */
-__noinline int wrap_up(struct __sk_buff *skb, struct overlay *overlay, struct route *route)
+/* Tells the VXLAN device where a frame goes. A function of its own to the verifier. */
+__noinline int mark_for_tunnel(struct __sk_buff *skb, struct overlay *overlay, struct route *route)
 {
 	struct bpf_tunnel_key key = {};
 	__u64 flags;
 
-	if (!overlay || !route || put_stations(skb, route->router, overlay->router))
+	if (!overlay || !route)
 		return REASON_MALFORMED;
 	key.tunnel_id = route->vni;
 	key.tunnel_ttl = TUNNEL_HOPS;

@@ -195,6 +195,7 @@ struct uplink {
 
 enum overlay_flag {
 	OVERLAY_HOSTED = 1 << 0, /* the host has a port on it, with its router's MAC: what is for nobody else is for the host */
+	OVERLAY_DIRECT = 1 << 1, /* small packets go past the VXLAN device */
 };
 
 /* `overlays`: hash, key __u32 network. */
@@ -203,7 +204,20 @@ struct overlay {
 	__u8 router[6]; /* MAC of the router of this host's part: HCN's distributed router */
 	__u16 flags; /* enum overlay_flag */
 	struct addr provider; /* of this host: where the tunnel ends */
+	__be16 udp_port;
+	__u16 zero;
 };
+
+/* `tunnel_ends`: hash; value __u32 tunnel: whose small packets are taken at the adapter already. */
+struct tunnel_end {
+	__be32 provider; /* of this host */
+	__be16 udp_port;
+	__u16 zero;
+};
+
+/* UDP ports that packets of tunnels come from (RFC 7348 section 5): from the first up to, and without, the second. */
+#define TUNNEL_SOURCES 49152
+#define TUNNEL_SOURCES_END 65535
 
 /* `vnis`: hash; value __u32 network: whose frames come out of a tunnel. */
 struct vni_key {

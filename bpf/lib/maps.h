@@ -63,6 +63,7 @@ HASH(uplinks, struct uplink_key, struct uplink, UPLINKS_MAX);
 HASH(exits, __u32, struct uplink, EXITS_MAX);
 
 HASH(overlays, __u32, struct overlay, OVERLAYS_MAX);
+HASH(tunnel_ends, struct tunnel_end, __u32, OVERLAYS_MAX);
 HASH(vnis, struct vni_key, __u32, VNIS_MAX);
 PREFIXES(routes, struct route_key, struct route, ROUTES_MAX);
 LRU_HASH(heard, struct address_key, __u64, HEARD_MAX);

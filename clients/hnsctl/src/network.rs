@@ -101,6 +101,9 @@ pub struct CreateArgs {
     /// The UDP port of those tunnels [default: 4789]
     #[arg(long, value_name = "PORT")]
     vxlan_port: Option<u16>,
+    /// Send every packet of those tunnels through the host's firewall, small ones too
+    #[arg(long)]
+    no_direct_tunnel: bool,
     /// A subnet; once for each family or more often
     #[arg(long = "subnet", value_name = "CIDR")]
     subnets: Vec<Cidr>,
@@ -140,7 +143,7 @@ pub struct CreateArgs {
     /// Create from this HCN document as it is; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
-        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "peers", "vsid", "provider", "host_route", "vxlan_port", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
+        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "peers", "vsid", "provider", "host_route", "vxlan_port", "no_direct_tunnel", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
             "non_persistent", "ipv6", "no_ipv4", "gateway_modes", "dns_servers", "dns_search"]
     )]
     file: Option<PathBuf>,
@@ -275,6 +278,9 @@ impl CreateArgs {
     /// What HCN's document has no field for.
     fn additional_params(&self) -> Map<String, Value> {
         let mut params = Map::new();
+        if self.no_direct_tunnel {
+            params.insert("DirectTunnel".into(), json!(false));
+        }
         if let Some(mtu) = self.mtu {
             params.insert("Mtu".into(), json!(mtu.bytes()));
         }

@@ -33,7 +33,8 @@ layouts! {
     "station_key" StationKey { network, mac, zero }
     "uplink_key" UplinkKey { ifindex, vlan }
     "uplink" Uplink { adapter, vlan, port, network, mac, flags }
-    "overlay" Overlay { tunnel, router, flags, provider }
+    "overlay" Overlay { tunnel, router, flags, provider, udp_port, zero }
+    "tunnel_end" TunnelEnd { provider, udp_port, zero }
     "vni_key" VniKey { tunnel, vni }
     "route_key" RouteKey { prefixlen, network, addr }
     "route" Route { provider, vni, router, zero }
@@ -90,6 +91,6 @@ constants! {
     WATCHES_MAX SIGHTINGS_BYTES SIGHTINGS_PER_SECOND
     ASKED_NOTHING ASKED_RULES ASKED_KNOWN ASKED_RELATED ASKED_FRAGMENT
     ONWARD_NOWHERE ONWARD_CONTAINER ONWARD_PORT ONWARD_SWITCH ONWARD_HOST ONWARD_WIRE ONWARD_TUNNEL ONWARD_ANSWER
-    UPLINK_ONE_MAC UPLINK_REFLECTED OVERLAY_HOSTED
+    UPLINK_ONE_MAC UPLINK_REFLECTED OVERLAY_HOSTED OVERLAY_DIRECT TUNNEL_SOURCES TUNNEL_SOURCES_END
     CB_REASON CB_TARGET CB_RULESET CB_POSITION CB_BEYOND BEYOND_WIRE BEYOND_HOST BEYOND_BOTH
 }

@@ -9,6 +9,12 @@ pub const HEARD_EVERY: u64 = 1_000_000_000;
 
 /// The host has a port on it, with its router's MAC: what is for nobody else is for the host.
 pub const OVERLAY_HOSTED: u16 = 1;
+/// Small packets go past the VXLAN device.
+pub const OVERLAY_DIRECT: u16 = 1 << 1;
+
+/// UDP ports that packets of tunnels come from (RFC 7348 section 5): from the first up to, and without, the second.
+pub const TUNNEL_SOURCES: u16 = 49_152;
+pub const TUNNEL_SOURCES_END: u16 = 65_535;
 
 /// `struct overlay` of `bpf/lib/abi.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -18,10 +24,25 @@ pub struct Overlay {
     pub tunnel: u32,
     /// The MAC address of the router of this host's part.
     pub router: [u8; 6],
-    /// [`OVERLAY_HOSTED`].
+    /// [`OVERLAY_HOSTED`] and [`OVERLAY_DIRECT`].
     pub flags: u16,
     /// Where the tunnel ends on this host.
     pub provider: Addr,
+    /// In the network's byte order.
+    pub udp_port: [u8; 2],
+    pub zero: u16,
+}
+
+/// `struct tunnel_end` of `bpf/lib/abi.h`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct TunnelEnd {
+    /// Of this host, in the network's byte order, as the port.
+    pub provider: [u8; 4],
+    pub udp_port: [u8; 2],
+    pub zero: u16,
 }
 
 /// `struct vni_key` of `bpf/lib/abi.h`.

@@ -185,6 +185,8 @@ pub struct NetworkParams {
     /// Whether families are wanted that no subnet names; absent: as the subnets say.
     pub enable_v4: Option<bool>,
     pub enable_v6: Option<bool>,
+    /// Whether small packets of an overlay may go past the VXLAN device; absent: they may.
+    pub direct_tunnel: Option<bool>,
     /// What its endpoints' ports do, unless they say otherwise.
     pub port: PortParams,
     /// The bridge of the administrator's that the network stands for. The server's to say.
@@ -370,6 +372,7 @@ impl NetworkParams {
             gateway_mode: gateway_modes(&mut params)?,
             enable_v4: params.flag(&["EnableIPv4"])?,
             enable_v6: params.flag(&["EnableIPv6"])?,
+            direct_tunnel: params.flag(&["DirectTunnel"])?,
             port: PortParams::from_fields(&mut params, CODE)?,
             adopted_bridge: params.parsed(&["AdoptedBridge"], CODE)?,
             others: params.rest(),
@@ -399,6 +402,9 @@ impl NetworkParams {
         }
         if let Some(enabled) = self.enable_v6 {
             out.insert("EnableIPv6".into(), json!(enabled));
+        }
+        if let Some(enabled) = self.direct_tunnel {
+            out.insert("DirectTunnel".into(), json!(enabled));
         }
         self.port.write(&mut out);
         if let Some(bridge) = &self.adopted_bridge {

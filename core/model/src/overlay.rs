@@ -29,6 +29,8 @@ pub struct Tunnel {
     /// The MAC address of the router of this host's part.
     pub router: Mac,
     pub udp_port: u16,
+    /// Whether small packets may go past the VXLAN device, and the host's firewall with it.
+    pub direct: bool,
 }
 
 /// Where the tunnels of an overlay end on this host, if its document says it.
@@ -58,7 +60,8 @@ impl Network {
     pub fn tunnel(&self) -> Option<Tunnel> {
         let provider = provider_of(&self.document)?;
         let router = self.document.policies.iter().find_map(Policy::as_router)?;
-        Some(Tunnel { provider, router, udp_port: udp_port_of(&self.document) })
+        let direct = self.document.params.direct_tunnel.unwrap_or(true);
+        Some(Tunnel { provider, router, udp_port: udp_port_of(&self.document), direct })
     }
 
     /// Under which VNIs others send to this host's part of an overlay.
@@ -89,7 +92,13 @@ pub(crate) fn may_have(document: &hcn::Network, policy: &Policy) -> bool {
 /// Refuses what says one thing twice, and policies of subnets that are none of an overlay's.
 pub(crate) fn check(document: &hcn::Network) -> Result<(), ModelError> {
     if !is_overlay(document) {
-        return Ok(());
+        return match document.params.direct_tunnel {
+            None => Ok(()),
+            Some(_) => {
+                let problem = "only overlays have tunnels";
+                Err(ModelError::network("AdditionalParams.DirectTunnel", problem, ErrorCode::INVALID_NETWORK))
+            }
+        };
     }
     for (place, subnet) in document.subnets().enumerate() {
         let mut vsids = 0;

@@ -31,6 +31,7 @@ fn overlay_of(network: &Network) -> Option<Overlay> {
         vnis: network.vnis().collect(),
         hosted: network.has_host_port(),
         udp_port: tunnel.udp_port,
+        direct: tunnel.direct,
         routes: network.remote_subnets().map(route).collect(),
     })
 }

@@ -100,6 +100,7 @@ fn any_overlays() -> impl Strategy<Value = BTreeMap<Guid, Arc<Overlay>>> {
             vnis: BTreeSet::new(),
             hosted: false,
             udp_port,
+            direct: udp_port == 4789,
             routes: BTreeMap::new(),
         })
     };

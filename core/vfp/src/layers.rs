@@ -1,7 +1,7 @@
 //! The layers a packet passes, from the container outwards; inwards in the opposite order.
 //!
 //! Beside them stand two that are no port's: `l2`, which what goes to the wire of an external switch passes last, and `overlay`, the way
-//! between the hosts of an overlay.
+//! between the hosts of an overlay, with `wrapping`, what it looks like on the wire.
 //!
 //! To add one: a file here, its place in [`Layer::ALL`] and in `interpreter`, the header of the same name in `bpf/layers`.
 
@@ -10,6 +10,7 @@ pub mod l2;
 pub mod meter;
 pub mod overlay;
 pub mod security;
+pub mod wrapping;
 
 use std::fmt;
 

@@ -278,6 +278,8 @@ pub struct Overlay {
     pub hosted: bool,
     /// The UDP port of the tunnel.
     pub udp_port: u16,
+    /// Small packets go past the VXLAN device where they can, which is the same to everybody but the host's firewall.
+    pub direct: bool,
     /// What other hosts have of it.
     pub routes: BTreeMap<Cidr, Route>,
 }

@@ -4,6 +4,8 @@
 
 mod bed;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bed::{A, B, Bed, GUEST, ip, mac};
@@ -12,6 +14,7 @@ use hns_net::{Guid, Mac, Vni};
 use hns_vfp::Switch;
 use hns_vfp::generate::{Content, Datagram, Link, arp};
 use hns_vfp::interpreter::Verdict;
+use hns_vfp::layers::wrapping::{Wrapped, unwrap};
 use hns_vfp::model::{Overlay, Route};
 use hns_vfp::tables::{Tables, Write};
 
@@ -33,6 +36,7 @@ fn overlay() -> Overlay {
         vnis: [vni(4096)].into(),
         hosted: false,
         udp_port: 4789,
+        direct: true,
         routes: [("10.0.9.0/24".parse().unwrap(), route), ("fd00:9::/64".parse().unwrap(), route)].into(),
     }
 }
@@ -122,6 +126,60 @@ fn neighbour_discovery_does_not_come_through_a_tunnel() {
         let is_refused = matches!(&verdict, Verdict::Drop(refusal) if refusal.reason == Reason::SpoofedNd);
         assert_eq!(is_refused, (133..=137).contains(&kind), "{kind}: {verdict:?}");
     }
+}
+
+/// Small packets of whom the device has heard are taken at the adapter, by the same rules; all else is the host's.
+#[test]
+fn the_adapter_takes_small_packets_of_hosts_that_were_heard() {
+    let mut switch = on_two_hosts();
+    let link = Link { destination: ROUTER, source: FAR_ROUTER };
+    let inner = |bytes| {
+        let content = Content::Udp { source: 1, destination: 2, bytes };
+        Datagram::new(ip("10.0.9.5"), ip("10.0.0.1"), content).frame(link)
+    };
+    let usual = Wrapped {
+        sender: [203, 0, 113, 2].into(),
+        receiver: [203, 0, 113, 1].into(),
+        udp_port: 4789,
+        vni: vni(4096),
+        inner: inner(0),
+    };
+    assert_eq!(unwrap(&usual.frame([2; 6])), Some(usual.clone()));
+    let heard = [ip("203.0.113.2")].into();
+    let mut comes = |frame: &[u8], heard: &BTreeSet<IpAddr>| switch.near(frame, heard, 0).verdict;
+    assert_eq!(comes(&usual.frame([2; 6]), &heard), Verdict::Redirect { ifindex: A, peer: true });
+    let next = Verdict::Next { copy: None };
+    assert_eq!(comes(&usual.frame([2; 6]), &BTreeSet::new()), next);
+    for other in [
+        Wrapped { inner: inner(400), ..usual.clone() },
+        Wrapped { receiver: [203, 0, 113, 3].into(), ..usual.clone() },
+        Wrapped { sender: [203, 0, 113, 3].into(), ..usual.clone() },
+        Wrapped { udp_port: 4790, ..usual.clone() },
+        Wrapped { vni: vni(5000), ..usual.clone() },
+    ] {
+        assert_eq!(comes(&other.frame([2; 6]), &heard), next, "{other:?}");
+    }
+    // Whose source another host has: refused as it would be behind the device.
+    let mut stranger = usual.clone();
+    stranger.inner[26..30].copy_from_slice(&[10, 0, 8, 5]);
+    assert!(matches!(comes(&stranger.frame([2; 6]), &heard), Verdict::Drop(_)));
+}
+
+/// Two overlays of one host may end at one address.
+#[test]
+fn an_end_stays_as_long_as_an_overlay_has_it() {
+    let ends =
+        |tables: &Tables| tables.everything().keys().filter(|(map, _)| *map == Map::TunnelEnds).count();
+    let mut tables = Tables::new(1);
+    let other = Guid::from_bytes([0xb; 16]);
+    let _writes = tables.set_overlay(NETWORK, DEVICE, &Arc::new(overlay()));
+    let _writes = tables.set_overlay(other, DEVICE, &Arc::new(overlay()));
+    assert_eq!(ends(&tables), 1);
+    let writes = tables.remove_overlay(other);
+    let is_end = |write: &Write| matches!(write, Write::Delete { map: Map::TunnelEnds, .. });
+    assert!(!writes.iter().any(is_end) && ends(&tables) == 1);
+    let writes = tables.set_overlay(NETWORK, DEVICE, &Arc::new(Overlay { direct: false, ..overlay() }));
+    assert!(writes.iter().any(is_end) && ends(&tables) == 0);
 }
 
 /// What the maps hold is what the last overlay says, however it came there; without it, nothing.

@@ -1,13 +1,21 @@
-//! Links by their names.
+//! Links by their names, and by their addresses.
 #![expect(unsafe_code, reason = "no library looks a name up in the namespace of a socket")]
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 
 use hns_net::{IfName, Mac};
 
 use crate::DatapathError;
-use crate::netlink::Netlink;
+use crate::netlink::{Attributes, Netlink, Request};
+
+const GET_ADDRESS: u16 = 22;
+/// `struct ifaddrmsg`, whose last four bytes are the link's number.
+const ADDRESS_HEADER_LEN: usize = 8;
+const LOCAL: u16 = 2;
+/// In every namespace.
+const LOOPBACK: u32 = 1;
 
 /// The number of a link. Not by a netlink request: that would have the kernel settle all links that wait for it first.
 pub(crate) fn index(netlink: &Netlink, name: &IfName) -> Result<Option<u32>, DatapathError> {
@@ -24,6 +32,20 @@ pub(crate) fn mac(netlink: &Netlink, name: &IfName) -> Result<Option<Mac>, Datap
     let address = unsafe { answer.ifr_ifru.ifru_hwaddr };
     let [a, b, c, d, e, f, ..] = address.sa_data.map(libc::c_char::cast_unsigned);
     Ok((address.sa_family == libc::ARPHRD_ETHER).then(|| Mac::new([a, b, c, d, e, f])))
+}
+
+/// The number of the link that has an address; none where only the loopback has it, by which nobody else comes.
+pub(crate) fn having(netlink: &mut Netlink, address: Ipv4Addr) -> Result<Option<u32>, DatapathError> {
+    let family = u8::try_from(libc::AF_INET).unwrap_or_default();
+    let question = Request::dump("list", "addresses", GET_ADDRESS).raw(&[family, 0, 0, 0, 0, 0, 0, 0]);
+    let answers = netlink.ask(&question)?.map_err(|source| question.refused(source))?;
+    let wanted = u32::from_ne_bytes(address.octets());
+    let mut found = answers.iter().filter_map(|answer| {
+        let held = Attributes::after(ADDRESS_HEADER_LEN, answer).ne32(LOCAL)?;
+        let link = u32::from_ne_bytes(answer.get(4..8)?.try_into().ok()?);
+        (held == wanted && link != LOOPBACK).then_some(link)
+    });
+    Ok(found.next())
 }
 
 /// What the kernel answers to a question about a link; absent: there is no such link.

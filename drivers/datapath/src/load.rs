@@ -37,10 +37,13 @@ pub(crate) enum Hook {
     UplinkOut,
     /// What comes out of a VXLAN device.
     TunnelIn,
+    /// What the adapter receives at which tunnels end.
+    TunnelNear,
 }
 
 impl Hook {
-    const ALL: [Self; 4] = [Self::AdapterIn, Self::AdapterOut, Self::UplinkOut, Self::TunnelIn];
+    const ALL: [Self; 5] =
+        [Self::AdapterIn, Self::AdapterOut, Self::UplinkOut, Self::TunnelIn, Self::TunnelNear];
 
     pub(crate) const fn program(self) -> &'static str {
         match self {
@@ -48,6 +51,7 @@ impl Hook {
             Self::AdapterOut => "adapter_out",
             Self::UplinkOut => "uplink_out",
             Self::TunnelIn => "tunnel_in",
+            Self::TunnelNear => "tunnel_near",
         }
     }
 }

@@ -119,11 +119,11 @@ impl RealDatapath {
         self.shared.loaded.hooked(hook)
     }
 
-    fn policy(&self) -> MutexGuard<'_, Policy> {
+    pub(crate) fn policy(&self) -> MutexGuard<'_, Policy> {
         lock(&self.shared.policy)
     }
 
-    fn loaded(&self) -> &Loaded {
+    pub(crate) fn loaded(&self) -> &Loaded {
         &self.shared.loaded
     }
 
@@ -443,11 +443,10 @@ impl Datapath for RealDatapath {
         device: &IfName,
         overlay: &Arc<Overlay>,
     ) -> Result<(), DatapathError> {
-        let number = link::index(&lock(&self.attachment).netlink, device)?;
-        let number = number.ok_or_else(|| DatapathError::NoSuchLink { name: device.clone() })?;
+        let (number, near) = tunnels::places(&mut lock(&self.attachment).netlink, device, overlay)?;
         let mut uplinks = lock(&self.uplinks);
         self.policy().set_overlay(self.loaded(), network, number, overlay)?;
-        let opened = uplinks.open_tunnel(self.loaded(), &self.pins, network, (device, number), overlay);
+        let opened = uplinks.open_tunnel(self.loaded(), &self.pins, network, (device, number), near, overlay);
         if opened.is_err() {
             // What the programs know must be what is held; whoever repairs it begins anew.
             uplinks.overlays.remove(&network);
@@ -463,7 +462,7 @@ impl Datapath for RealDatapath {
     }
 
     fn held_overlays(&self) -> Result<BTreeMap<Guid, Arc<Overlay>>, DatapathError> {
-        lock(&self.uplinks).open_tunnels(self.loaded(), &self.pins, &lock(&self.attachment).netlink)
+        lock(&self.uplinks).open_tunnels(self.loaded(), &self.pins, &mut lock(&self.attachment).netlink)
     }
 
     fn heard(&self, network: Guid) -> Result<BTreeMap<IpAddr, Duration>, DatapathError> {

@@ -1,13 +1,15 @@
 //! Runs the programs on packets that are on no wire: for tests that compare them with the interpreter of `core/vfp`.
 
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use hns_abi::Direction;
+use hns_net::Guid;
 
 use crate::bpf;
 use crate::load::{Hook, program_name};
-use crate::{DatapathError, RealDatapath};
+use crate::{DatapathError, RealDatapath, tunnels};
 
 /// `TC_ACT_OK`: on, into the bridge or to the container.
 pub const PASS: u32 = 0;
@@ -28,6 +30,8 @@ pub enum Outpost {
     AdapterOut,
     /// What a bridge sends to the wire.
     UplinkOut,
+    /// What the adapter receives at which tunnels end.
+    TunnelNear,
 }
 
 /// What a program made of a packet.
@@ -66,8 +70,16 @@ pub fn run_outpost(
         Outpost::AdapterIn => Hook::AdapterIn,
         Outpost::AdapterOut => Hook::AdapterOut,
         Outpost::UplinkOut => Hook::UplinkOut,
+        Outpost::TunnelNear => Hook::TunnelNear,
     };
     run_once(datapath.hooked(hook), hook.program(), frame, (ifindex, mark), 1).map(|(outcome, _)| outcome)
+}
+
+/// Makes the programs believe that something came from a host of an overlay just now, by the VXLAN device: no test gives a packet
+/// what that adds to it.
+pub fn hear(datapath: &RealDatapath, network: Guid, host: IpAddr) -> Result<(), DatapathError> {
+    let number = datapath.policy().tables.overlay_number(network);
+    number.map_or(Ok(()), |number| tunnels::hear(datapath.loaded(), number, host))
 }
 
 /// The mean time of one run out of `repeat`.

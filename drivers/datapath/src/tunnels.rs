@@ -1,4 +1,5 @@
-//! Overlays at the VXLAN devices that lead to other hosts: one program a device, for all overlays of its UDP port.
+//! Overlays at the VXLAN devices that lead to other hosts: one program a device, for all overlays of its UDP port. Another one stands at
+//! the adapter where tunnels end, and takes small packets before the host sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,6 +25,8 @@ pub(crate) struct Tunnelled {
     name: IfName,
     /// The number of the device's link.
     pub(crate) device: u32,
+    /// The adapter's, if small packets are taken there.
+    pub(crate) near: Option<u32>,
 }
 
 impl Uplinks {
@@ -34,21 +37,30 @@ impl Uplinks {
         pins: &Pins,
         network: Guid,
         (name, device): (&IfName, u32),
+        near: Option<u32>,
         overlay: &Arc<Overlay>,
     ) -> Result<(), DatapathError> {
-        if self.overlays.get(&network).is_some_and(|before| before.device != device) {
+        let elsewhere = |before: &Tunnelled| (before.device, before.near) != (device, near);
+        if self.overlays.get(&network).is_some_and(elsewhere) {
             self.close_tunnel(pins, network)?;
         }
         self.attach(loaded, pins, Hook::TunnelIn, device, name)?;
-        self.overlays.insert(network, Tunnelled { overlay: Arc::clone(overlay), name: name.clone(), device });
+        if let Some(near) = near {
+            self.attach(loaded, pins, Hook::TunnelNear, near, name)?;
+        }
+        let overlay = Arc::clone(overlay);
+        self.overlays.insert(network, Tunnelled { overlay, name: name.clone(), device, near });
         Ok(())
     }
 
     /// Takes the program off with the last overlay of its device; fine when there is none.
     pub(crate) fn close_tunnel(&mut self, pins: &Pins, network: Guid) -> Result<(), DatapathError> {
         let Some(before) = self.overlays.get(&network) else { return Ok(()) };
-        let mut others = self.overlays.iter().filter(|(other, _)| **other != network);
-        if !others.any(|(_, other)| other.device == before.device) {
+        let mut others = self.overlays.iter().filter(|(other, _)| **other != network).map(|(_, other)| other);
+        if let Some(near) = before.near.filter(|_| !others.clone().any(|other| other.near == before.near)) {
+            take_off(&pins.link(near, Hook::TunnelNear.program()))?;
+        }
+        if !others.any(|other| other.device == before.device) {
             take_off(&pins.link(before.device, Hook::TunnelIn.program()))?;
         }
         self.overlays.remove(&network);
@@ -72,11 +84,15 @@ impl Uplinks {
         &self,
         loaded: &Loaded,
         pins: &Pins,
-        netlink: &Netlink,
+        netlink: &mut Netlink,
     ) -> Result<BTreeMap<Guid, Arc<Overlay>>, DatapathError> {
         let mut standing = BTreeMap::new();
         for (network, known) in &self.overlays {
-            if link::index(netlink, &known.name)? == Some(known.device)
+            let is_near = known.near == near(netlink, &known.overlay)?;
+            let takes_there = known.near.map(|near| self.stands(loaded, pins, Hook::TunnelNear, near));
+            if is_near
+                && takes_there.unwrap_or(Ok(true))?
+                && link::index(netlink, &known.name)? == Some(known.device)
                 && self.stands(loaded, pins, Hook::TunnelIn, known.device)?
             {
                 standing.insert(*network, Arc::clone(&known.overlay));
@@ -84,6 +100,32 @@ impl Uplinks {
         }
         Ok(standing)
     }
+}
+
+/// The numbers of the VXLAN device's link and of the adapter's.
+pub(crate) fn places(
+    netlink: &mut Netlink,
+    device: &IfName,
+    overlay: &Overlay,
+) -> Result<(u32, Option<u32>), DatapathError> {
+    let number = link::index(netlink, device)?;
+    let number = number.ok_or_else(|| DatapathError::NoSuchLink { name: device.clone() })?;
+    Ok((number, near(netlink, overlay)?))
+}
+
+/// The adapter at which the small packets of an overlay are taken; none where its address is on none, or wanders.
+fn near(netlink: &mut Netlink, overlay: &Overlay) -> Result<Option<u32>, DatapathError> {
+    match overlay.provider {
+        IpAddr::V4(provider) if overlay.direct => link::having(netlink, provider),
+        _ => Ok(None),
+    }
+}
+
+/// Lets a host be heard, as the program of the device does.
+pub(crate) fn hear(loaded: &Loaded, network: u32, host: IpAddr) -> Result<(), DatapathError> {
+    let key = AddressKey { network, addr: Addr::from(host) };
+    let heard = loaded.map(Map::Heard).put(key.as_bytes(), &clock::now().to_ne_bytes());
+    heard.map_err(|source| DatapathError::Map { operation: "write", map: Map::Heard.name(), source })
 }
 
 /// How long ago each of these hosts was heard on the overlay that the maps know by this number.

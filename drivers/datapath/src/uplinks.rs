@@ -37,7 +37,7 @@ const AT_ADAPTER: [Hook; 2] = [Hook::AdapterIn, Hook::AdapterOut];
 
 const fn way(hook: Hook) -> Way {
     match hook {
-        Hook::AdapterIn | Hook::TunnelIn => Way::Ingress,
+        Hook::AdapterIn | Hook::TunnelIn | Hook::TunnelNear => Way::Ingress,
         Hook::AdapterOut | Hook::UplinkOut => Way::Egress,
     }
 }
@@ -190,6 +190,7 @@ impl Uplinks {
             wanted.extend(AT_ADAPTER.map(|hook| (place.adapter, hook)));
         }
         wanted.extend(self.overlays.values().map(|overlay| (overlay.device, Hook::TunnelIn)));
+        wanted.extend(self.overlays.values().filter_map(|overlay| Some((overlay.near?, Hook::TunnelNear))));
         let kept: BTreeSet<_> =
             wanted.iter().map(|(ifindex, hook)| pins.link(*ifindex, hook.program())).collect();
         for (ifindex, hook) in wanted {

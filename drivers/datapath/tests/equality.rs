@@ -27,15 +27,20 @@ use external::{
     HOST, is_external, is_wired, mode, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire, uplink,
 };
 use hns_abi::{Direction, MARK_RULED, MARK_WIRED};
-use hns_datapath::{Datapath, DatapathError, RealDatapath, Watch, WatchedConnection, test_run};
+use hns_datapath::test_run::{self, Outpost};
+use hns_datapath::{Datapath, DatapathError, RealDatapath, Watch, WatchedConnection};
 use hns_net::{Guid, IfName, UplinkMode};
 use hns_testbed::needs;
 use hns_vfp::generate::{Random, Shot, board, changed_sets, port, story};
 use hns_vfp::interpreter::{self, Outcome, Verdict};
+use hns_vfp::layers::wrapping::unwrap;
 use hns_vfp::model::{self, Rate, Switchboard};
 use hns_vfp::{Port, Switch};
 use nix::time::{ClockId, clock_gettime};
-use overlay::{is_overlay, send_to_the_router, spread_over_hosts, stays_on_the_overlay};
+use overlay::{
+    device_would_get, is_overlay, put_adapter_on_the_underlay, send_by_the_tunnel, send_to_the_router,
+    spread_over_hosts, stays_on_the_overlay,
+};
 use support::{chain, isolated, name, run, start};
 
 const CASES: usize = 120_000;
@@ -64,7 +69,7 @@ const FAILURES_SHOWN: usize = 10;
 
 /// What random packets must have met for the comparison to mean something, in ten thousandths of all of them: a third of what
 /// the generator brings about.
-const FLOORS: [(&str, usize); 37] = [
+const FLOORS: [(&str, usize); 40] = [
     ("Out passed", 800),
     ("In passed", 800),
     ("Out redirected", 140),
@@ -100,6 +105,9 @@ const FLOORS: [(&str, usize); 37] = [
     ("ARP answered", 1),
     ("discovery answered", 2),
     ("into the tunnel", 3),
+    ("wrapped up", 8),
+    ("out of the wrapping", 2),
+    ("refused out of the wrapping", 40),
     ("routed here", 8),
     ("Unrouted", 30),
 ];
@@ -148,6 +156,7 @@ impl Bench {
         }
         let adapter = link(ADAPTER);
         run(&["ip", "link", "set", adapter.as_str(), "address", HOST, "up"]);
+        put_adapter_on_the_underlay(adapter.as_str(), link(overlay::DEVICE).as_str());
         let datapath = start(folder);
         let shares = match datapath.set_uplink(&link(UPLINK), &uplink(UplinkMode::Stations), &BTreeSet::new())
         {
@@ -178,6 +187,7 @@ impl Bench {
         }
         if overlay {
             send_to_the_router(&mut shots);
+            send_by_the_tunnel(&mut shots);
         }
         let shots: Vec<Shot> =
             shots.chunks(SHOTS_OF_A_PART).flat_map(|part| vec![part; repetitions].concat()).collect();
@@ -278,7 +288,11 @@ impl Bench {
     fn shoot(&mut self, switch: &mut Switch, shot: &Shot) -> (Made, Made, String) {
         let outcome = interpret(switch, shot);
         self.note(shot, &outcome);
-        let ran = match outpost(shot) {
+        let outpost = outpost(shot, switch.board());
+        if outpost == Some(Outpost::TunnelNear) {
+            test_run::hear(&self.datapath, overlay::network(), overlay::THERE.into()).unwrap();
+        }
+        let ran = match outpost {
             None => {
                 let mark = if shot.ruled { MARK_RULED } else { 0 };
                 test_run::run(&self.datapath, shot.direction, &shot.frame, shot.ifindex, mark)
@@ -289,7 +303,13 @@ impl Bench {
             }
         };
         let ran = ran.unwrap_or_else(|error| panic!("{}: {}", hex(&shot.frame), chain(&error)));
-        (Made::of_the_interpreter(&outcome), Made::of_the_kernel(ran), format!("{:?}", outcome.steps))
+        let mut made = Made::of_the_kernel(ran);
+        if let (Some(ADAPTER), Verdict::Tunnel { vni, .. }) = (made.target, outcome.verdict) {
+            *self.seen.entry("wrapped up".to_owned()).or_default() += 1;
+            made.frame = made.frame.and_then(|sent| device_would_get(sent, vni.number()));
+            made.target = Some(overlay::DEVICE);
+        }
+        (Made::of_the_interpreter(&outcome), made, format!("{:?}", outcome.steps))
     }
 
     /// Gives a port other rules, in the midst of its connections. Whoever gets its first rules takes over what there is, for
@@ -336,6 +356,13 @@ impl Bench {
             Verdict::Tunnel { vni, .. } => see(format!("to VNI {vni}")),
             _ if is_rewritten => see(format!("{direction:?} under the one MAC")),
             _ => {}
+        }
+        if shot.ifindex == ADAPTER && unwrap(&shot.frame).is_some() {
+            return see(match outcome.verdict {
+                Verdict::Redirect { .. } => "out of the wrapping".to_owned(),
+                Verdict::Drop(_) => "refused out of the wrapping".to_owned(),
+                _ => "left to the device".to_owned(),
+            });
         }
         if shot.ifindex == ADAPTER && matches!(outcome.verdict, Verdict::Redirect { .. }) {
             return see(format!("{direction:?} at the adapter"));
@@ -439,6 +466,9 @@ fn interpret(switch: &mut Switch, shot: &Shot) -> Outcome {
     let now = u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap();
     let adapter = (shot.ifindex, None);
     match shot.direction {
+        Direction::In if outpost(shot, switch.board()) == Some(Outpost::TunnelNear) => {
+            switch.near(&shot.frame, &[overlay::THERE.into()].into(), now)
+        }
         Direction::In if shot.ifindex == ADAPTER => {
             switch.from_wire(adapter, &shot.frame, is_wired(shot), now)
         }

@@ -72,6 +72,11 @@ pub(crate) fn close(interface: &IfName) -> Result<(), HostError> {
     write(&format!("ipv4/conf/{interface}/forwarding"), "0").map(drop)
 }
 
+/// Lets the kernel tell how it would forward what came in by a link.
+pub(crate) fn forward_from(interface: &IfName) -> Result<(), HostError> {
+    set(&format!("ipv4/conf/{interface}/forwarding"), "1").map(drop)
+}
+
 /// Whether any of what [`close`] does is undone.
 pub(crate) fn is_open(interface: &IfName) -> Result<bool, HostError> {
     let has_ipv6 = read(&format!("ipv6/conf/{interface}/disable_ipv6"))?.is_some_and(|value| value == "0");

@@ -1,6 +1,7 @@
 //! The VXLAN device that all overlays of a UDP port share: it has no peers and no VNI of its own, since the datapath's programs say for
 //! each frame where it goes, and take what comes.
 
+use hns_abi::{TUNNEL_SOURCES, TUNNEL_SOURCES_END};
 use hns_net::IfName;
 use hns_planner::tunnel_name;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -34,6 +35,8 @@ pub(crate) fn make(netlink: &mut Netlink, udp_port: u16, ipv6: bool) -> Result<(
     if ipv6 {
         sysctl::disable_ipv6(&name)?;
     }
+    // The programs ask by which way its packets go. Nothing comes in by it: its program takes all there is (bpf/tunnel.h).
+    sysctl::forward_from(&name)?;
     // Its socket is opened with it.
     let mut batch = Batch::new();
     let mut right = raise(without_arp(named(&name)));
@@ -81,6 +84,7 @@ fn device(name: &IfName, udp_port: u16) -> LinkMessage {
                 InfoVxlan::Port(udp_port),
                 InfoVxlan::Learning(false),
                 InfoVxlan::UDPZeroCsumRX(true),
+                InfoVxlan::PortRange((TUNNEL_SOURCES, TUNNEL_SOURCES_END)),
             ])),
         ]),
     ]);

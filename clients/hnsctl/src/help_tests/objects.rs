@@ -127,6 +127,8 @@ fn hnsctl_network_create() {
                                        there reach each other, and they reach the outside under the
                                        host's address and publish ports
           --vxlan-port <PORT>          The UDP port of those tunnels [default: 4789]
+          --no-direct-tunnel           Send every packet of those tunnels through the host's firewall,
+                                       small ones too
           --subnet <CIDR>              A subnet; once for each family or more often
           --gateway <ADDR>             A subnet's gateway; once for each subnet
           --ip-range <CIDR>            Give out addresses of these blocks only

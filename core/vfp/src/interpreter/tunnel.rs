@@ -1,12 +1,15 @@
 //! From a port of an overlay to its router, and what comes out of the tunnel.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hns_abi::{Direction, Reason};
 use hns_net::{Guid, Vni};
 
 use super::{Outcome, Refusal, Switch, Travel, Verdict};
 use crate::layers::overlay::{answer, is_discovery, put_stations};
+use crate::layers::wrapping;
 use crate::model::{Overlay, Port, Route};
 use crate::packet::{Body, Packet};
 
@@ -56,6 +59,29 @@ impl Switch {
         Ok(Verdict::Tunnel { ifindex: *device, vni: route.vni, to: route.provider })
     }
 
+    /// What the adapter receives at which tunnels end: `tunnel_near`. `heard`: the hosts from which something came by the device just now.
+    pub fn near(&mut self, frame: &[u8], heard: &BTreeSet<IpAddr>, now: u64) -> Outcome {
+        let next =
+            || Outcome { verdict: Verdict::Next { copy: None }, frame: frame.to_vec(), steps: Vec::new() };
+        let Some(wrapped) = wrapping::unwrap(frame).filter(|_| wrapping::is_small(frame)) else {
+            return next();
+        };
+        let ends_here = |overlay: &Overlay| {
+            overlay.direct
+                && overlay.provider == IpAddr::from(wrapped.receiver)
+                && overlay.udp_port == wrapped.udp_port
+        };
+        let end = self.board.overlays.values().find(|(_, overlay)| ends_here(overlay));
+        let Some(device) = end.map(|(device, _)| *device) else { return next() };
+        let takes =
+            |(known, overlay): &&(u32, Arc<Overlay>)| *known == device && overlay.vnis.contains(&wrapped.vni);
+        if !heard.contains(&wrapped.sender.into()) || !self.board.overlays.values().any(|known| takes(&known))
+        {
+            return next();
+        }
+        self.from_tunnel((device, wrapped.vni), wrapped.sender.into(), &wrapped.inner, now)
+    }
+
     /// A frame out of a tunnel: `tunnel_in`. `sender`: the host that has sent it.
     pub fn from_tunnel(
         &mut self,
@@ -66,9 +92,7 @@ impl Switch {
     ) -> Outcome {
         let refuse = |reason| Outcome::refused(Refusal::of_port(reason, device, Direction::In), frame);
         let mut overlays = self.board.overlays.iter();
-        let is_it = |(known, overlay): &(u32, std::sync::Arc<Overlay>)| {
-            *known == device && overlay.vnis.contains(&vni)
-        };
+        let is_it = |(known, overlay): &(u32, Arc<Overlay>)| *known == device && overlay.vnis.contains(&vni);
         let Some((network, (_, overlay))) = overlays.find(|(_, overlay)| is_it(overlay)) else {
             return refuse(Reason::UnknownVni);
         };

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hns_abi::{Addr, AddressKey, Map, OVERLAY_HOSTED, OWNER_ROUTER, RouteKey, VniKey};
+use hns_abi::{
+    Addr, AddressKey, Map, OVERLAY_DIRECT, OVERLAY_HOSTED, OWNER_ROUTER, RouteKey, TunnelEnd, VniKey,
+};
 use hns_net::{Cidr, Family, Guid};
 
 use crate::model::{Overlay, Route};
@@ -43,12 +45,25 @@ impl Tables {
         is.vnis.difference(&was.vnis).for_each(|(tunnel, vni)| {
             journal.put(Map::Vnis, &VniKey { tunnel: *tunnel, vni: *vni }, &joined.network);
         });
+        let (was_end, end) = (before.as_ref().and_then(Joined::end), joined.end());
+        let is_known = before.as_ref().is_some_and(|before| before.tunnel == tunnel) && was_end == end;
+        if let Some(end) = end.filter(|_| !is_known) {
+            journal.put(Map::TunnelEnds, &end, &tunnel);
+        }
+        if let Some(end) = was_end.filter(|was| Some(*was) != end && !self.ends(was)) {
+            journal.delete(Map::TunnelEnds, &end);
+        }
         remove_rest(joined.network, &was, &is, &mut journal);
         if before.is_some() {
             self.switches.give_back(network);
         }
         self.overlays.insert(network, joined);
         journal.writes
+    }
+
+    /// Whether a tunnel of some overlay ends there, whose small packets are taken at the adapter.
+    fn ends(&self, end: &TunnelEnd) -> bool {
+        self.overlays.values().any(|joined| joined.end() == Some(*end))
     }
 
     /// Under which number the maps know an overlay.
@@ -66,6 +81,9 @@ impl Tables {
     pub fn remove_overlay(&mut self, network: Guid) -> Vec<Write> {
         let mut journal = Journal::default();
         if let Some(before) = self.overlays.remove(&network) {
+            if let Some(end) = before.end().filter(|end| !self.ends(end)) {
+                journal.delete(Map::TunnelEnds, &end);
+            }
             remove_rest(before.network, &before.parts(), &Parts::default(), &mut journal);
             journal.delete(Map::Overlays, &before.network);
             self.switches.give_back(network);
@@ -97,12 +115,23 @@ fn remove_rest(network: u32, was: &Parts, is: &Parts, journal: &mut Journal) {
 
 impl Joined {
     fn record(&self) -> hns_abi::Overlay {
+        let flags = [(self.overlay.hosted, OVERLAY_HOSTED), (self.end().is_some(), OVERLAY_DIRECT)];
         hns_abi::Overlay {
             tunnel: self.tunnel,
             router: self.overlay.router.octets(),
-            flags: if self.overlay.hosted { OVERLAY_HOSTED } else { 0 },
+            flags: flags.into_iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag),
             provider: self.overlay.provider.into(),
+            udp_port: self.overlay.udp_port.to_be_bytes(),
+            zero: 0,
         }
+    }
+
+    /// Where small packets are taken at the adapter. Over IPv6 the outer checksum covers all of a packet: none are.
+    fn end(&self) -> Option<TunnelEnd> {
+        let IpAddr::V4(provider) = self.overlay.provider else { return None };
+        let end =
+            TunnelEnd { provider: provider.octets(), udp_port: self.overlay.udp_port.to_be_bytes(), zero: 0 };
+        self.overlay.direct.then_some(end)
     }
 
     fn parts(&self) -> Parts {
@@ -131,6 +160,9 @@ fn route_key(network: u32, prefix: Cidr) -> RouteKey {
 
 pub(super) fn entries(joined: &Joined, all: &mut Entries) {
     all.add(Map::Overlays, &joined.network, &joined.record());
+    if let Some(end) = joined.end() {
+        all.add(Map::TunnelEnds, &end, &joined.tunnel);
+    }
     let parts = joined.parts();
     for (prefix, route) in &parts.routes {
         all.add(Map::Routes, &route_key(joined.network, *prefix), route);

@@ -102,9 +102,10 @@ pub(super) fn stays_on_the_wire(event: &mut Event, mode: UplinkMode) -> bool {
     true
 }
 
-/// At which program of an external switch the packet is, unless it is at a port.
-pub(super) fn outpost(shot: &Shot) -> Option<Outpost> {
+/// At which program of an external switch or a tunnel the packet is, unless it is at a port.
+pub(super) fn outpost(shot: &Shot, board: &Switchboard) -> Option<Outpost> {
     match (shot.ifindex, shot.direction) {
+        (ADAPTER, Direction::In) if !board.overlays.is_empty() => Some(Outpost::TunnelNear),
         (ADAPTER, Direction::In) => Some(Outpost::AdapterIn),
         (ADAPTER, Direction::Out) => Some(Outpost::AdapterOut),
         (UPLINK, _) => Some(Outpost::UplinkOut),

@@ -1,15 +1,17 @@
 //! Boards whose first network has containers on other hosts.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use hns_abi::Direction;
 use hns_net::{Guid, Mac, Vni};
 use hns_vfp::Port;
 use hns_vfp::generate::Shot;
+use hns_vfp::layers::wrapping::{Wrapped, unwrap};
 use hns_vfp::model::{Overlay, Route, Switchboard};
 
-use super::{Event, FOUND, HOST, UPLINK};
+use super::{ADAPTER, Event, FOUND, HOST, UPLINK};
+use crate::support::run;
 
 /// The VXLAN device, as far as a program cares.
 pub(super) const DEVICE: u32 = UPLINK;
@@ -22,6 +24,50 @@ pub(super) fn network() -> Guid {
 /// Some boards, by their seed alone.
 pub(super) fn is_overlay(seed: u64) -> bool {
     !FOUND.contains(&seed) && seed % 6 == 1
+}
+
+/// Where tunnels end here and at the other host, and one that nobody knows.
+const HERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+pub(super) const THERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+const NOWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+const UDP_PORT: u16 = 4789;
+const ROUTER_THERE: [u8; 6] = [0x0e, 0x2a, 203, 0, 113, 2];
+
+/// Gives the adapter the address at which tunnels end, with a way to the other host, and lets the kernel tell it to the programs.
+pub(super) fn put_adapter_on_the_underlay(adapter: &str, device: &str) {
+    run(&["ip", "address", "add", &format!("{HERE}/24"), "dev", adapter]);
+    run(&["sh", "-c", &format!("echo 1 > /proc/sys/net/ipv4/conf/{device}/forwarding")]);
+}
+
+/// A third of what comes to ports comes by the tunnel, in its wrapping, and some of that is not as it should be.
+pub(super) fn send_by_the_tunnel(shots: &mut [Shot]) {
+    let station = HOST.replace(':', "-").parse::<Mac>().unwrap().octets();
+    let inward = shots.iter_mut().filter(|shot| shot.direction == Direction::In).step_by(3);
+    for (number, shot) in inward.enumerate().filter(|(_, shot)| shot.frame.len() >= 14) {
+        let mut inner = shot.frame.clone();
+        inner[..6].copy_from_slice(&station);
+        inner[6..12].copy_from_slice(&ROUTER_THERE);
+        let sender = if number % 16 == 1 { NOWHERE } else { THERE };
+        let vni = Vni::new(if number % 16 == 2 { 5000 } else { 4096 }).unwrap();
+        let mut frame = Wrapped { sender, receiver: HERE, udp_port: UDP_PORT, vni, inner }.frame(station);
+        match number % 16 {
+            // Congestion on the way; a UDP checksum; a fragment.
+            3 => frame[15] |= 3,
+            4 => frame[41] = 1,
+            5 => frame[20] = 0x20,
+            _ => {}
+        }
+        (shot.ifindex, shot.frame) = (ADAPTER, frame);
+    }
+}
+
+/// What the programs have wrapped up themselves, as the device would have got it: the frame, if everything around it is right.
+/// The kernel writes the Ethernet header when it knows the next hop's station.
+pub(super) fn device_would_get(mut sent: Vec<u8>, vni: u32) -> Option<Vec<u8>> {
+    sent.get_mut(12..14)?.copy_from_slice(&[8, 0]);
+    let wrapped = unwrap(&sent)?;
+    let is_right = (wrapped.sender, wrapped.receiver, wrapped.udp_port) == (HERE, THERE, UDP_PORT);
+    (is_right && wrapped.vni.number() == vni).then_some(wrapped.inner)
 }
 
 /// A third of what containers send is for the router, and what is ARP among it asks for its station.
@@ -41,18 +87,16 @@ pub(super) fn send_to_the_router(shots: &mut [Shot]) {
 pub(super) fn spread_over_hosts(board: &mut Switchboard, hosted: bool) {
     board.ports.values_mut().for_each(put_port_on_the_overlay);
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    let route = |vni| Route {
-        provider: address("203.0.113.2"),
-        vni: Vni::new(vni).unwrap(),
-        router: Mac::new([0x0e, 0x2a, 203, 0, 113, 2]),
-    };
+    let route =
+        |vni| Route { provider: THERE.into(), vni: Vni::new(vni).unwrap(), router: Mac::new(ROUTER_THERE) };
     let overlay = Overlay {
         router: HOST.replace(':', "-").parse().unwrap(),
-        provider: address("203.0.113.1"),
+        provider: HERE.into(),
         gateways: ["10.0.0.5", "fd00::5"].map(address).into(),
         vnis: [Vni::new(4096).unwrap()].into(),
         hosted,
-        udp_port: 4789,
+        udp_port: UDP_PORT,
+        direct: true,
         routes: [
             ("192.0.2.0/24".parse().unwrap(), route(4097)),
             ("192.0.2.1/32".parse().unwrap(), route(4098)),

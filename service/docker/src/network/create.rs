@@ -79,6 +79,7 @@ fn document(id: Guid, asked: &Asked<'_>, options: NetworkOptions) -> hcn::Networ
         },
         enable_v4: wanted(Family::V4, options.enable_v4),
         enable_v6: wanted(Family::V6, options.enable_v6),
+        direct_tunnel: None,
         port: hcn::PortParams::default(),
         adopted_bridge: None,
         others,
