@@ -1,6 +1,7 @@
 //! What others take away, and daemons that end, while traffic flows.
 
 use hns_testbed::{eventually, needs};
+use serde_json::Value;
 
 use crate::stage::Stage;
 
@@ -63,6 +64,27 @@ fn the_doctor_knows_the_device_of_a_tunnel() {
     let mut findings = findings.as_array().into_iter().flatten();
     let finding = findings.find(|finding| finding["Check"] == "leaks").expect("it looks for them");
     assert_eq!(finding["Level"], "Ok", "{finding}");
+}
+
+/// It names the firewall that may keep other hosts out, with the rule that lets them in.
+#[test]
+fn the_doctor_names_a_firewall_in_front_of_a_tunnel() {
+    needs!(root, "nft");
+    let stage = Stage::new(0);
+    let host = stage.here.host();
+    host.sh("nft add table inet fw; nft add chain inet fw in '{ type filter hook input priority 0; policy drop; }'");
+    let (web, far) = (stage.container_here("web", 11), stage.container_there("far", 11));
+    assert!(!far.netns.ping(web.v4()));
+    let findings = stage.here.hnsctl_json(&["doctor"]);
+    let mut findings = findings.as_array().into_iter().flatten();
+    let about_it =
+        |finding: &&Value| finding["Detail"].as_str().is_some_and(|detail| detail.contains("UDP port 4789"));
+    let finding = findings.find(about_it).expect("it says so");
+    let hint = finding["Hint"].as_str().expect("with a way in");
+    assert!(finding["Level"] == "Warn" && hint.contains("peer ls"), "{finding}");
+    let (_, rule) = hint.split_once("): ").expect("the rule is its end");
+    host.sh(rule);
+    eventually!(far.netns.ping(web.v4()));
 }
 
 /// Nothing is left when the last network goes, also of a daemon that was killed meanwhile.

@@ -572,7 +572,7 @@ impl Host for RealHost {
 
     fn diagnose(&self, known: &[IfName]) -> Result<Vec<Finding>, HostError> {
         let mut findings = diagnose::kernel(self.ipv6)?;
-        findings.extend(self.netfilter.with(diagnose::foreign_rules)?);
+        findings.extend(self.netfilter.with(|netlink| diagnose::foreign_rules(netlink, known))?);
         findings.extend(self.route.with(|netlink| diagnose::leaks(netlink, known))?);
         Ok(findings)
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use hns_abi::MARK_RULED;
+use hns_net::IfName;
 
 use super::finding;
+use crate::group::Role;
 use crate::input_drops;
 use crate::nat::table::NAME;
 use crate::nat::wire::family;
@@ -18,7 +20,9 @@ use crate::{Finding, HostError, Level};
 const LEGACY_TABLES: [&str; 2] = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
 const FOREIGN: &str = "foreign-rules";
 
-pub(crate) fn findings(netlink: &mut Netlink) -> Result<Vec<Finding>, HostError> {
+/// `known`: switches, and the devices of tunnels.
+pub(crate) fn findings(netlink: &mut Netlink, known: &[IfName]) -> Result<Vec<Finding>, HostError> {
+    let tunnels: Vec<u16> = known.iter().filter_map(tunnel_of).collect();
     let chains: Vec<Chain> =
         ruleset::chains(netlink)?.into_iter().filter(|chain| chain.table != NAME).collect();
     let rules = ruleset::rules(netlink, None)?;
@@ -27,7 +31,7 @@ pub(crate) fn findings(netlink: &mut Netlink) -> Result<Vec<Finding>, HostError>
         let finding = match chain.hook {
             Some(FORWARD) => forward(chain, &chains, &rules),
             Some(PREROUTING) => passing(chain, "prerouting", "ports that are published", &rules),
-            Some(INPUT) => input(netlink, chain, &rules)?,
+            Some(INPUT) => input(netlink, chain, &rules, &tunnels)?,
             _ => None,
         };
         findings.extend(finding);
@@ -69,7 +73,12 @@ fn passing(chain: &Chain, hook: &str, concerns: &str, rules: &[Rule]) -> Option<
 }
 
 /// What is closed there by name is closed for published ports, too.
-fn input(netlink: &mut Netlink, chain: &Chain, rules: &[Rule]) -> Result<Option<Finding>, HostError> {
+fn input(
+    netlink: &mut Netlink,
+    chain: &Chain,
+    rules: &[Rule],
+    tunnels: &[u16],
+) -> Result<Option<Finding>, HostError> {
     let drops = if input_drops::decides_over_input(chain) {
         input_drops::of_chain(netlink, chain)?
     } else {
@@ -84,8 +93,42 @@ fn input(netlink: &mut Netlink, chain: &Chain, rules: &[Rule]) -> Result<Option<
         if chain.drops_by_default {
             finding.detail.push_str("; its policy does not hold for published ports");
         }
+        if let Some(udp_port) = tunnels.first() {
+            let what =
+                format!("; it decides over what other hosts of overlays send as well (UDP port {udp_port})");
+            finding.detail.push_str(&what);
+            finding.hint = Some(format!(
+                "where peers are not heard (hnsctl network peer ls): {}",
+                way_in(chain, *udp_port)
+            ));
+        }
     }
     Ok(finding)
+}
+
+/// The UDP port of a tunnel's device.
+fn tunnel_of(name: &IfName) -> Option<u16> {
+    match Role::of(name.as_str()) {
+        Some(Role::Tunnel { udp_port }) => Some(udp_port),
+        _ => None,
+    }
+}
+
+fn way_in(chain: &Chain, udp_port: u16) -> String {
+    match tool_of(chain) {
+        Some(tool) => format!("{tool} -I {} -p udp --dport {udp_port} -j ACCEPT", chain.name),
+        None => format!("nft insert rule {} udp dport {udp_port} accept", chain.path()),
+    }
+}
+
+/// What the chain's rules are written with, where that is not nft.
+fn tool_of(chain: &Chain) -> Option<&'static str> {
+    let tool = match chain.family {
+        family::IPV4 => "iptables",
+        family::IPV6 => "ip6tables",
+        _ => return None,
+    };
+    (chain.table == IPTABLES_FILTER).then_some(tool)
 }
 
 fn describe(chain: &Chain, drops: &BTreeSet<String>) -> String {
@@ -142,12 +185,7 @@ fn is_opened(chain: &Chain, rules: &[Rule]) -> bool {
 }
 
 fn way_through(chain: &Chain) -> String {
-    let tool = match chain.family {
-        family::IPV4 => "iptables",
-        family::IPV6 => "ip6tables",
-        _ => "",
-    };
-    if chain.table == IPTABLES_FILTER && !tool.is_empty() {
+    if let Some(tool) = tool_of(chain) {
         return reserved_chain::as_iptables(tool, &chain.name);
     }
     let path = chain.path();
