@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The program of the VXLAN device, which is the same for all overlays with its UDP port, and the one of the adapter at which their
- * tunnels end. What comes out of the tunnel is for a container, and from one that the host which sent it is known to have; everything
- * else is dropped: the host is on no overlay.
+ * The program of a VXLAN device, which is the same for all overlays with its UDP port that are encrypted, or that are not, and the one
+ * of the adapter at which the tunnels of the latter end. What comes out of the tunnel is for a container, and from one that the host
+ * which sent it is known to have; everything else is dropped: the host is on no overlay.
  *
  * The adapter's program takes small packets that the host would give to the device anyway. It knows that by the last one of the same
  * host, which came by the device, past the host's firewall: once a second one goes that way.
@@ -60,6 +60,9 @@ __noinline int out_of_tunnel(struct __sk_buff *skb, struct origin *origin)
 	packet.position = POSITION_FALLBACK;
 	overlay = overlay_of(origin, &network);
 	if (!overlay)
+		goto refused;
+	reason = REASON_UNENCRYPTED;
+	if (overlay->tunnel != origin->tunnel)
 		goto refused;
 	reason = parse(skb, &packet);
 	if (reason)

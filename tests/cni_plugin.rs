@@ -424,12 +424,7 @@ fn an_add_is_refused_with_the_reason() {
         (list("1.0.0", "web", &other), json!({}), 7, "is of type NAT, not Internal"),
         (list("1.0.0", "web", &dual(7)), json!({"bandwidth": {"ingressBurst": 1000}}), 7, "needs a rate"),
         (list("1.0.0", "web", &acl(&json!({"RemoteAddresses": "any"}))), json!({}), 7, "any"),
-        (
-            list("1.0.0", "web", &acl(&json!({"Type": "Encryption"}))),
-            json!({}),
-            7,
-            "Encryption is not supported",
-        ),
+        (list("1.0.0", "web", &acl(&json!({"Type": "VmNic"}))), json!({}), 7, "VmNic is not supported"),
         (list("1.0.0", "web", &dual(7)), json!({"ips": ["10.99.0.1"]}), 7, "10.99.0.1"),
         (list("1.0.0", "web", &dual(7)), json!({"ips": ["10.7.0.1"]}), 100, "10.7.0.1"),
     ];

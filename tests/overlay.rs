@@ -14,6 +14,8 @@ mod direct;
 mod docker;
 #[path = "overlay/doors.rs"]
 mod doors;
+#[path = "overlay/encrypted.rs"]
+mod encrypted;
 #[path = "overlay/guide.rs"]
 mod guide;
 #[path = "overlay/outside.rs"]

@@ -61,6 +61,7 @@ enum reason {
 	REASON_UNKNOWN_VNI = 18, /* by the tunnel, with a number that no network here has */
 	REASON_REFLECTED = 19, /* its own, back from the wire of an external switch */
 	REASON_SPOOFED_TUNNEL = 17, /* by the tunnel, from a host that the source is not known to be on */
+	REASON_UNENCRYPTED = 24, /* by a tunnel in clear, for an overlay that is encrypted */
 	/* acl */
 	REASON_ACL_OUT = 20,
 	REASON_ACL_IN = 21,

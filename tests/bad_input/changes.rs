@@ -98,7 +98,11 @@ fn namespaces_and_changes_that_cannot_be_are_refused_by_name() {
         Row::hcn(&of_endpoint, request("Policy", "Add", json!({"Policy": []})), 0x0C, &["Settings.Policy"]),
         Row::hcn(
             &of_endpoint,
-            request("Policy", "Add", policies(json!([{"Type": "Encryption"}]))),
+            request(
+                "Policy",
+                "Add",
+                policies(json!([{"Type": "Encryption", "Settings": {"EncryptionMethodType": "WireGuard"}}])),
+            ),
             0x15,
             &["Policies[1].Type", "Encryption"],
         ),

@@ -8,7 +8,7 @@ use hns_testbed::{Hnsd, Netns, eventually, needs, program, tcp};
 use hns_tests::story_support::cni::CniRuntime;
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, container, prefixes};
+use crate::stage::{Stage, container, key_of, prefixes};
 
 /// A container's place on host `own`.
 fn place(own: u8) -> [IpAddr; 2] {
@@ -18,7 +18,8 @@ fn place(own: u8) -> [IpAddr; 2] {
 /// Says on each host what the other has of `blue`.
 fn meet(stage: &Stage) {
     for (hnsd, other, number) in [(&stage.here, &stage.there, 2), (&stage.there, &stage.here, 1)] {
-        let peers = prefixes(number).map(|prefix| format!("{prefix}={}", other.host().v4()));
+        let key = key_of(other, "blue").map(|key| format!(",key={key}")).unwrap_or_default();
+        let peers = prefixes(number).map(|prefix| format!("{prefix}={}{key}", other.host().v4()));
         hnsd.hnsctl(&["network", "peer", "add", "blue", &peers[0], &peers[1]]);
     }
 }
@@ -53,6 +54,25 @@ fn containers_of_cni_on_two_hosts_reach_each_other() {
 fn a_configuration_of_win_overlay_makes_an_overlay() {
     needs!(root, "nft");
     by_cni(&json!({"type": "win-overlay"}));
+}
+
+/// A network in clear does not stand for it.
+#[test]
+fn containers_of_cni_are_on_an_encrypted_overlay() {
+    needs!(root, "nft");
+    let method = json!({"Type": "Encryption", "EncryptionMethodType": "WireGuard"});
+    let plugin = json!({"type": "hns-cni", "networkType": "overlay", "master": "eth0",
+        "policies": [{"name": "NetworkPolicy", "value": method}]});
+    by_cni(&plugin);
+    let stage = Stage::bare();
+    stage.here.hnsctl(&["network", "create", "blue", "-t", "overlay", "--subnet", &prefixes(1)[0]]);
+    let _web = stage.here.host().add_netns("web");
+    let mut plugin = plugin;
+    plugin["ipam"] = json!({"ranges": [[{"subnet": prefixes(1)[0]}]]});
+    let list = json!({"cniVersion": "1.0.0", "name": "blue", "plugins": [plugin]});
+    let runtime = CniRuntime::new(stage.here.host(), stage.here.socket(), &list);
+    let refused = runtime.add("web", &json!({})).message();
+    assert!(refused.to_string().contains("exists and is not encrypted"), "{refused}");
 }
 
 fn by_cni(plugin: &Value) {
@@ -94,13 +114,23 @@ fn podman(hnsd: &Hnsd) -> Podman {
 #[test]
 fn containers_of_podman_on_two_hosts_reach_each_other() {
     needs!(root, engines);
+    by_podman(&[]);
+}
+
+#[test]
+fn containers_of_podman_are_on_an_encrypted_overlay() {
+    needs!(root, engines);
+    by_podman(&["-o", "encrypted=true"]);
+}
+
+fn by_podman(options: &[&str]) {
     let stage = Stage::bare();
     let podmen = [podman(&stage.here), podman(&stage.there)];
     for (podman, own) in podmen.iter().zip([1, 2]) {
         let [v4, v6] = prefixes(own);
         let create =
             ["network", "create", "-d", "hns-netavark", "-o", "type=overlay", "-o", "interface=eth0"];
-        podman.run(&[&create[..], &["--subnet", &v4, "--subnet", &v6, "blue"]].concat());
+        podman.run(&[&create[..], options, &["--subnet", &v4, "--subnet", &v6, "blue"]].concat());
     }
     let [web, far] = [1, 2].map(|own: u8| {
         let (podman, name) = (&podmen[usize::from(own) - 1], if own == 1 { "web" } else { "far" });

@@ -24,7 +24,10 @@ fn the_guide_is_followed_word_by_word() {
             if command.starts_with("docker ") {
                 return docker.root().try_run(&["sh", "-ec", command]);
             }
-            let before = format!("export PATH={folder}:$PATH HNS_SOCKET={}", hnsd.socket().display());
+            // What the guide keeps in files is brought from host to host.
+            let desk = stage.lab.folder().display();
+            let socket = hnsd.socket();
+            let before = format!("cd {desk}; export PATH={folder}:$PATH HNS_SOCKET={}", socket.display());
             hnsd.host().try_run(&["sh", "-ec", &format!("{before}\n{command}")])
         },
         |path, _| panic!("the guide writes no file, and {path} least of all"),

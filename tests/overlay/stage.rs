@@ -66,6 +66,29 @@ pub fn overlay_with(hnsd: &Hnsd, name: &str, own: u8, others: &[(u8, IpAddr)], o
     hnsd.hnsctl_json(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+/// By which key other hosts know this one, if the network is encrypted.
+#[track_caller]
+pub fn key_of(hnsd: &Hnsd, network: &str) -> Option<String> {
+    let network = hnsd.hnsctl_json(&["network", "inspect", network]);
+    let policies = network["Policies"].as_array().into_iter().flatten();
+    let mut encryption = policies.filter(|policy| policy["Type"] == "Encryption");
+    encryption.next().map(|policy| policy["Settings"]["PublicKey"].as_str().expect("it is shown").to_owned())
+}
+
+/// Tells a host what another has of a network, by this key.
+pub fn introduce(hnsd: &Hnsd, network: &str, number: u8, host: IpAddr, key: &str) {
+    let peers = prefixes(number).map(|prefix| format!("{prefix}={host},key={key}"));
+    hnsd.hnsctl(&["network", "peer", "add", network, &peers[0], &peers[1]]);
+}
+
+/// The number of a network.
+#[track_caller]
+pub fn vni_of(hnsd: &Hnsd, network: &str) -> u32 {
+    let network = hnsd.hnsctl_json(&["network", "inspect", network]);
+    let vni = network["Ipams"][0]["Subnets"][0]["Policies"][0]["Settings"]["IsolationId"].as_u64();
+    u32::try_from(vni.expect("it has one")).expect("a VNI has 24 bits")
+}
+
 /// A container at `10.244.HOST.N` and `fd00:244:HOST::N`.
 pub fn container(hnsd: &Hnsd, network: &str, name: &str, host: u8, number: u8) -> Container {
     let addresses = [format!("10.244.{host}.{number}"), format!("fd00:244:{host}::{number}")];

@@ -87,6 +87,7 @@ async fn bind(
         ("option networkname", options.name.is_some()),
         ("option interface", options.interface.is_some()),
         ("option vlan", options.vlan.is_some()),
+        ("option encrypted", options.encrypted),
         ("option mtu", options.mtu.is_some()),
         ("option dnsservers", !options.dns_servers.is_empty()),
         ("option dnssuffix", options.dns_suffix.is_some()),

@@ -91,7 +91,10 @@ fn place(options: &NetworkOptions) -> Vec<Value> {
         adapter.map(|name| json!({"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": name}}));
     let vlan = options.vlan.iter();
     let vlan = vlan.map(|vlan| json!({"Type": "VLAN", "Settings": {"IsolationId": vlan.number()}}));
-    adapter.chain(vlan).collect()
+    let method = options
+        .encrypted
+        .then(|| json!({"Type": "Encryption", "Settings": {"EncryptionMethodType": "WireGuard"}}));
+    adapter.chain(vlan).chain(method).collect()
 }
 
 fn kind(network: &Network, options: &NetworkOptions) -> Result<NetworkType, PluginError> {

@@ -31,6 +31,8 @@ pub struct NetworkOptions {
     pub gateway_mode_v6: Option<GatewayMode>,
     /// Containers get no default route from this network.
     pub no_default_route: bool,
+    /// Of an overlay: what goes from host to host is encrypted.
+    pub encrypted: bool,
     /// Of the default route.
     pub metric: Option<u16>,
 }
@@ -190,6 +192,11 @@ const NETWORK: &[Known<NetworkOptions>] = &[
         names: &["gateway_mode_ipv6", "com.docker.network.bridge.gateway_mode_ipv6"],
         meaning: "the same for IPv6 alone",
         take: |options, value| gateway_mode(value).map(|mode| options.gateway_mode_v6 = Some(mode)),
+    },
+    Known {
+        names: &["encrypted"],
+        meaning: "of overlay: what goes from host to host is encrypted",
+        take: |options, value| flag(value).map(|flag| options.encrypted = flag),
     },
     Known {
         names: &["no_default_route"],
@@ -400,6 +407,7 @@ mod tests {
             ("gateway_mode", "routed"),
             ("gateway_mode_ipv4", "routed"),
             ("gateway_mode_ipv6", "nat"),
+            ("encrypted", "true"),
             ("no_default_route", "1"),
             ("metric", "300"),
             ("isolate", "strict"),

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use hns_client::Kind;
-use hns_hcn::{Policy, RemoteSubnetRoute};
+use hns_hcn::{Encryption, Policy, RemoteSubnetRoute};
 use hns_net::{Cidr, Family, IfName, Mac, Mtu, VlanId, Vni};
 use serde_json::{Map, Value, json};
 
@@ -98,6 +98,10 @@ pub struct CreateArgs {
     /// host's address and publish ports
     #[arg(long)]
     host_route: bool,
+    /// Encrypt what goes from host to host of an overlay, by WireGuard; each peer is given with its host's key, which hnsctl network
+    /// inspect shows there
+    #[arg(long)]
+    encrypted: bool,
     /// The UDP port of those tunnels [default: 4789]
     #[arg(long, value_name = "PORT")]
     vxlan_port: Option<u16>,
@@ -143,7 +147,7 @@ pub struct CreateArgs {
     /// Create from this HCN document as it is; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
-        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "peers", "vsid", "provider", "host_route", "vxlan_port", "no_direct_tunnel", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
+        conflicts_with_all = ["name", "interface", "vlan", "dhcp", "peers", "vsid", "provider", "host_route", "encrypted", "vxlan_port", "no_direct_tunnel", "subnets", "gateways", "ip_ranges", "aux_addresses", "mac_pool", "mtu",
             "non_persistent", "ipv6", "no_ipv4", "gateway_modes", "dns_servers", "dns_search"]
     )]
     file: Option<PathBuf>,
@@ -246,9 +250,15 @@ impl CreateArgs {
         let provider = self.provider.map(Policy::provider);
         let port = self.vxlan_port.map(Policy::vxlan_port);
         let host = self.host_route.then(Policy::host_route);
+        let encryption = self.encrypted.then(|| Policy::encryption(Encryption::default()));
         let peers = self.peers.iter().map(|peer| Policy::remote_subnet(*peer));
-        let of_overlay =
-            provider.into_iter().chain(port).chain(host).chain(peers).map(|policy| policy.to_v2());
+        let of_overlay = provider
+            .into_iter()
+            .chain(port)
+            .chain(host)
+            .chain(encryption)
+            .chain(peers)
+            .map(|policy| policy.to_v2());
         adapter.into_iter().chain(vlan).chain(of_overlay).collect()
     }
 

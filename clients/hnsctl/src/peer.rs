@@ -14,12 +14,14 @@ use crate::output::{self, Rows};
 use crate::view;
 
 const ADD_EXAMPLES: &str = "\
-A PEER is PREFIX=HOST[,vni=NUMBER][,router=MAC]: the prefix that a host has of the network, and the address at which that host's
-tunnels end. Without vni it is the network's own; without router the MAC address that hnsd gives the router of a host with such an
-address.
+A PEER is PREFIX=HOST[,vni=NUMBER][,router=MAC][,key=PUBLIC-KEY]: the prefix that a host has of the network, and the address at which that
+host's tunnels end. Without vni it is the network's own; without router the MAC address that hnsd gives the router of a host with such
+an address. Where the network is encrypted, and only there, the key of that host stands beside it, as hnsctl network inspect shows it
+there (PublicKey).
 
 Examples:
   hnsctl network peer add blue 10.244.2.0/24=198.51.100.2
+  hnsctl network peer add red 10.244.2.0/24=198.51.100.2,key=HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=
   hnsctl network peer add blue 10.244.3.0/24=198.51.100.3 fd00:244:3::/64=198.51.100.3,vni=4097";
 
 #[derive(Debug, Subcommand)]
@@ -93,14 +95,18 @@ fn routes(network: &Value) -> Vec<RemoteSubnetRoute> {
     read.filter_map(|policy| policy.as_remote_subnet().copied()).collect()
 }
 
-/// How long ago something came from a host.
-fn heard(network: &Value, host: IpAddr) -> String {
+/// How long ago something happened with a host.
+fn since(network: &Value, host: IpAddr, key: &str) -> Option<String> {
     let hosts = network.pointer("/Health/Extra/Hosts").and_then(Value::as_array).into_iter().flatten();
     let is_it = |known: &&Value| known["ProviderAddress"] == host.to_string();
-    match hosts.filter(is_it).find_map(|known| known["HeardSeconds"].as_u64()) {
-        None => "never".to_owned(),
-        Some(seconds) => format!("{seconds} s ago"),
-    }
+    let seconds = hosts.filter(is_it).find_map(|known| known[key].as_u64())?;
+    Some(format!("{seconds} s ago"))
+}
+
+fn is_encrypted(network: &Value) -> bool {
+    let policies = network.get("Policies").and_then(Value::as_array).into_iter().flatten();
+    let mut read = policies.filter_map(|policy| Policy::from_document(policy).ok()?);
+    read.any(|policy| policy.as_encryption().is_some())
 }
 
 async fn show(context: &Context, network: &Value) -> Result<(), Failure> {
@@ -109,19 +115,28 @@ async fn show(context: &Context, network: &Value) -> Result<(), Failure> {
     let routes = routes(&network);
     let documents: Vec<Value> = routes.iter().map(|route| Policy::remote_subnet(*route).to_v2()).collect();
     output::show(context.format, &documents, |format| {
-        let mut rows = Rows::new(format, &["PREFIX", "HOST", "VNI", "HEARD"], &["ROUTER"]);
+        let is_encrypted = is_encrypted(&network);
+        let mut columns = vec!["PREFIX", "HOST", "VNI", "HEARD"];
+        columns.extend(is_encrypted.then_some("KEYS AGREED"));
+        let further = if is_encrypted { &["ROUTER", "KEY"][..] } else { &["ROUTER"] };
+        let mut rows = Rows::new(format, &columns, further);
         for route in &routes {
             let vni = route.vni.map(|vni| vni.to_string());
             let router = route.router.map(|mac| mac.to_string());
-            rows.push(
-                vec![
-                    route.destination.to_string(),
-                    route.provider.to_string(),
-                    vni.unwrap_or_else(|| "-".to_owned()),
-                    heard(&network, route.provider),
-                ],
-                vec![router.unwrap_or_else(|| "-".to_owned())],
-            );
+            let or = |word: &str, text: Option<String>| text.unwrap_or_else(|| word.to_owned());
+            let since = |key| since(&network, route.provider, key);
+            let mut row = vec![
+                route.destination.to_string(),
+                route.provider.to_string(),
+                or("-", vni),
+                or("never", since("HeardSeconds")),
+            ];
+            let mut more = vec![or("-", router)];
+            if is_encrypted {
+                row.push(or("none", since("KeysAgreedSeconds")));
+                more.push(or("-", route.public_key.map(|key| key.to_string())));
+            }
+            rows.push(row, more);
         }
         rows
     })

@@ -66,6 +66,8 @@ reasons! {
     UnknownVni = 18, "unknown-vni";
     /// Its own, back from the wire of an external switch that sends everything there.
     Reflected = 19, "reflected";
+    /// Out of a tunnel in clear, for an overlay that is encrypted.
+    Unencrypted = 24, "unencrypted";
     AclOut = 20, "acl-out";
     AclIn = 21, "acl-in";
     /// A later fragment of a datagram whose first one was not seen or not let pass.

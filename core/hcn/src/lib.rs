@@ -60,10 +60,11 @@ pub use network::{
 pub use notification::{Notification, NotificationType};
 pub use packet::PacketWords;
 pub use policy::{
-    Acl, Addresses, Bandwidth, DEFAULT_PRIORITY, FilterTuple, IcmpType, L4Proxy, L4WfpProxy, NatFlags,
-    OutboundNat, PeerTextError, Policy, PolicySettings, PortMapping, ProxyExceptions, Qos, RateTextError,
-    RemoteSubnetRoute, RuleAction, RuleDirection, RuleMatch, RuleText, RuleTextError, RuleType, SdnRoute,
-    SetPolicy, SetValues, TierAcl, TierAclRule, TierRuleText, peers_of_option, router_of, rules_of_option,
+    Acl, Addresses, Bandwidth, DEFAULT_PRIORITY, Encryption, FilterTuple, IcmpType, L4Proxy, L4WfpProxy,
+    NatFlags, OutboundNat, PeerTextError, Policy, PolicySettings, PortMapping, ProxyExceptions, Qos,
+    RateTextError, RemoteSubnetRoute, RuleAction, RuleDirection, RuleMatch, RuleText, RuleTextError,
+    RuleType, SdnRoute, SetPolicy, SetValues, TierAcl, TierAclRule, TierRuleText, peers_of_option, router_of,
+    rules_of_option,
 };
 pub use port_params::PortParams;
 pub use port_rules::{PortRules, RuleCount};

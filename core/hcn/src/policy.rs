@@ -3,6 +3,7 @@
 mod acl;
 mod adapter;
 mod address;
+mod encryption;
 mod l4_proxy;
 mod l4_wfp_proxy;
 mod option_text;
@@ -26,6 +27,7 @@ use crate::fields::{DocumentError, Fields, Found};
 
 pub use acl::{Acl, IcmpType, RuleAction, RuleDirection, RuleMatch, RuleType};
 pub use address::Addresses;
+pub use encryption::Encryption;
 pub use l4_proxy::L4Proxy;
 pub use l4_wfp_proxy::{FilterTuple, L4WfpProxy, ProxyExceptions};
 pub use option_text::{RateTextError, rules_of_option};
@@ -85,6 +87,8 @@ pub enum PolicySettings {
     Vsid(Vni),
     /// Of an overlay: the host has a port on it.
     HostRoute,
+    /// Of an overlay: what goes from host to host is encrypted.
+    Encryption(Encryption),
     PortName,
     Other,
 }
@@ -262,6 +266,7 @@ impl Policy {
                 | PolicySettings::Router(_)
                 | PolicySettings::VxlanPort(_)
                 | PolicySettings::HostRoute
+                | PolicySettings::Encryption(_)
         )
     }
 
@@ -341,6 +346,7 @@ fn meaning(kind: &str, settings: &Value, path: &str) -> Result<PolicySettings, D
         "DrMacAddress" => overlay::router(settings, path).map(PolicySettings::Router),
         "VxlanPort" => overlay::port(settings, path).map(PolicySettings::VxlanPort),
         "HostRoute" => overlay::host_route(settings, path).map(|()| PolicySettings::HostRoute),
+        "Encryption" => Encryption::from_settings(settings, path).map(PolicySettings::Encryption),
         "VSID" => overlay::vsid(settings, path).map(PolicySettings::Vsid),
         "InterfaceParameters" => {
             let mut fields = Fields::of(settings, path, CODE)?;

@@ -185,7 +185,7 @@ impl World {
         let wanted: Vec<Policy> = wanted.iter().map(completed).collect();
         document.policies = merged(network, request, &wanted)?;
         check(&document, &before)?;
-        overlay::check_routes(&document)?;
+        overlay::check_routes(&document, self.networks().filter(|other| other.id() != id))?;
         self.check_members_of(network, &document)?;
         self.network_mut(id)?.document.policies = document.policies;
         Ok(NetworkPolicyChange { network: id, before })

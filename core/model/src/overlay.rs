@@ -4,11 +4,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use hns_hcn::{self as hcn, ErrorCode, NetworkType, Policy, PolicySettings, RemoteSubnetRoute, router_of};
-use hns_net::{Cidr, Family, Mac, Vni};
+use hns_hcn::{
+    self as hcn, Encryption, ErrorCode, NetworkType, Policy, PolicySettings, RemoteSubnetRoute, router_of,
+};
+use hns_net::{Cidr, Family, Mac, PublicKey, Vni};
 
 use crate::error::ModelError;
 use crate::network::Network;
+use crate::overlay_keys::Keys;
 use crate::prefix::is_of_hosts;
 
 /// The UDP port of VXLAN (RFC 7348 section 5).
@@ -44,6 +47,12 @@ pub(crate) fn is_hosted(document: &hcn::Network) -> bool {
     is_overlay(document) && document.policies.iter().any(|policy| policy.meaning == PolicySettings::HostRoute)
 }
 
+/// How what goes from host to host is encrypted, if an overlay asks for it.
+#[must_use]
+pub fn encryption_of(document: &hcn::Network) -> Option<&Encryption> {
+    document.policies.iter().find_map(Policy::as_encryption).filter(|_| is_overlay(document))
+}
+
 /// The UDP port of an overlay's tunnel.
 #[must_use]
 pub fn udp_port_of(document: &hcn::Network) -> u16 {
@@ -69,6 +78,22 @@ impl Network {
         vnis(&self.document)
     }
 
+    /// What this host encrypts an overlay with: by which key others know it, and the UDP port.
+    #[must_use]
+    pub fn encryption(&self) -> Option<(PublicKey, u16)> {
+        let encryption = encryption_of(&self.document)?;
+        Some((encryption.public_key?, encryption.udp_port?))
+    }
+
+    /// Which host of an overlay has this end of a tunnel: where it is encrypted, an address inside.
+    #[must_use]
+    pub fn host_of(&self, end: IpAddr) -> IpAddr {
+        let inside = |route: &&RemoteSubnetRoute| {
+            route.public_key.is_some_and(|key| IpAddr::from(key.inner_address()) == end)
+        };
+        self.remote_subnets().find(inside).map_or(end, |route| route.provider)
+    }
+
     /// What other hosts have of an overlay.
     pub fn remote_subnets(&self) -> impl Iterator<Item = &RemoteSubnetRoute> {
         self.document.policies.iter().filter_map(Policy::as_remote_subnet)
@@ -84,6 +109,7 @@ pub(crate) fn may_have(document: &hcn::Network, policy: &Policy) -> bool {
             | PolicySettings::VxlanPort(_)
             | PolicySettings::RemoteSubnetRoute(_)
             | PolicySettings::HostRoute
+            | PolicySettings::Encryption(_)
             | PolicySettings::Adapter(_)
     );
     is_ours && is_overlay(document)
@@ -112,7 +138,7 @@ pub(crate) fn check(document: &hcn::Network) -> Result<(), ModelError> {
             }
         }
     }
-    for kind in ["ProviderAddress", "DrMacAddress", "VxlanPort"] {
+    for kind in ["ProviderAddress", "DrMacAddress", "VxlanPort", "Encryption"] {
         if document.policies.iter().filter(|policy| policy.kind == kind).count() > 1 {
             let problem = format!("a second {kind}; an overlay has one on each host");
             return Err(ModelError::network("Policies", problem, ErrorCode::INVALID_POLICY));
@@ -147,10 +173,15 @@ pub(crate) fn complete<'n>(
             subnet.policies.push(Policy::vsid(chosen));
         }
     }
-    check_vnis(document, others)?;
+    let others: Vec<&Network> = others.collect();
+    check_vnis(document, others.iter().copied())?;
+    if encryption_of(document).is_some_and(|said| said.public_key.is_none() || said.udp_port.is_none()) {
+        let problem = "an encrypted overlay needs the key and the UDP port of this host";
+        return Err(ModelError::network("Policies", problem, ErrorCode::INVALID_POLICY));
+    }
     let policies = std::mem::take(&mut document.policies);
     document.policies = policies.into_iter().map(|policy| completed(policy, chosen)).collect();
-    check_routes(document)
+    check_routes(document, others.into_iter())
 }
 
 /// The VNI of a network of this name: the same on every host, so that two of them agree without a word.
@@ -194,11 +225,15 @@ pub(crate) fn completed(policy: Policy, vni: Vni) -> Policy {
 }
 
 /// Refuses routes that say nothing, or two things of one prefix.
-pub(crate) fn check_routes(document: &hcn::Network) -> Result<(), ModelError> {
+pub(crate) fn check_routes<'n>(
+    document: &hcn::Network,
+    others: impl Iterator<Item = &'n Network>,
+) -> Result<(), ModelError> {
     let Some(provider) = provider_of(document) else { return Ok(()) };
     let own: Vec<Cidr> = document.subnets().filter_map(|subnet| subnet.prefix).collect();
     let own_router = document.policies.iter().find_map(Policy::as_router);
     let mut known = BTreeSet::new();
+    let mut keys = Keys::of(document, others);
     for (place, policy) in document.policies.iter().enumerate() {
         let Some(route) = policy.as_remote_subnet() else { continue };
         let refuse = |key: &str, problem: String| {
@@ -228,6 +263,7 @@ pub(crate) fn check_routes(document: &hcn::Network) -> Result<(), ModelError> {
             );
             return refuse("ProviderAddress", problem);
         }
+        keys.take(route).or_else(|problem| refuse("PublicKey", problem))?;
         if route.router.is_some() && route.router == own_router {
             return refuse(
                 "DistributedRouterMacAddress",

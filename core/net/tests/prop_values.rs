@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, MacRange, Mtu, PortRange, Transport};
+use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, MacRange, Mtu, PortRange, PublicKey, Transport};
 use proptest::prelude::*;
 
 fn round_trips<T>(value: &T)
@@ -24,7 +24,7 @@ proptest! {
     #[test]
     fn values_are_read_back(
         octets in any::<[u8; 6]>(), id in any::<[u8; 16]>(), ip in address(), length in 0u8..=128,
-        ports in (1u16.., 0u16..500),
+        ports in (1u16.., 0u16..500), key in any::<[u8; 32]>(),
     ) {
         let mac = Mac::new(octets);
         if mac.is_unicast() {
@@ -33,6 +33,9 @@ proptest! {
         }
         prop_assert_eq!(Mac::from_u64(mac.to_u64()), mac);
         round_trips(&Guid::from_bytes(id));
+        if let Ok(key) = PublicKey::new(key) {
+            round_trips(&key);
+        }
         let (start, more) = ports;
         let range = PortRange::new(start, start.saturating_add(more)).unwrap();
         round_trips(&range);

@@ -230,8 +230,9 @@ fn gateways(network: &Network) -> BTreeSet<IfAddr> {
 
 /// A switch that is named nowhere is closed to the host and to all others.
 fn network_elements(network: &Network) -> BTreeSet<Element> {
-    let mut elements: BTreeSet<Element> =
-        network.tunnel().map(|tunnel| Element::Tunnel(tunnel.udp_port)).into_iter().collect();
+    let ports = network.tunnel().map(|tunnel| tunnel.udp_port).into_iter();
+    let ports = ports.chain(network.encryption().map(|(_, udp_port)| udp_port));
+    let mut elements: BTreeSet<Element> = ports.map(Element::Tunnel).collect();
     if !network.has_host_port() {
         return elements;
     }

@@ -21,8 +21,8 @@ pub struct Desired {
     pub sets: BTreeMap<Guid, Arc<Sets>>,
     /// What this host's programs know of each overlay.
     pub overlays: BTreeMap<Guid, Arc<Overlay>>,
-    /// The UDP ports for which there is a VXLAN device, which all overlays of the port share.
-    pub tunnels: BTreeSet<u16>,
+    /// The VXLAN devices, which all overlays of a UDP port share that are encrypted, or that are not.
+    pub tunnels: BTreeSet<TunnelDevice>,
     /// What adapters take in for containers beside the host.
     pub stations: BTreeSet<Station>,
     /// The elements of our table's sets and maps.
@@ -90,11 +90,41 @@ impl Switch {
     }
 }
 
-/// The VXLAN device of a UDP port: `hnx4789`.
-#[must_use]
-pub fn tunnel_name(udp_port: u16) -> IfName {
-    let name = format!("hnx{udp_port}");
-    name.parse().unwrap_or_else(|_| unreachable!("\"hnx\" and a number make an interface name"))
+/// The VXLAN device of a UDP port: of overlays in clear (`hnx4789`), or of encrypted ones (`hne4789`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TunnelDevice {
+    pub udp_port: u16,
+    pub encrypted: bool,
+}
+
+impl TunnelDevice {
+    #[must_use]
+    pub fn name(self) -> IfName {
+        let name = format!("{}{}", if self.encrypted { "hne" } else { "hnx" }, self.udp_port);
+        name.parse().unwrap_or_else(|_| unreachable!("three letters and a number make an interface name"))
+    }
+
+    /// The device with this name, if it is a name of one.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let (encrypted, number) = name
+            .strip_prefix("hne")
+            .map(|number| (true, number))
+            .or_else(|| Some((false, name.strip_prefix("hnx")?)))?;
+        Some(Self { udp_port: number.parse().ok()?, encrypted })
+    }
+
+    /// By which an overlay sends, and takes what is for it.
+    #[must_use]
+    pub const fn of(overlay: &Overlay) -> Self {
+        Self { udp_port: overlay.udp_port, encrypted: overlay.encryption.is_some() }
+    }
+
+    /// By which what is for an encrypted overlay would come in clear.
+    #[must_use]
+    pub fn refused_by(overlay: &Overlay) -> Option<Self> {
+        overlay.encryption.as_ref().map(|_| Self { udp_port: overlay.udp_port, encrypted: false })
+    }
 }
 
 /// Into which namespace the container end of a port goes.

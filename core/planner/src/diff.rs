@@ -86,9 +86,9 @@ fn change_overlays(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>
             steps.push(Step::SetOverlay { network: *network, overlay: None, before });
         }
     }
-    for udp_port in &desired.tunnels {
-        if observed.tunnels.get(udp_port) != Some(&true) {
-            steps.push(Step::MakeTunnel { udp_port: *udp_port });
+    for device in &desired.tunnels {
+        if observed.tunnels.get(device) != Some(&true) {
+            steps.push(Step::MakeTunnel { device: *device });
         }
     }
     for (network, overlay) in &desired.overlays {
@@ -98,8 +98,8 @@ fn change_overlays(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>
             steps.push(Step::SetOverlay { network: *network, overlay, before });
         }
     }
-    for udp_port in observed.tunnels.keys().filter(|udp_port| !desired.tunnels.contains(udp_port)) {
-        steps.push(Step::RemoveTunnel { udp_port: *udp_port });
+    for device in observed.tunnels.keys().filter(|device| !desired.tunnels.contains(device)) {
+        steps.push(Step::RemoveTunnel { device: *device });
     }
 }
 

@@ -33,7 +33,7 @@ pub use compile::{
     Layout, bridge_of, compile, compile_endpoint, compile_network, compile_policies, endpoint_elements,
     forwarding_of, needs_chains, port_of, switch_name, switch_of,
 };
-pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target, tunnel_name};
+pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target, TunnelDevice};
 pub use diff::{Plan, plan, readdress};
 pub use inside::{Difference, Inside, Vnic, differences};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};

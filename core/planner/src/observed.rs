@@ -6,7 +6,7 @@ use hns_net::{Guid, IfAddr, IfName, Mac, Mtu, Uplink};
 use hns_vfp::Port as Policy;
 use hns_vfp::model::{Overlay, Sets};
 
-use crate::desired::{Desired, Forwarding, Port, Station};
+use crate::desired::{Desired, Forwarding, Port, Station, TunnelDevice};
 use crate::rules::Element;
 
 /// What the host shows of ours.
@@ -25,8 +25,8 @@ pub struct Observed {
     pub uplinks: BTreeMap<IfName, Uplink>,
     /// What the datapath's programs know of overlays, as `policies`.
     pub overlays: BTreeMap<Guid, Arc<Overlay>>,
-    /// The UDP ports that have a VXLAN device, and whether it is as it should be.
-    pub tunnels: BTreeMap<u16, bool>,
+    /// The VXLAN devices, and whether they are as they should be.
+    pub tunnels: BTreeMap<TunnelDevice, bool>,
     /// Of ours.
     pub stations: BTreeSet<Station>,
     /// The elements of our table; absent when the table is missing or not whole.
@@ -70,7 +70,7 @@ impl Observed {
             ports: desired.ports.iter().map(|(name, port)| (name.clone(), shown(port))).collect(),
             rules: Some(desired.rules.clone()),
             chains: desired.chains == Some(true),
-            tunnels: desired.tunnels.iter().map(|udp_port| (*udp_port, true)).collect(),
+            tunnels: desired.tunnels.iter().map(|device| (*device, true)).collect(),
             ..Self::default()
         }
     }

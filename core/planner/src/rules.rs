@@ -13,7 +13,7 @@ pub enum Element {
     Switch(IfName),
     /// An interface by which the host itself is a container of a network.
     HostSeat(IfName),
-    /// The UDP port of overlays' tunnels: nobody but the kernel sends there under the host's address.
+    /// The UDP port of overlays' tunnels, or of what encrypts them: nobody but the host itself sends there under its address.
     Tunnel(u16),
     /// A switch from and to which nothing is forwarded.
     Internal(IfName),

@@ -5,7 +5,7 @@ use hns_net::{Guid, IfName, Mac, Uplink};
 use hns_vfp::Port as Policy;
 use hns_vfp::model::{Overlay, Sets};
 
-use crate::desired::{Forwarding, NamespaceSpec, Port, Station, Switch, Target};
+use crate::desired::{Forwarding, NamespaceSpec, Port, Station, Switch, Target, TunnelDevice};
 use crate::rules::Element;
 
 /// One thing to do to the host. Every step is idempotent: doing it again on a host that already shows
@@ -38,12 +38,12 @@ pub enum Step {
     LeaveAdapter {
         switch: IfName,
     },
-    /// Make the VXLAN device of this UDP port, or bring it in line.
+    /// Make this VXLAN device, or bring it in line.
     MakeTunnel {
-        udp_port: u16,
+        device: TunnelDevice,
     },
     RemoveTunnel {
-        udp_port: u16,
+        device: TunnelDevice,
     },
     /// Let the programs know this of an overlay, or nothing any more. It is the datapath that does this.
     SetOverlay {
@@ -132,7 +132,7 @@ impl Step {
             Self::MakeNamespace(spec) => Some(Self::RemoveNamespace(spec.clone())),
             Self::MakeSwitch(switch) => Some(Self::RemoveSwitch { name: switch.name.clone() }),
             Self::JoinAdapter { switch, .. } => Some(Self::LeaveAdapter { switch: switch.clone() }),
-            Self::MakeTunnel { udp_port } => Some(Self::RemoveTunnel { udp_port: *udp_port }),
+            Self::MakeTunnel { device } => Some(Self::RemoveTunnel { device: *device }),
             Self::SetOverlay { network, overlay, before } => {
                 Some(Self::SetOverlay { network: *network, overlay: before.clone(), before: overlay.clone() })
             }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use hns_net::{Guid, IfName, Mac, Mtu, Uplink, UplinkMode};
 use hns_planner::{
     Desired, Element, Forwarding, NamespaceSpec, Observed, ObservedPort, ObservedSwitch, Port, Station, Step,
-    Switch, Target, plan,
+    Switch, Target, TunnelDevice, plan,
 };
 use hns_vfp::Port as Policy;
-use hns_vfp::model::{Acl, Action, Addresses, Guards, Match, Origin, Overlay, Rule, Sets, Verdict};
+use hns_vfp::model::{
+    Acl, Action, Addresses, Encryption, Guards, Match, Origin, Overlay, Rule, Sets, Verdict,
+};
 use proptest::prelude::*;
 
 const PORTS: u8 = 5;
@@ -92,7 +94,9 @@ fn any_sets() -> impl Strategy<Value = BTreeMap<Guid, Arc<Sets>>> {
 
 /// Of two networks, each with a tunnel of its own or that of both.
 fn any_overlays() -> impl Strategy<Value = BTreeMap<Guid, Arc<Overlay>>> {
-    let overlay = |(udp_port, gateway): (u16, u8)| {
+    let overlay = |(udp_port, gateway, encrypted): (u16, u8, bool)| {
+        let encryption =
+            encrypted.then(|| Encryption { provider: [192, 0, 2, 1].into(), peers: BTreeMap::new() });
         Arc::new(Overlay {
             router: Mac::new([0x0e, 0x2a, 192, 0, 2, 1]),
             provider: [192, 0, 2, 1].into(),
@@ -101,11 +105,20 @@ fn any_overlays() -> impl Strategy<Value = BTreeMap<Guid, Arc<Overlay>>> {
             hosted: false,
             udp_port,
             direct: udp_port == 4789,
+            encryption,
             routes: BTreeMap::new(),
         })
     };
-    let known = (4789..4791_u16, 1..3_u8).prop_map(overlay);
+    let known = (4789..4791_u16, 1..3_u8, any::<bool>()).prop_map(overlay);
     prop::collection::btree_map((1..3_u8).prop_map(|n| Guid::from_bytes([n; 16])), known, 0..3)
+}
+
+fn devices(overlay: &Arc<Overlay>) -> impl Iterator<Item = TunnelDevice> + use<> {
+    std::iter::once(TunnelDevice::of(overlay)).chain(TunnelDevice::refused_by(overlay))
+}
+
+fn any_device() -> impl Strategy<Value = TunnelDevice> {
+    (4789..4791_u16, any::<bool>()).prop_map(|(udp_port, encrypted)| TunnelDevice { udp_port, encrypted })
 }
 
 prop_compose! {
@@ -123,7 +136,7 @@ prop_compose! {
         let ports: BTreeMap<_, _> = ports.into_iter().map(port).filter(here).map(|it| (it.name.clone(), it)).collect();
         let policies = ports.iter().map(|(name, port)| (name.clone(), policy(port, quiet))).collect();
         let namespaces = if switches.len() == 2 { [(namespace().path, namespace())].into() } else { [].into() };
-        let tunnels = overlays.values().map(|overlay| overlay.udp_port).collect();
+        let tunnels = overlays.values().flat_map(devices).collect();
         let (chains, forwarding) = (Some(chains), Forwarding { v4, v6: false });
         Desired { namespaces, switches, ports, policies, sets, overlays, tunnels, stations, rules, chains, forwarding }
     }
@@ -146,7 +159,7 @@ prop_compose! {
         rules in prop::option::of(any_elements()),
         sets in any_sets(),
         (stations, joined, overlays) in (any_stations(), any::<bool>(), any_overlays()),
-        tunnels in prop::collection::btree_map(4789..4791_u16, any::<bool>(), 0..3),
+        tunnels in prop::collection::btree_map(any_device(), any::<bool>(), 0..4),
         (v4, chains) in any::<(bool, bool)>(),
     ) -> Observed {
         let shown = |(n, up): (u8, bool)| (switch(n).name, ObservedSwitch { up, ..observed_switch(&switch(n)) });
@@ -157,7 +170,7 @@ prop_compose! {
             switches: switches.into_iter().map(shown).collect(),
             ports: ports.into_iter().collect(),
             sets,
-            overlays: overlays.into_iter().filter(|(_, overlay)| tunnels.contains_key(&overlay.udp_port)).collect(),
+            overlays: overlays.into_iter().filter(|(_, overlay)| devices(overlay).all(|device| tunnels.contains_key(&device))).collect(),
             tunnels,
             uplinks: if joined { [(switch(1).name, uplink())].into() } else { [].into() },
             stations,
@@ -209,15 +222,15 @@ fn perform(step: &Step, host: &mut Observed) {
             host.uplinks.insert(switch.clone(), uplink.clone());
         }
         Step::LeaveAdapter { switch } => assert!(host.uplinks.remove(switch).is_some()),
-        Step::MakeTunnel { udp_port } => assert_ne!(host.tunnels.insert(*udp_port, true), Some(true)),
-        Step::RemoveTunnel { udp_port } => {
-            assert!(host.overlays.values().all(|overlay| overlay.udp_port != *udp_port));
-            assert!(host.tunnels.remove(udp_port).is_some());
+        Step::MakeTunnel { device } => assert_ne!(host.tunnels.insert(*device, true), Some(true)),
+        Step::RemoveTunnel { device } => {
+            assert!(host.overlays.values().flat_map(devices).all(|used| used != *device));
+            assert!(host.tunnels.remove(device).is_some());
         }
         Step::SetOverlay { network, overlay, before } => {
             let known = match overlay {
                 Some(overlay) => {
-                    assert!(host.tunnels[&overlay.udp_port]);
+                    assert!(devices(overlay).all(|device| host.tunnels[&device]));
                     host.overlays.insert(*network, Arc::clone(overlay))
                 }
                 None => host.overlays.remove(network),

@@ -51,7 +51,8 @@ impl Layer {
             | Reason::Unrouted
             | Reason::SpoofedTunnel
             | Reason::UnknownVni
-            | Reason::Reflected => Self::Security,
+            | Reason::Reflected
+            | Reason::Unencrypted => Self::Security,
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_abi::Direction;
-use hns_net::{Cidr, Guid, Mac, PortRange, UplinkMode, VlanId, Vni};
+use hns_net::{Cidr, Guid, Mac, PortRange, PublicKey, UplinkMode, VlanId, Vni};
 
 /// A switch port with the policies of its endpoint and of its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,8 +280,27 @@ pub struct Overlay {
     pub udp_port: u16,
     /// Small packets go past the VXLAN device where they can, which is the same to everybody but the host's firewall.
     pub direct: bool,
+    /// What goes from host to host is encrypted: all provider addresses here are those inside of that.
+    pub encryption: Option<Encryption>,
     /// What other hosts have of it.
     pub routes: BTreeMap<Cidr, Route>,
+}
+
+/// Between whom what an overlay sends is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encryption {
+    /// Where it ends on this host.
+    pub provider: IpAddr,
+    /// Where it ends on the others.
+    pub peers: BTreeMap<PublicKey, IpAddr>,
+}
+
+/// The VXLAN devices of an overlay, by the numbers of their links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Devices {
+    pub tunnel: u32,
+    /// Of an encrypted overlay: by which it would come in clear.
+    pub clear: Option<u32>,
 }
 
 /// The host that has a prefix of an overlay.
@@ -304,8 +323,8 @@ pub struct Switchboard {
     pub uplinks: BTreeMap<Guid, Place>,
     /// By external switch: the addresses that the host itself has there.
     pub hosts_own: BTreeMap<Guid, BTreeSet<IpAddr>>,
-    /// By network, each with the number of its VXLAN device's link.
-    pub overlays: BTreeMap<Guid, (u32, Arc<Overlay>)>,
+    /// By network.
+    pub overlays: BTreeMap<Guid, (Devices, Arc<Overlay>)>,
 }
 
 /// Of a network without any.

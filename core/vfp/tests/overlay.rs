@@ -15,10 +15,11 @@ use hns_vfp::Switch;
 use hns_vfp::generate::{Content, Datagram, Link, arp};
 use hns_vfp::interpreter::Verdict;
 use hns_vfp::layers::wrapping::{Wrapped, unwrap};
-use hns_vfp::model::{Overlay, Route};
+use hns_vfp::model::{Devices, Overlay, Route};
 use hns_vfp::tables::{Tables, Write};
 
 const DEVICE: u32 = 9;
+const DEVICES: Devices = Devices { tunnel: DEVICE, clear: None };
 const ROUTER: Mac = Mac::new([0x0e, 0x2a, 203, 0, 113, 1]);
 const FAR_ROUTER: Mac = Mac::new([0x0e, 0x2a, 203, 0, 113, 2]);
 const NETWORK: Guid = Guid::from_bytes([0xa; 16]);
@@ -37,6 +38,7 @@ fn overlay() -> Overlay {
         hosted: false,
         udp_port: 4789,
         direct: true,
+        encryption: None,
         routes: [("10.0.9.0/24".parse().unwrap(), route), ("fd00:9::/64".parse().unwrap(), route)].into(),
     }
 }
@@ -48,7 +50,7 @@ fn on_two_hosts() -> Switch {
         bed.change(ifindex, |port| port.overlay = true);
     }
     let mut board = bed.switch.board().clone();
-    board.overlays.insert(NETWORK, (DEVICE, Arc::new(overlay())));
+    board.overlays.insert(NETWORK, (DEVICES, Arc::new(overlay())));
     Switch::new(board)
 }
 
@@ -89,13 +91,27 @@ fn what_comes_from_the_host_that_has_the_source_is_for_a_container() {
     assert!(switch.board().ports.contains_key(&GUEST));
 }
 
+/// By the number it would be for the network, and who sends it looks like its peer.
+#[test]
+fn an_encrypted_overlay_takes_nothing_that_came_in_clear() {
+    let mut board = on_two_hosts().board().clone();
+    board.overlays.insert(NETWORK, (Devices { tunnel: 8, clear: Some(DEVICE) }, Arc::new(overlay())));
+    let mut switch = Switch::new(board);
+    let link = Link { destination: ROUTER, source: FAR_ROUTER };
+    let verdict = comes(&mut switch, 4096, "203.0.113.2", link, ("10.0.9.5", "10.0.0.1"));
+    assert!(matches!(verdict, Verdict::Drop(refusal) if refusal.reason == Reason::Unencrypted));
+    // What is clear elsewhere is no VNI of the encrypted device.
+    let verdict = comes(&mut switch, 4097, "203.0.113.2", link, ("10.0.9.5", "10.0.0.1"));
+    assert!(matches!(verdict, Verdict::Drop(refusal) if refusal.reason == Reason::UnknownVni));
+}
+
 /// What is for no container and no other host; ARP among it, by which the host learns its containers' stations.
 #[test]
 fn the_rest_is_for_the_host_where_it_has_a_port() {
     let content = || Content::Udp { source: 1, destination: 2, bytes: 0 };
     for hosted in [false, true] {
         let mut board = on_two_hosts().board().clone();
-        board.overlays.insert(NETWORK, (DEVICE, Arc::new(Overlay { hosted, ..overlay() })));
+        board.overlays.insert(NETWORK, (DEVICES, Arc::new(Overlay { hosted, ..overlay() })));
         let mut switch = Switch::new(board);
         let link = Link { destination: ROUTER, source: mac(1) };
         let mut sent = |to: &str| {
@@ -172,13 +188,13 @@ fn an_end_stays_as_long_as_an_overlay_has_it() {
         |tables: &Tables| tables.everything().keys().filter(|(map, _)| *map == Map::TunnelEnds).count();
     let mut tables = Tables::new(1);
     let other = Guid::from_bytes([0xb; 16]);
-    let _writes = tables.set_overlay(NETWORK, DEVICE, &Arc::new(overlay()));
-    let _writes = tables.set_overlay(other, DEVICE, &Arc::new(overlay()));
+    let _writes = tables.set_overlay(NETWORK, DEVICES, &Arc::new(overlay()));
+    let _writes = tables.set_overlay(other, DEVICES, &Arc::new(overlay()));
     assert_eq!(ends(&tables), 1);
     let writes = tables.remove_overlay(other);
     let is_end = |write: &Write| matches!(write, Write::Delete { map: Map::TunnelEnds, .. });
     assert!(!writes.iter().any(is_end) && ends(&tables) == 1);
-    let writes = tables.set_overlay(NETWORK, DEVICE, &Arc::new(Overlay { direct: false, ..overlay() }));
+    let writes = tables.set_overlay(NETWORK, DEVICES, &Arc::new(Overlay { direct: false, ..overlay() }));
     assert!(writes.iter().any(is_end) && ends(&tables) == 0);
 }
 
@@ -193,15 +209,15 @@ fn the_maps_hold_the_overlay_that_was_set_last() {
     let route = Route { provider: ip("203.0.113.7"), vni: vni(4097), router: mac(7) };
     moved.routes.insert("10.0.9.0/24".parse().unwrap(), route);
     let mut alone = Tables::new(1);
-    let _writes = alone.set_overlay(NETWORK, DEVICE, &Arc::new(moved.clone()));
+    let _writes = alone.set_overlay(NETWORK, DEVICES, &Arc::new(moved.clone()));
     let mut changed = Tables::new(1);
-    let _writes = changed.set_overlay(NETWORK, DEVICE, &Arc::new(first.clone()));
-    let writes = changed.set_overlay(NETWORK, DEVICE, &Arc::new(moved.clone()));
+    let _writes = changed.set_overlay(NETWORK, DEVICES, &Arc::new(first.clone()));
+    let writes = changed.set_overlay(NETWORK, DEVICES, &Arc::new(moved.clone()));
     assert_eq!(changed.everything(), alone.everything());
     // The same again writes nothing, and one route more writes one entry.
-    assert_eq!(changed.set_overlay(NETWORK, DEVICE, &Arc::new(moved.clone())), []);
+    assert_eq!(changed.set_overlay(NETWORK, DEVICES, &Arc::new(moved.clone())), []);
     moved.routes.insert("10.0.7.0/24".parse().unwrap(), route);
-    let one_more = changed.set_overlay(NETWORK, DEVICE, &Arc::new(moved));
+    let one_more = changed.set_overlay(NETWORK, DEVICES, &Arc::new(moved));
     assert!(matches!(&one_more[..], [Write::Put { map: Map::Routes, .. }]), "{one_more:?}");
     // A packet on the way finds the old route or the new one, never none.
     let is_lost = |write: &Write| matches!(write, Write::Delete { map: Map::Overlays, .. });

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hns_net::{Guid, IfName, Uplink};
-use hns_vfp::model::{Overlay, Port, Sets, Switchboard};
+use hns_vfp::model::{Devices, Overlay, Port, Sets, Switchboard};
 
 use crate::stream::{Address, EVERY_TOPIC, Hub, Stream};
 use crate::watches::Watches;
@@ -263,14 +263,15 @@ impl Datapath for FakeDatapath {
         &self,
         network: Guid,
         device: &IfName,
+        clear: Option<&IfName>,
         overlay: &Arc<Overlay>,
     ) -> Result<(), DatapathError> {
         let mut state = self.call()?;
-        if state.lost.contains(device) {
-            return Err(DatapathError::NoSuchLink { name: device.clone() });
+        if let Some(lost) = std::iter::once(device).chain(clear).find(|name| state.lost.contains(*name)) {
+            return Err(DatapathError::NoSuchLink { name: lost.clone() });
         }
-        let number = state.index(device);
-        state.board.overlays.insert(network, (number, Arc::clone(overlay)));
+        let devices = Devices { tunnel: state.index(device), clear: clear.map(|clear| state.index(clear)) };
+        state.board.overlays.insert(network, (devices, Arc::clone(overlay)));
         Ok(())
     }
 

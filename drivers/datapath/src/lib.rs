@@ -136,12 +136,13 @@ pub trait Datapath: Send + Sync + 'static {
     fn held_uplinks(&self) -> Result<BTreeMap<IfName, HeldUplink>, DatapathError>;
 
     /// Makes the programs know this of an overlay, whose frames go to other hosts and come from them by `device`, a VXLAN device without
-    /// peers of its own. Idempotent; a change of routes touches those alone. Until it is done, and while the device's program is
+    /// peers of its own. `clear`: of an encrypted one, the device by which its frames would come in clear; they are dropped. Idempotent; a change of routes touches those alone. Until it is done, and while the device's program is
     /// missing, nothing goes to other hosts and nothing comes from them.
     fn set_overlay(
         &self,
         network: Guid,
         device: &IfName,
+        clear: Option<&IfName>,
         overlay: &Arc<Overlay>,
     ) -> Result<(), DatapathError>;
 

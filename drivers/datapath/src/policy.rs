@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hns_abi::{Direction, PORT_READS_IN, Reason};
 use hns_net::{Guid, IfName};
-use hns_vfp::model::{Acl, Overlay, Place, Port, Sets};
+use hns_vfp::model::{Acl, Devices, Overlay, Place, Port, Sets};
 use hns_vfp::tables::{Former, Tables, TablesError, Write};
 
 use crate::load::Loaded;
@@ -189,15 +189,15 @@ impl Policy {
         self.write(loaded, &writes)
     }
 
-    /// Makes the maps say what this host knows of an overlay, whose VXLAN device is the link of this number.
+    /// Makes the maps say what this host knows of an overlay with these VXLAN devices.
     pub fn set_overlay(
         &mut self,
         loaded: &Loaded,
         network: Guid,
-        device: u32,
+        devices: Devices,
         overlay: &Arc<Overlay>,
     ) -> Result<(), DatapathError> {
-        let writes = self.tables.set_overlay(network, device, overlay);
+        let writes = self.tables.set_overlay(network, devices, overlay);
         self.write(loaded, &writes)
     }
 

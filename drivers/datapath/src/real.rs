@@ -22,6 +22,7 @@ use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::policy::Policy;
 use crate::stream::{Address, EVERY_TOPIC, Stream};
+use crate::tunnels::Tunnelled;
 use crate::uplinks::Uplinks;
 use crate::watches::Watches;
 use crate::{
@@ -441,12 +442,13 @@ impl Datapath for RealDatapath {
         &self,
         network: Guid,
         device: &IfName,
+        clear: Option<&IfName>,
         overlay: &Arc<Overlay>,
     ) -> Result<(), DatapathError> {
-        let (number, near) = tunnels::places(&mut lock(&self.attachment).netlink, device, overlay)?;
+        let tunnelled = Tunnelled::find(&mut lock(&self.attachment).netlink, device, clear, overlay)?;
         let mut uplinks = lock(&self.uplinks);
-        self.policy().set_overlay(self.loaded(), network, number, overlay)?;
-        let opened = uplinks.open_tunnel(self.loaded(), &self.pins, network, (device, number), near, overlay);
+        self.policy().set_overlay(self.loaded(), network, tunnelled.devices(), overlay)?;
+        let opened = uplinks.open_tunnel(self.loaded(), &self.pins, network, tunnelled);
         if opened.is_err() {
             // What the programs know must be what is held; whoever repairs it begins anew.
             uplinks.overlays.remove(&network);

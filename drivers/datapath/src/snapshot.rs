@@ -11,7 +11,7 @@ use hns_vfp::Switch;
 use hns_vfp::flow::{self, Tuple};
 use hns_vfp::interpreter::{Epoch, Memory};
 use hns_vfp::layers::acl::{Cause, Facts};
-use hns_vfp::model::{Overlay, Port, Sets, Switchboard};
+use hns_vfp::model::{Devices, Overlay, Port, Sets, Switchboard};
 use hns_vfp::tables::cause_at;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -43,7 +43,7 @@ pub(crate) fn take(
     loaded: &Loaded,
     ports: &[Programmed],
     sets: BTreeMap<Guid, Arc<Sets>>,
-    overlays: BTreeMap<Guid, (u32, Arc<Overlay>)>,
+    overlays: BTreeMap<Guid, (Devices, Arc<Overlay>)>,
     wanted: &Wanted<'_>,
 ) -> Result<Snapshot, DatapathError> {
     let mut board = Switchboard { sets, overlays, ..Switchboard::default() };

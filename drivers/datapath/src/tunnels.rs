@@ -1,5 +1,5 @@
-//! Overlays at the VXLAN devices that lead to other hosts: one program a device, for all overlays of its UDP port. Another one stands at
-//! the adapter where tunnels end, and takes small packets before the host sees them.
+//! Overlays at the VXLAN devices that lead to other hosts: one program a device, for all overlays that use it. Another one stands at the
+//! adapter where tunnels end, and takes small packets before the host sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hns_abi::{Addr, AddressKey, Map};
 use hns_net::{Guid, IfName};
-use hns_vfp::model::Overlay;
+use hns_vfp::model::{Devices, Overlay};
 use zerocopy::IntoBytes;
 
 use crate::link;
@@ -22,55 +22,88 @@ use crate::{DatapathError, clock};
 #[derive(Debug)]
 pub(crate) struct Tunnelled {
     overlay: Arc<Overlay>,
-    name: IfName,
-    /// The number of the device's link.
-    pub(crate) device: u32,
-    /// The adapter's, if small packets are taken there.
+    /// Its device, with the number of its link.
+    tunnel: (IfName, u32),
+    /// Of an encrypted one, that by which it would come in clear.
+    clear: Option<(IfName, u32)>,
+    /// The number of the adapter's link, if small packets are taken there.
     pub(crate) near: Option<u32>,
 }
 
+impl Tunnelled {
+    pub(crate) fn find(
+        netlink: &mut Netlink,
+        device: &IfName,
+        clear: Option<&IfName>,
+        overlay: &Arc<Overlay>,
+    ) -> Result<Self, DatapathError> {
+        let find = |name: &IfName| {
+            let number = link::index(netlink, name)?;
+            let number = number.ok_or_else(|| DatapathError::NoSuchLink { name: name.clone() })?;
+            Ok::<_, DatapathError>((name.clone(), number))
+        };
+        let (tunnel, clear) = (find(device)?, clear.map(find).transpose()?);
+        let near = near(netlink, overlay)?;
+        Ok(Self { overlay: Arc::clone(overlay), tunnel, clear, near })
+    }
+
+    pub(crate) fn devices(&self) -> Devices {
+        Devices { tunnel: self.tunnel.1, clear: self.clear.as_ref().map(|(_, number)| *number) }
+    }
+
+    /// All that have the program.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &(IfName, u32)> {
+        std::iter::once(&self.tunnel).chain(&self.clear)
+    }
+
+    fn uses(&self, device: u32) -> bool {
+        self.links().any(|(_, number)| *number == device)
+    }
+}
+
 impl Uplinks {
-    /// Takes what comes out of the device, and keeps the program that does.
+    /// Takes what comes out of the devices, and keeps the program that does.
     pub(crate) fn open_tunnel(
         &mut self,
         loaded: &Loaded,
         pins: &Pins,
         network: Guid,
-        (name, device): (&IfName, u32),
-        near: Option<u32>,
-        overlay: &Arc<Overlay>,
+        tunnelled: Tunnelled,
     ) -> Result<(), DatapathError> {
-        let elsewhere = |before: &Tunnelled| (before.device, before.near) != (device, near);
-        if self.overlays.get(&network).is_some_and(elsewhere) {
+        let places = |tunnelled: &Tunnelled| (tunnelled.devices(), tunnelled.near);
+        if self.overlays.get(&network).is_some_and(|before| places(before) != places(&tunnelled)) {
             self.close_tunnel(pins, network)?;
         }
-        self.attach(loaded, pins, Hook::TunnelIn, device, name)?;
-        if let Some(near) = near {
-            self.attach(loaded, pins, Hook::TunnelNear, near, name)?;
+        for (name, device) in tunnelled.links() {
+            self.attach(loaded, pins, Hook::TunnelIn, *device, name)?;
         }
-        let overlay = Arc::clone(overlay);
-        self.overlays.insert(network, Tunnelled { overlay, name: name.clone(), device, near });
+        if let Some(near) = tunnelled.near {
+            self.attach(loaded, pins, Hook::TunnelNear, near, &tunnelled.tunnel.0)?;
+        }
+        self.overlays.insert(network, tunnelled);
         Ok(())
     }
 
-    /// Takes the program off with the last overlay of its device; fine when there is none.
+    /// Takes the program off with the last overlay of a device; fine when there is none.
     pub(crate) fn close_tunnel(&mut self, pins: &Pins, network: Guid) -> Result<(), DatapathError> {
         let Some(before) = self.overlays.get(&network) else { return Ok(()) };
-        let mut others = self.overlays.iter().filter(|(other, _)| **other != network).map(|(_, other)| other);
+        let others = self.overlays.iter().filter(|(other, _)| **other != network).map(|(_, other)| other);
         if let Some(near) = before.near.filter(|_| !others.clone().any(|other| other.near == before.near)) {
             take_off(&pins.link(near, Hook::TunnelNear.program()))?;
         }
-        if !others.any(|other| other.device == before.device) {
-            take_off(&pins.link(before.device, Hook::TunnelIn.program()))?;
+        for (_, device) in before.links() {
+            if !others.clone().any(|other| other.uses(*device)) {
+                take_off(&pins.link(*device, Hook::TunnelIn.program()))?;
+            }
         }
         self.overlays.remove(&network);
         Ok(())
     }
 
-    /// All overlays, each with the number of its device's link.
-    pub(crate) fn known_overlays(&self) -> BTreeMap<Guid, (u32, Arc<Overlay>)> {
+    /// All overlays, each with its devices.
+    pub(crate) fn known_overlays(&self) -> BTreeMap<Guid, (Devices, Arc<Overlay>)> {
         let known = self.overlays.iter();
-        known.map(|(network, known)| (*network, (known.device, Arc::clone(&known.overlay)))).collect()
+        known.map(|(network, known)| (*network, (known.devices(), Arc::clone(&known.overlay)))).collect()
     }
 
     /// Where the tunnels of its other hosts end.
@@ -79,7 +112,7 @@ impl Uplinks {
         routes.map(|route| route.provider).collect()
     }
 
-    /// The overlays whose device is there, with its program.
+    /// The overlays whose devices are there, with their program.
     pub(crate) fn open_tunnels(
         &self,
         loaded: &Loaded,
@@ -88,29 +121,21 @@ impl Uplinks {
     ) -> Result<BTreeMap<Guid, Arc<Overlay>>, DatapathError> {
         let mut standing = BTreeMap::new();
         for (network, known) in &self.overlays {
-            let is_near = known.near == near(netlink, &known.overlay)?;
-            let takes_there = known.near.map(|near| self.stands(loaded, pins, Hook::TunnelNear, near));
-            if is_near
-                && takes_there.unwrap_or(Ok(true))?
-                && link::index(netlink, &known.name)? == Some(known.device)
-                && self.stands(loaded, pins, Hook::TunnelIn, known.device)?
-            {
+            let mut stands = known.near == near(netlink, &known.overlay)?;
+            if let Some(near) = known.near.filter(|_| stands) {
+                stands = self.stands(loaded, pins, Hook::TunnelNear, near)?;
+            }
+            for (name, device) in known.links() {
+                stands = stands
+                    && link::index(netlink, name)? == Some(*device)
+                    && self.stands(loaded, pins, Hook::TunnelIn, *device)?;
+            }
+            if stands {
                 standing.insert(*network, Arc::clone(&known.overlay));
             }
         }
         Ok(standing)
     }
-}
-
-/// The numbers of the VXLAN device's link and of the adapter's.
-pub(crate) fn places(
-    netlink: &mut Netlink,
-    device: &IfName,
-    overlay: &Overlay,
-) -> Result<(u32, Option<u32>), DatapathError> {
-    let number = link::index(netlink, device)?;
-    let number = number.ok_or_else(|| DatapathError::NoSuchLink { name: device.clone() })?;
-    Ok((number, near(netlink, overlay)?))
 }
 
 /// The adapter at which the small packets of an overlay are taken; none where its address is on none, or wanders.

@@ -189,7 +189,8 @@ impl Uplinks {
             wanted.insert((place.port, Hook::UplinkOut));
             wanted.extend(AT_ADAPTER.map(|hook| (place.adapter, hook)));
         }
-        wanted.extend(self.overlays.values().map(|overlay| (overlay.device, Hook::TunnelIn)));
+        let devices = self.overlays.values().flat_map(Tunnelled::links);
+        wanted.extend(devices.map(|(_, device)| (*device, Hook::TunnelIn)));
         wanted.extend(self.overlays.values().filter_map(|overlay| Some((overlay.near?, Hook::TunnelNear))));
         let kept: BTreeSet<_> =
             wanted.iter().map(|(ifindex, hook)| pins.link(*ifindex, hook.program())).collect();

@@ -241,8 +241,8 @@ impl Bench {
             self.datapath.set_uplink(&link(UPLINK), &uplink(place.mode), hosts_own).unwrap();
         }
         self.datapath.remove_overlay(overlay::network()).unwrap();
-        for (network, (device, overlay)) in &programmed.overlays {
-            self.datapath.set_overlay(*network, &link(*device), overlay).unwrap();
+        for (network, (devices, overlay)) in &programmed.overlays {
+            self.datapath.set_overlay(*network, &link(devices.tunnel), None, overlay).unwrap();
         }
         for (network, sets) in &programmed.sets {
             self.datapath.set_sets(*network, sets).unwrap();

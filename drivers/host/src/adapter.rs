@@ -16,7 +16,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use hns_net::{IfName, Mac, Mtu, Uplink};
+use hns_net::{Cidr, Family, IfName, Mac, Mtu, Uplink};
 use hns_planner::{ObservedSwitch, Station};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::link::LinkFlags;
@@ -320,6 +320,30 @@ fn names(folder: &Path) -> Result<Vec<String>, HostError> {
     }
     Ok(names)
 }
+
+/// Where the host has a way to, but by links of ours and by the adapter of an uplink.
+pub(crate) fn routes_beside(
+    netlink: &mut Netlink,
+    beside: Option<&Uplink>,
+    ipv6: bool,
+) -> Result<Vec<Cidr>, HostError> {
+    let mut routes = address::list_routes(netlink, Family::V4)?;
+    if ipv6 {
+        routes.extend(address::list_routes(netlink, Family::V6)?);
+    }
+    routes.retain(address::Seen::is_reach);
+    let links = link::find_all(netlink, routes.iter().filter_map(|route| route.link))?;
+    let adapter = beside.map(|uplink| link::find_index(netlink, &uplink.adapter)).transpose()?.flatten();
+    let is_beside = |link: &link::Link| beside.is_some_and(|uplink| is_of_uplink(link, uplink, adapter));
+    let passed_over =
+        |index| links.get(&index).is_some_and(|link| link.group == group::OURS || is_beside(link));
+    routes.retain(|route| !route.link.is_some_and(passed_over));
+    let mut prefixes: Vec<Cidr> = routes.into_iter().map(|route| route.destination).collect();
+    prefixes.sort();
+    prefixes.dedup();
+    Ok(prefixes)
+}
+
 /// What the host itself has beside containers on the LAN of an uplink.
 pub(crate) fn addresses_beside(
     netlink: &mut Netlink,

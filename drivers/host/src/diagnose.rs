@@ -108,7 +108,7 @@ pub(crate) fn leaks(netlink: &mut Netlink, known: &[IfName]) -> Result<Vec<Findi
         Some(Role::Segment { switch, .. } | Role::Trunk { switch, .. } | Role::Uplink { switch }) => {
             !known(&switch)
         }
-        Some(Role::Tunnel { udp_port }) => !known(&hns_planner::tunnel_name(udp_port)),
+        Some(Role::Tunnel { device }) => !known(&device.name()),
         Some(Role::Port) => {
             link.group == OURS && !link.bridge.is_some_and(|bridge| known_bridges.contains(&bridge))
         }

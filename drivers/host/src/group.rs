@@ -7,10 +7,12 @@
 //!  hnu1a2b3c4d.1          ... and the end in segment 1
 //!  hnv1a2b3c4d5e6f        the host end of a port
 //!  hnw1a2b3c4d            the port of an external switch that stands for the wire
-//!  hnx4789                the VXLAN device of a UDP port
+//!  hnx4789                the VXLAN device of a UDP port, of overlays in clear
+//!  hne4789                that of encrypted ones
 //! ```
 
 use hns_net::IfName;
+use hns_planner::TunnelDevice;
 
 /// `"hns\0"`: the devices that are in use.
 pub const OURS: u32 = 0x686e_7300;
@@ -30,8 +32,8 @@ pub(crate) enum Role {
     Trunk { switch: IfName, number: u16, near: bool },
     /// The port of an external switch that stands for the wire.
     Uplink { switch: IfName },
-    /// The VXLAN device of a UDP port.
-    Tunnel { udp_port: u16 },
+    /// A VXLAN device.
+    Tunnel { device: TunnelDevice },
     /// The host end of a port.
     Port,
 }
@@ -39,8 +41,8 @@ pub(crate) enum Role {
 impl Role {
     /// The role a name of ours says, or nothing if it is no name of ours.
     pub(crate) fn of(name: &str) -> Option<Self> {
-        if let Some(udp_port) = name.strip_prefix("hnx").and_then(|number| number.parse().ok()) {
-            return Some(Self::Tunnel { udp_port });
+        if let Some(device) = TunnelDevice::of_name(name) {
+            return Some(Self::Tunnel { device });
         }
         let (stem, number) = match name.split_once('.') {
             Some((stem, number)) => (stem, number.parse().ok()?),
@@ -81,7 +83,10 @@ mod tests {
         );
         assert_eq!(Role::of(far.as_str()), Some(Role::Trunk { switch, number: 7, near: false }));
         assert_eq!(Role::of("hnv0a1b2c3d4e5f"), Some(Role::Port));
-        assert_eq!(Role::of(hns_planner::tunnel_name(4789).as_str()), Some(Role::Tunnel { udp_port: 4789 }));
+        for encrypted in [false, true] {
+            let device = TunnelDevice { udp_port: 4789, encrypted };
+            assert_eq!(Role::of(device.name().as_str()), Some(Role::Tunnel { device }));
+        }
         let uplink = hns_planner::Switch::uplink_port(&"hns0a1b2c3d".parse().unwrap()).unwrap();
         assert_eq!(Role::of(uplink.as_str()), Some(Role::Uplink { switch: "hns0a1b2c3d".parse().unwrap() }));
     }
@@ -98,6 +103,7 @@ mod tests {
             "hns0a1b2c3d.x",
             "hnt0a1b2c3d",
             "hnx70000",
+            "hne",
         ] {
             assert_eq!(Role::of(name), None, "{name}");
         }

@@ -30,6 +30,7 @@ mod bridge;
 mod conntrack;
 mod diagnose;
 mod ear;
+mod encrypted;
 mod error;
 mod event;
 mod external;
@@ -63,7 +64,8 @@ mod watch;
 mod ways_out;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::fs::File;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hns_model::Bridge;
 use hns_net::{Cidr, Guid, IfAddr, IfName, Mac, Uplink};
@@ -165,6 +167,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// Where the tunnels to other hosts end on this one.
     fn underlay(&self, wish: &UnderlayWish) -> Result<Underlay, HostError>;
+
+    /// The device of encrypted overlays, by which packets for the inner addresses of other hosts come to whoever encrypts them; this
+    /// host's own is `address`. It is there as long as somebody has the file open, and one at a time. To be called after
+    /// [`Step::MakeTunnel`].
+    fn open_encrypted(&self, address: Ipv6Addr) -> Result<File, HostError>;
 
     /// Which network namespace this is: two targets are the same one exactly if their identities are equal.
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError>;

@@ -38,8 +38,8 @@ pub(crate) fn everything(
             Some(Role::Port) => {
                 observed.ports.insert(name.clone(), snapshot.port(link));
             }
-            Some(Role::Tunnel { udp_port }) => {
-                observed.tunnels.insert(udp_port, tunnel::is_right(link));
+            Some(Role::Tunnel { device }) => {
+                observed.tunnels.insert(device, tunnel::is_right(link, device));
             }
             Some(Role::Segment { .. } | Role::Trunk { .. } | Role::Uplink { .. }) | None => {}
         }

@@ -1,8 +1,8 @@
 //! The host we run on.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::net::IpAddr;
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use hns_planner::{Announcement, Element, Forwarding, Inside, Observed, Port, Ste
 
 use crate::adapter::{self, Told};
 use crate::ear::{Ear, PacketEar};
+use crate::encrypted::TunnelEnds;
 use crate::held_ports::HeldPorts;
 use crate::link;
 use crate::namespace::{self, Namespace, path_of_target};
@@ -27,7 +28,7 @@ use crate::{
     Adapter, BridgeNetfilter, Finding, FlowFilter, Host, HostError, HostPorts, LinkStats, NamespaceIdentity,
     PortHolder, Question, Scope, Settings, TakenPort, Underlay, UnderlayWish, Watch, address, announce,
     bridge, conntrack, diagnose, external, foreign_bridges, group, input_drops, inside, listener, observe,
-    reserved_chain, ruleset, stats, sysctl, tunnel, underlay, veth, watch, ways_out,
+    reserved_chain, ruleset, stats, sysctl, underlay, veth, watch, ways_out,
 };
 
 /// The kernel, seen from the namespace in which this was made.
@@ -76,6 +77,10 @@ impl RealHost {
     #[must_use]
     pub fn namespaces_dir(&self) -> PathBuf {
         self.run_dir.join("netns")
+    }
+
+    fn tunnel_ends(&self) -> TunnelEnds<'_> {
+        TunnelEnds { home: &self.home, path: self.run_dir.join("encrypted"), ipv6: self.ipv6 }
     }
 
     fn style(&self) -> Style {
@@ -406,10 +411,12 @@ impl Host for RealHost {
             Step::JoinAdapter { switch, .. } | Step::LeaveAdapter { switch } => {
                 Err(HostError::NotTheHosts { object: switch.to_string() })
             }
-            Step::MakeTunnel { udp_port } => {
-                self.route.with(|netlink| tunnel::make(netlink, *udp_port, self.ipv6))
+            Step::MakeTunnel { device } => {
+                self.route.with(|netlink| self.tunnel_ends().make(netlink, *device))
             }
-            Step::RemoveTunnel { udp_port } => self.route.with(|netlink| tunnel::remove(netlink, *udp_port)),
+            Step::RemoveTunnel { device } => {
+                self.route.with(|netlink| self.tunnel_ends().remove(netlink, *device))
+            }
             Step::SetOverlay { network, .. } => Err(HostError::NotTheHosts { object: network.to_string() }),
             Step::AddStation(station) => self.route.with(|netlink| self.told.add_station(netlink, station)),
             Step::RemoveStation(station) => {
@@ -468,25 +475,7 @@ impl Host for RealHost {
     }
 
     fn routes(&self, beside: Option<&Uplink>) -> Result<Vec<Cidr>, HostError> {
-        self.route.with(|netlink| {
-            let mut routes = address::list_routes(netlink, Family::V4)?;
-            if self.ipv6 {
-                routes.extend(address::list_routes(netlink, Family::V6)?);
-            }
-            routes.retain(address::Seen::is_reach);
-            let links = link::find_all(netlink, routes.iter().filter_map(|route| route.link))?;
-            let adapter =
-                beside.map(|uplink| link::find_index(netlink, &uplink.adapter)).transpose()?.flatten();
-            let is_beside =
-                |link: &link::Link| beside.is_some_and(|uplink| adapter::is_of_uplink(link, uplink, adapter));
-            let passed_over =
-                |index| links.get(&index).is_some_and(|link| link.group == group::OURS || is_beside(link));
-            routes.retain(|route| !route.link.is_some_and(passed_over));
-            let mut prefixes: Vec<Cidr> = routes.into_iter().map(|route| route.destination).collect();
-            prefixes.sort();
-            prefixes.dedup();
-            Ok(prefixes)
-        })
+        self.route.with(|netlink| adapter::routes_beside(netlink, beside, self.ipv6))
     }
 
     fn forwarding(&self) -> Result<Forwarding, HostError> {
@@ -512,6 +501,10 @@ impl Host for RealHost {
 
     fn underlay(&self, wish: &UnderlayWish) -> Result<Underlay, HostError> {
         self.route.with(|netlink| underlay::find(netlink, wish))
+    }
+
+    fn open_encrypted(&self, address: Ipv6Addr) -> Result<File, HostError> {
+        self.tunnel_ends().open(address)
     }
 
     fn identify(&self, target: &Target) -> Result<NamespaceIdentity, HostError> {

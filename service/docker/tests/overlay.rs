@@ -167,24 +167,32 @@ fn what_an_overlay_cannot_be_is_refused_by_name() {
     assert!(said.contains("need the prefix that their containers on this host have"), "{said}");
 }
 
-/// Whatever the option's value is, and beside whatever else: it would be made in clear.
+/// Whatever else is said of it.
 #[test]
-fn an_overlay_that_shall_be_encrypted_is_never_made() {
+fn an_overlay_that_shall_be_encrypted_is_never_made_in_clear() {
     let rig = Rig::new();
-    for value in [json!(""), json!("true"), json!("false"), json!(null)] {
-        let said = refused(&rig, &body(&json!({ "vxlanid_list": "4097", "encrypted": value })));
-        assert_eq!(
-            said,
-            "option encrypted is not supported: packets between hosts cannot be encrypted in this version"
-        );
+    let peers = "10.4.2.0/24=192.0.2.2";
+    for (value, peers, word) in [
+        ("false", peers, "said without a value, or not at all"),
+        ("maybe", peers, "said without a value, or not at all"),
+        ("", peers, "the key of host 192.0.2.2 is absent"),
+        ("true", &format!("{peers},key=x"), "\"x\" is no public key"),
+    ] {
+        let said =
+            refused(&rig, &body(&json!({ "vxlanid_list": "4097", "encrypted": value, "hns.peers": peers })));
+        assert!(said.contains(word), "{value}, {peers}: {said}");
     }
-    let told = rig.answer(
-        "hns-overlay",
-        "NetworkDriver.GwAllocCheck",
-        &json!({ "Options": { "com.docker.network.generic": { "encrypted": "" } } }),
-    );
-    assert!(told["Err"].as_str().is_some_and(|said| said.contains("encrypted")), "{told}");
+    let key = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+    let said =
+        refused(&rig, &body(&json!({ "vxlanid_list": "4097", "hns.peers": format!("{peers},key={key}") })));
+    assert!(said.contains("this network is not encrypted"), "{said}");
     assert_eq!(rig.engine.world().networks().count(), 0);
+    create(
+        &rig,
+        &json!({ "vxlanid_list": "4097", "encrypted": "", "hns.peers": format!("{peers},key={key}") }),
+    );
+    let world = rig.engine.world();
+    assert!(world.networks().next().is_some_and(|network| network.encryption().is_some()));
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -66,6 +67,9 @@ struct Values {
     /// Members of this group may look [default: hns-read]
     #[arg(long, env = "HNS_READ_GROUP", value_name = "GROUP")]
     read_group: Option<String>,
+    /// The UDP port of what is encrypted between the hosts of a network, the same on all of them [default: 14789]
+    #[arg(long, env = "HNS_WIREGUARD_PORT", value_name = "PORT")]
+    wireguard_port: Option<NonZeroU16>,
     /// Whether the first start makes the network nat [default: true]
     #[arg(long, env = "HNS_DEFAULT_NETWORK", value_name = "BOOL")]
     default_network: Option<bool>,
@@ -127,6 +131,7 @@ pub(crate) struct Config {
     pub log: String,
     pub group: String,
     pub read_group: String,
+    pub wireguard_port: u16,
     default_network: bool,
     default_prefixes: Vec<Cidr>,
     bridge_netfilter: BridgeNetfilterChoice,
@@ -161,6 +166,7 @@ impl Config {
             log: said.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             group: said.group.or(file.group).unwrap_or_else(|| "hns".to_owned()),
             read_group: said.read_group.or(file.read_group).unwrap_or_else(|| "hns-read".to_owned()),
+            wireguard_port: said.wireguard_port.or(file.wireguard_port).map_or(14_789, NonZeroU16::get),
             default_network: said.default_network.or(file.default_network).unwrap_or(true),
             default_prefixes: prefixes.iter().map(parse).collect::<anyhow::Result<_>>()?,
             bridge_netfilter: said.bridge_netfilter.or(file.bridge_netfilter).unwrap_or_default(),

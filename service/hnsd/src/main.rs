@@ -22,6 +22,7 @@ use hns_reconciler::{Engine, EngineError, EngineSettings, HostThreads, WithoutRe
 use hns_resolver::DhcpClient;
 use hns_server::{Access, Api, Limits, Listener};
 use hns_store::{SqliteStore, StoreError};
+use hns_wireguard::DaemonWireguard;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -149,8 +150,17 @@ fn start_engine(config: &Config, host: RealHost, store: SqliteStore) -> anyhow::
     };
     let filters = hns_datapath::Settings { pins: config.bpf_dir.clone() };
     let datapath = RealDatapath::start(&filters).context("no switch port can be filtered")?;
-    Engine::start(Arc::new(host), Arc::new(datapath), Arc::new(DhcpClient), Arc::new(store), settings)
-        .context("cannot bring the host in line")
+    let key = config.state_dir.join("wireguard.key");
+    let wireguard = Arc::new(DaemonWireguard::new(key, config.wireguard_port));
+    Engine::start(
+        Arc::new(host),
+        Arc::new(datapath),
+        Arc::new(DhcpClient),
+        wireguard,
+        Arc::new(store),
+        settings,
+    )
+    .context("cannot bring the host in line")
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use hns_datapath::HeldUplink;
 use hns_hcn::{self as hcn, DocumentError, ErrorCode};
 use hns_model::{ModelError, Network};
 use hns_net::{Guid, IfName, Mtu, Uplink};
-use hns_planner::{Switch, switch_name};
+use hns_planner::{Desired, Element, Switch, TunnelDevice, compile_network, switch_name};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -71,7 +71,7 @@ impl Engine {
         if wanted.is_empty() || self.repairs.left_something_undone() {
             return;
         }
-        match self.datapath.held_overlays() {
+        match self.held_overlays() {
             Ok(held) if wanted.iter().all(|network| held.contains_key(network)) => {}
             Ok(_) => _ = self.repair_everything_and_log("a tunnel is closed"),
             Err(error) => {
@@ -129,11 +129,20 @@ impl Engine {
         world.networks().filter(on_it).nth(1).is_some()
     }
 
-    /// Whether several overlays have their tunnels at this UDP port.
-    pub(crate) fn is_tunnel_shared(&self, udp_port: u16) -> bool {
+    /// Whether several overlays use this device.
+    pub(crate) fn is_tunnel_shared(&self, device: TunnelDevice) -> bool {
+        self.is_asked_for_twice(|desired| desired.tunnels.contains(&device))
+    }
+
+    /// Whether several overlays have their tunnels, or what encrypts them, at this UDP port.
+    pub(crate) fn is_udp_port_shared(&self, udp_port: u16) -> bool {
+        self.is_asked_for_twice(|desired| desired.rules.contains(&Element::Tunnel(udp_port)))
+    }
+
+    fn is_asked_for_twice(&self, asks: impl Fn(&Desired) -> bool) -> bool {
         let world = self.world();
-        let has_it = |network: &&Network| network.tunnel().is_some_and(|tunnel| tunnel.udp_port == udp_port);
-        world.networks().filter(has_it).nth(1).is_some()
+        let overlays = world.networks().filter(|network| network.tunnel().is_some());
+        overlays.map(compile_network).filter(asks).nth(1).is_some()
     }
 
     pub(crate) fn join_adapter(&self, switch: &IfName, uplink: &Uplink) -> Result<(), EngineError> {

@@ -194,6 +194,10 @@ fn check_likeness(network: &Network, wanted: &WantedNetwork) -> Result<(), Model
         let (name, there, asked) = (network.name(), network.kind().name(), document.kind.name());
         return differs("Type", format!("network \"{name}\" exists and is of type {there}, not {asked}"));
     }
+    if hns_model::encryption_of(document).is_some() && network.encryption().is_none() {
+        let problem = format!("network \"{}\" exists and is not encrypted", network.name());
+        return differs("Policies", problem);
+    }
     let missing = document
         .subnets()
         .filter_map(|subnet| subnet.prefix)

@@ -1,9 +1,11 @@
 //! The filters at the ports: which there are, and what they are held to.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_net::{Guid, IfName};
-use hns_planner::{Observed, network_sets, tunnel_name};
+use hns_planner::{Observed, TunnelDevice, network_sets};
 use hns_vfp::Port;
 use hns_vfp::model::{Overlay, Sets};
 
@@ -18,9 +20,16 @@ impl Engine {
         let operation = || "cannot see which address sets the datapath holds".to_owned();
         observed.sets = self.datapath.held_sets().map_err(EngineError::datapath(operation))?;
         observed.uplinks = self.held_uplinks()?;
-        let operation = || "cannot see what the datapath knows of overlays".to_owned();
-        observed.overlays = self.datapath.held_overlays().map_err(EngineError::datapath(operation))?;
+        observed.overlays = self.held_overlays()?;
         Ok(())
+    }
+
+    /// What the datapath knows of overlays; an encrypted one only while somebody encrypts.
+    pub(crate) fn held_overlays(&self) -> Result<BTreeMap<Guid, Arc<Overlay>>, EngineError> {
+        let operation = || "cannot see what the datapath knows of overlays".to_owned();
+        let mut held = self.datapath.held_overlays().map_err(EngineError::datapath(operation))?;
+        held.retain(|_, overlay| overlay.encryption.is_none() || self.wireguard.runs());
+        Ok(held)
     }
 
     /// The same of one port.
@@ -62,11 +71,28 @@ impl Engine {
         overlay: Option<&Arc<Overlay>>,
     ) -> Result<(), EngineError> {
         let operation = || format!("cannot let the datapath know which hosts network {network} is on");
-        match overlay {
-            Some(overlay) => self.datapath.set_overlay(network, &tunnel_name(overlay.udp_port), overlay),
-            None => self.datapath.remove_overlay(network),
+        let Some(overlay) = overlay else {
+            self.datapath.remove_overlay(network).map_err(EngineError::datapath(operation))?;
+            self.wireguard.set(network, None);
+            return Ok(());
+        };
+        self.encrypt(network, overlay)?;
+        let device = TunnelDevice::of(overlay).name();
+        let clear = TunnelDevice::refused_by(overlay).map(TunnelDevice::name);
+        let set = self.datapath.set_overlay(network, &device, clear.as_ref(), overlay);
+        set.inspect_err(|_| self.wireguard.set(network, None)).map_err(EngineError::datapath(operation))
+    }
+
+    /// Lets what an overlay sends to other hosts be encrypted, where it is asked for.
+    fn encrypt(&self, network: Guid, overlay: &Overlay) -> Result<(), EngineError> {
+        self.wireguard.set(network, overlay.encryption.as_ref());
+        let IpAddr::V6(own) = overlay.provider else { return Ok(()) };
+        if overlay.encryption.is_none() || self.wireguard.runs() {
+            return Ok(());
         }
-        .map_err(EngineError::datapath(operation))
+        let operation = || format!("cannot encrypt what network {network} sends to other hosts");
+        let device = self.host.open_encrypted(own).map_err(EngineError::host(operation))?;
+        self.wireguard.run(device).map_err(EngineError::encryption(operation))
     }
 
     pub(crate) fn forget_filter(&self, name: &IfName) {

@@ -12,6 +12,7 @@ use hns_net::{Cidr, Guid, IfName};
 use hns_planner::{Layout, Observed, Step};
 use hns_resolver::Resolver;
 use hns_store::{Revision, Store, Txn};
+use hns_wireguard::Wireguard;
 
 use crate::agenda::Renewals;
 use crate::background::Background;
@@ -44,6 +45,7 @@ pub struct Engine {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) datapath: Arc<dyn Datapath>,
     pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) wireguard: Arc<dyn Wireguard>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: EngineSettings,
     pub(crate) layout: Layout,
@@ -73,6 +75,7 @@ impl Engine {
         host: Arc<dyn Host>,
         datapath: Arc<dyn Datapath>,
         resolver: Arc<dyn Resolver>,
+        wireguard: Arc<dyn Wireguard>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Self, EngineError> {
@@ -81,6 +84,7 @@ impl Engine {
             host,
             datapath,
             resolver,
+            wireguard,
             store,
             layout: Layout { namespaces: settings.namespaces.clone() },
             settings,

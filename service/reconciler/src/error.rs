@@ -5,6 +5,7 @@ use hns_model::ModelError;
 use hns_net::{Guid, Uplink};
 use hns_resolver::{Giver, ResolverError};
 use hns_store::StoreError;
+use hns_wireguard::WireguardError;
 
 use crate::lost_state::Unrecorded;
 use crate::trace::Untraceable;
@@ -20,6 +21,8 @@ pub enum EngineError {
     Host { operation: String, source: HostError },
     #[error("{operation}")]
     Datapath { operation: String, source: DatapathError },
+    #[error("{operation}")]
+    Encryption { operation: String, source: WireguardError },
     #[error("endpoint {endpoint}: network \"{network}\" has no address for it from the LAN of {uplink}")]
     NoLease { endpoint: Guid, network: String, uplink: Uplink, source: ResolverError },
     #[error("endpoint {endpoint}: {giver} gave an address which somebody has already")]
@@ -43,6 +46,10 @@ pub enum EngineError {
 impl EngineError {
     pub(crate) fn datapath(operation: impl FnOnce() -> String) -> impl FnOnce(DatapathError) -> Self {
         move |source| Self::Datapath { operation: operation(), source }
+    }
+
+    pub(crate) fn encryption(operation: impl FnOnce() -> String) -> impl FnOnce(WireguardError) -> Self {
+        move |source| Self::Encryption { operation: operation(), source }
     }
 
     /// The host refused; `operation` says what was to be done, in words that are needed only then.
@@ -80,6 +87,7 @@ impl EngineError {
             Self::Datapath { source: DatapathError::TooManyWatches { .. }, .. } => ErrorCode::BUSY,
             Self::Host { .. }
             | Self::Datapath { .. }
+            | Self::Encryption { .. }
             | Self::Store { .. }
             | Self::Record { .. }
             | Self::Unrecorded { .. }
@@ -183,9 +191,11 @@ impl EngineError {
             Self::Datapath { source, .. } => {
                 !matches!(source, DatapathError::NoSharing { .. } | DatapathError::TooManyWatches { .. })
             }
-            Self::Store { .. } | Self::Record { .. } | Self::Unrecorded { .. } | Self::NothingToForget => {
-                true
-            }
+            Self::Encryption { .. }
+            | Self::Store { .. }
+            | Self::Record { .. }
+            | Self::Unrecorded { .. }
+            | Self::NothingToForget => true,
             Self::Model(_)
             | Self::Document { .. }
             | Self::Untraceable(_)

@@ -61,7 +61,7 @@ impl Engine {
     /// The same without the elements that other networks count on, if there are any.
     fn without_shared(&self, step: &Step) -> Option<Step> {
         let Step::RemoveElements(elements) = step else { return None };
-        let is_shared = |element: &Element| matches!(element, Element::Tunnel(udp_port) if self.is_tunnel_shared(*udp_port));
+        let is_shared = |element: &Element| matches!(element, Element::Tunnel(udp_port) if self.is_udp_port_shared(*udp_port));
         elements.iter().any(is_shared).then(|| {
             Step::RemoveElements(elements.iter().filter(|element| !is_shared(element)).cloned().collect())
         })
@@ -78,7 +78,7 @@ impl Engine {
             Step::LeaveAdapter { switch } if self.is_shared(switch) => return Ok(()),
             Step::LeaveAdapter { switch } => return self.leave_adapter(switch),
             Step::SetOverlay { network, overlay, .. } => return self.set_overlay(*network, overlay.as_ref()),
-            Step::RemoveTunnel { udp_port } if self.is_tunnel_shared(*udp_port) => return Ok(()),
+            Step::RemoveTunnel { device } if self.is_tunnel_shared(*device) => return Ok(()),
             Step::RemoveSwitch { name } if self.is_shared(name) => return Ok(()),
             _ => {}
         }
@@ -141,8 +141,10 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::RemoveSwitch { name } => format!("cannot remove the switch {name}"),
         Step::JoinAdapter { switch, uplink } => format!("cannot join the switch {switch} to {uplink}"),
         Step::LeaveAdapter { switch } => format!("cannot take the switch {switch} off its adapter"),
-        Step::MakeTunnel { udp_port } => format!("cannot open the tunnel of UDP port {udp_port}"),
-        Step::RemoveTunnel { udp_port } => format!("cannot close the tunnel of UDP port {udp_port}"),
+        Step::MakeTunnel { device } => {
+            format!("cannot open the tunnel {} of UDP port {}", device.name(), device.udp_port)
+        }
+        Step::RemoveTunnel { device } => format!("cannot close the tunnel {}", device.name()),
         Step::SetOverlay { network, .. } => {
             format!("cannot let the datapath know which hosts network {network} is on")
         }
@@ -179,6 +181,7 @@ mod tests {
     use hns_host::{BridgeNetfilter, FakeHost, Host, Scope};
     use hns_resolver::FakeResolver;
     use hns_store::MemoryStore;
+    use hns_wireguard::FakeWireguard;
 
     use super::*;
     use crate::{DefaultNetwork, EngineSettings};
@@ -195,7 +198,15 @@ mod tests {
         };
         let (datapath, resolver) = (Arc::new(FakeDatapath::new()), Arc::new(FakeResolver::new()));
         let store = Arc::new(MemoryStore::new());
-        let engine = Engine::start(Arc::new(host.clone()), datapath, resolver, store, settings).unwrap();
+        let engine = Engine::start(
+            Arc::new(host.clone()),
+            datapath,
+            resolver,
+            Arc::new(FakeWireguard::new()),
+            store,
+            settings,
+        )
+        .unwrap();
         let chains = || host.observe(&Scope::Everything).unwrap().chains;
         assert!(!chains());
         let document = serde_json::json!({ "Name": "blue", "Type": "NAT" });

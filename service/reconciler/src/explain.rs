@@ -35,7 +35,10 @@ impl Engine {
     /// How long ago each other host of a network was heard; of an overlay that the programs know.
     pub fn heard(&self, network: Guid) -> Result<BTreeMap<IpAddr, Duration>, EngineError> {
         let operation = || format!("cannot read when the hosts of network {network} were heard");
-        self.datapath.heard(network).map_err(EngineError::datapath(operation))
+        let heard = self.datapath.heard(network).map_err(EngineError::datapath(operation))?;
+        let world = self.world();
+        let network = world.network(network)?;
+        Ok(heard.into_iter().map(|(end, since)| (network.host_of(end), since)).collect())
     }
 
     /// How often each rule of an endpoint decided; nothing while it is not attached.

@@ -265,7 +265,7 @@ fn network_removal_steps(network: &Network) -> Vec<Step> {
         overlay: None,
         before: Some(before),
     }));
-    steps.extend(desired.tunnels.into_iter().map(|udp_port| Step::RemoveTunnel { udp_port }));
+    steps.extend(desired.tunnels.into_iter().map(|device| Step::RemoveTunnel { device }));
     let Some(switch) = switch_of(network) else { return steps };
     if switch.uplink.is_some() {
         steps.push(Step::LeaveAdapter { switch: switch.name.clone() });

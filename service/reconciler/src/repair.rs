@@ -302,8 +302,9 @@ impl Engine {
     /// The devices by which overlays lead to other hosts.
     pub(crate) fn tunnels(&self) -> Vec<IfName> {
         let world = self.world();
-        let tunnels = world.networks().filter_map(hns_model::Network::tunnel);
-        tunnels.map(|tunnel| hns_planner::tunnel_name(tunnel.udp_port)).collect()
+        let overlays = world.networks().filter(|network| network.tunnel().is_some());
+        let devices = overlays.flat_map(|network| hns_planner::compile_network(network).tunnels);
+        devices.map(hns_planner::TunnelDevice::name).collect()
     }
 }
 

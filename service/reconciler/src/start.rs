@@ -10,6 +10,7 @@ use hns_net::{Family, Guid};
 use hns_planner::Target;
 use hns_resolver::Resolver;
 use hns_store::{Durability, Record, Store, Txn};
+use hns_wireguard::Wireguard;
 
 use crate::engine::{DefaultNetwork, Engine, EngineSettings, store_error};
 use crate::error::EngineError;
@@ -22,13 +23,14 @@ impl Engine {
         host: Arc<dyn Host>,
         datapath: Arc<dyn Datapath>,
         resolver: Arc<dyn Resolver>,
+        wireguard: Arc<dyn Wireguard>,
         store: Arc<dyn Store>,
         settings: EngineSettings,
     ) -> Result<Arc<Self>, EngineError> {
         let prepare = Settings { bridge_netfilter: settings.bridge_netfilter };
         let operation = || "cannot prepare the host".to_owned();
         host.prepare(&prepare).map_err(EngineError::host(operation))?;
-        let engine = Arc::new(Self::new(host, datapath, resolver, store, settings)?);
+        let engine = Arc::new(Self::new(host, datapath, resolver, wireguard, store, settings)?);
         engine.restore()?;
         // Watching begins before looking, so that nothing changes unseen in between.
         engine.watch()?;
@@ -48,7 +50,8 @@ impl Engine {
     fn restore(&self) -> Result<(), EngineError> {
         let rebooted = self.has_rebooted()?;
         for record in self.records(records::NETWORKS)? {
-            let document = Reader::new(&record.key, &record.value)?.network()?;
+            let mut document = Reader::new(&record.key, &record.value)?.network()?;
+            self.restore_key(&mut document);
             if rebooted && document.flags.has(hcn::NetworkFlags::NON_PERSISTENT) {
                 self.drop_record(&record)?;
             } else {

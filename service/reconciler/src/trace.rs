@@ -164,7 +164,7 @@ impl<'a> Trial<'a> {
             }
             Verdict::Pass => self.leave(network)?,
             Verdict::Tunnel { vni, to, .. } => {
-                self.beyond.push(Beyond::OtherHost { provider: to, vni });
+                self.beyond.push(Beyond::OtherHost { provider: network.host_of(to), vni });
                 Fate::Passed
             }
             // Of external switches, whose endpoints are not traced.
@@ -219,12 +219,13 @@ impl<'a> Trial<'a> {
 
     /// From a container of another host of the network, where the source is one's.
     fn come_by_tunnel(&mut self, network: &Network) -> Option<Fate> {
-        let (device, overlay) = self.snapshot.switch.board().overlays.get(&network.id())?.clone();
+        let (devices, overlay) = self.snapshot.switch.board().overlays.get(&network.id())?.clone();
         let (route, vni) = (*overlay.route_to(self.ends.source)?, *overlay.vnis.first()?);
-        self.beyond.push(Beyond::FromOtherHost(route.provider));
+        self.beyond.push(Beyond::FromOtherHost(network.host_of(route.provider)));
         self.frame = ends::frame(self.datagram, route.router, overlay.router);
         let now = self.snapshot.now;
-        let outcome = self.snapshot.switch.from_tunnel((device, vni), route.provider, &self.frame, now);
+        let outcome =
+            self.snapshot.switch.from_tunnel((devices.tunnel, vni), route.provider, &self.frame, now);
         self.note(&outcome);
         Some(match outcome.verdict {
             Verdict::Redirect { ifindex, peer: true } => self.delivered(ifindex, Hop::Host(overlay.router)),

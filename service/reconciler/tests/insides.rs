@@ -12,6 +12,7 @@ use hns_net::{Guid, IfName};
 use hns_reconciler::{DefaultNetwork, Engine, EngineSettings};
 use hns_resolver::FakeResolver;
 use hns_store::MemoryStore;
+use hns_wireguard::FakeWireguard;
 use serde_json::json;
 
 fn engine(host: &FakeHost) -> Arc<Engine> {
@@ -25,6 +26,7 @@ fn engine(host: &FakeHost) -> Arc<Engine> {
         Arc::new(host.clone()),
         Arc::new(FakeDatapath::new()),
         Arc::new(FakeResolver::new()),
+        Arc::new(FakeWireguard::new()),
         Arc::new(MemoryStore::new()),
         settings,
     )

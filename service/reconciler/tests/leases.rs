@@ -17,6 +17,7 @@ use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings, HostTh
 use hns_resolver::{Advertised, FakeResolver};
 use hns_store::{MemoryStore, Store};
 use hns_testbed::eventually;
+use hns_wireguard::FakeWireguard;
 use serde_json::{Value, json};
 
 struct Rig {
@@ -43,7 +44,15 @@ impl Rig {
         };
         let datapath = Arc::new(FakeDatapath::new());
         let (lan, records) = (Arc::new(resolver.clone()), Arc::clone(&store));
-        let engine = Engine::start(Arc::new(host.clone()), datapath, lan, records, settings).unwrap();
+        let engine = Engine::start(
+            Arc::new(host.clone()),
+            datapath,
+            lan,
+            Arc::new(FakeWireguard::new()),
+            records,
+            settings,
+        )
+        .unwrap();
         Self { host, resolver, store, engine, boot }
     }
 

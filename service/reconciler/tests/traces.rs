@@ -17,6 +17,7 @@ use hns_reconciler::{
 use hns_resolver::FakeResolver;
 use hns_store::MemoryStore;
 use hns_vfp::Port;
+use hns_wireguard::FakeWireguard;
 use serde_json::{Value, json};
 
 struct Rig {
@@ -34,9 +35,15 @@ impl Rig {
         };
         let datapath = FakeDatapath::new();
         let (host, store) = (Arc::new(FakeHost::new()), Arc::new(MemoryStore::new()));
-        let engine =
-            Engine::start(host, Arc::new(datapath.clone()), Arc::new(FakeResolver::new()), store, settings)
-                .unwrap();
+        let engine = Engine::start(
+            host,
+            Arc::new(datapath.clone()),
+            Arc::new(FakeResolver::new()),
+            Arc::new(FakeWireguard::new()),
+            store,
+            settings,
+        )
+        .unwrap();
         Self { engine, datapath }
     }
 

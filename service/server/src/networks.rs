@@ -77,7 +77,16 @@ async fn query(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Va
     };
     if !hosts.is_empty() {
         let heard = api.perform(move |engine| engine.heard(id)).await?;
-        let host = |host: &IpAddr| json!({"ProviderAddress": host, "HeardSeconds": heard.get(host).map(Duration::as_secs)});
+        let sessions = api.engine.sessions(id);
+        let host = |host: &IpAddr| {
+            let mut told =
+                json!({"ProviderAddress": host, "HeardSeconds": heard.get(host).map(Duration::as_secs)});
+            if let Some(sessions) = &sessions {
+                let agreed = sessions.get(host).and_then(|session| session.agreed);
+                told["KeysAgreedSeconds"] = json!(agreed.map(|since| since.as_secs()));
+            }
+            told
+        };
         document["Health"]["Extra"]["Hosts"] = hosts.iter().map(host).collect();
     }
     Ok(Json(document))

@@ -126,6 +126,9 @@ fn hnsctl_network_create() {
           --host-route                 Let the host have a port on an overlay: it and its own containers
                                        there reach each other, and they reach the outside under the
                                        host's address and publish ports
+          --encrypted                  Encrypt what goes from host to host of an overlay, by WireGuard;
+                                       each peer is given with its host's key, which hnsctl network
+                                       inspect shows there
           --vxlan-port <PORT>          The UDP port of those tunnels [default: 4789]
           --no-direct-tunnel           Send every packet of those tunnels through the host's firewall,
                                        small ones too

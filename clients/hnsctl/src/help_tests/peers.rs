@@ -65,14 +65,18 @@ fn hnsctl_network_peer_add() {
       -o, --output <FORMAT>  Aligned columns, more of them with ids in full, or the daemon's documents
                              [default: table] [possible values: table, wide, json]
 
-    A PEER is PREFIX=HOST[,vni=NUMBER][,router=MAC]: the prefix that a host has of the network, and the
-    address at which that host's
-    tunnels end. Without vni it is the network's own; without router the MAC address that hnsd gives the
-    router of a host with such an
-    address.
+    A PEER is PREFIX=HOST[,vni=NUMBER][,router=MAC][,key=PUBLIC-KEY]: the prefix that a host has of the
+    network, and the address at which that
+    host's tunnels end. Without vni it is the network's own; without router the MAC address that hnsd
+    gives the router of a host with such
+    an address. Where the network is encrypted, and only there, the key of that host stands beside it,
+    as hnsctl network inspect shows it
+    there (PublicKey).
 
     Examples:
       hnsctl network peer add blue 10.244.2.0/24=198.51.100.2
+      hnsctl network peer add red
+      10.244.2.0/24=198.51.100.2,key=HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=
       hnsctl network peer add blue 10.244.3.0/24=198.51.100.3 fd00:244:3::/64=198.51.100.3,vni=4097
     ");
 }

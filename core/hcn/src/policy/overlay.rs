@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use hns_net::{Cidr, Family, Mac, Vni};
+use hns_net::{Cidr, Family, Mac, PublicKey, Vni};
 use serde_json::{Map, Value, json};
 
 use super::{Policy, PolicySettings, address};
@@ -21,6 +21,8 @@ pub struct RemoteSubnetRoute {
     pub provider: IpAddr,
     /// The MAC address of that host's router. Absent: what follows from its provider address.
     pub router: Option<Mac>,
+    /// By which the host is known where the overlay is encrypted. Our addition.
+    pub public_key: Option<PublicKey>,
 }
 
 impl RemoteSubnetRoute {
@@ -38,8 +40,9 @@ impl RemoteSubnetRoute {
                 fields.error("DistributedRouterMacAddress", "a router is one station, and this is a group's")
             );
         }
+        let public_key = fields.parsed(&["PublicKey"], CODE)?;
         fields.finish()?;
-        Ok(Self { destination, vni, provider, router })
+        Ok(Self { destination, vni, provider, router, public_key })
     }
 
     /// The settings that say this.
@@ -53,6 +56,9 @@ impl RemoteSubnetRoute {
         out.insert("ProviderAddress".into(), json!(self.provider.to_string()));
         if let Some(router) = self.router {
             out.insert("DistributedRouterMacAddress".into(), json!(router.to_string()));
+        }
+        if let Some(key) = self.public_key {
+            out.insert("PublicKey".into(), json!(key.to_string()));
         }
         out
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use hns_net::{Cidr, MacError, VniError};
+use hns_net::{Cidr, MacError, PublicKeyError, VniError};
 
 use super::overlay::{RemoteSubnetRoute, is_of_a_host};
 
@@ -17,11 +17,13 @@ pub enum PeerTextError {
     Vni(#[from] VniError),
     #[error(transparent)]
     Router(#[from] MacError),
-    #[error("\"{0}\" says nothing of a host: vni=NUMBER, router=MAC")]
+    #[error(transparent)]
+    Key(#[from] PublicKeyError),
+    #[error("\"{0}\" says nothing of a host: vni=NUMBER, router=MAC, key=PUBLIC-KEY")]
     Word(String),
 }
 
-/// `PREFIX=HOST[,vni=NUMBER][,router=MAC]`.
+/// `PREFIX=HOST[,vni=NUMBER][,router=MAC][,key=PUBLIC-KEY]`.
 impl FromStr for RemoteSubnetRoute {
     type Err = PeerTextError;
 
@@ -33,11 +35,12 @@ impl FromStr for RemoteSubnetRoute {
         let host = words.next().unwrap_or_default();
         let provider = host.parse::<IpAddr>().ok().filter(|address| is_of_a_host(*address));
         let provider = provider.ok_or_else(|| PeerTextError::Host(host.to_owned()))?;
-        let mut route = Self { destination, vni: None, provider, router: None };
+        let mut route = Self { destination, vni: None, provider, router: None, public_key: None };
         for word in words {
             match word.split_once('=') {
                 Some(("vni", number)) => route.vni = Some(number.parse()?),
                 Some(("router", mac)) => route.router = Some(mac.parse()?),
+                Some(("key", key)) => route.public_key = Some(key.parse()?),
                 _ => return Err(PeerTextError::Word(word.to_owned())),
             }
         }
@@ -69,6 +72,9 @@ mod tests {
         let route = whole.unwrap();
         assert_eq!(route.vni.map(hns_net::Vni::number), Some(4097));
         assert!(route.router.is_some());
+        let key = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+        let route = format!("10.244.2.0/24=192.0.2.2,key={key}").parse::<RemoteSubnetRoute>().unwrap();
+        assert_eq!(route.public_key.map(|key| key.to_string()).as_deref(), Some(key));
         for (wrong, said) in [
             ("", "is no prefix of another host"),
             ("10.244.2.0/24", "write it as 10.244.2.0/24=198.51.100.2"),
@@ -78,6 +84,7 @@ mod tests {
             ("10.244.2.0/24=1.2.3.4,5", "\"5\" says nothing of a host"),
             ("10.244.2.0/24=1.2.3.4,vni=0", "0 is no VNI"),
             ("10.244.2.0/24=1.2.3.4,vni=x", "\"x\" is no VNI"),
+            ("10.244.2.0/24=1.2.3.4,key=x", "\"x\" is no public key"),
             ("10.244.2.0/24=1.2.3.4,router=01-00-5e-00-00-01", "is a group"),
         ] {
             let error = wrong.parse::<RemoteSubnetRoute>().unwrap_err().to_string();

@@ -10,7 +10,7 @@ use hns_net::{Guid, Vni};
 use super::{Outcome, Refusal, Switch, Travel, Verdict};
 use crate::layers::overlay::{answer, is_discovery, put_stations};
 use crate::layers::wrapping;
-use crate::model::{Overlay, Port, Route};
+use crate::model::{Devices, Overlay, Port, Route};
 use crate::packet::{Body, Packet};
 
 impl Switch {
@@ -19,7 +19,7 @@ impl Switch {
         let network = self.board.ports[&ifindex].network;
         let refuse =
             |reason, travel: &mut Travel| Err(self.refuse_at(ifindex, Direction::Out, reason, travel));
-        let Some((device, overlay)) = self.board.overlays.get(&network) else {
+        let Some((devices, overlay)) = self.board.overlays.get(&network) else {
             return refuse(Reason::Unwired, travel);
         };
         if let Some(answered) = answer(overlay, &travel.packet, &travel.frame) {
@@ -56,7 +56,7 @@ impl Switch {
         }
         let Some(route) = route else { return beyond(travel) };
         put_stations(&mut travel.frame, route.router, overlay.router);
-        Ok(Verdict::Tunnel { ifindex: *device, vni: route.vni, to: route.provider })
+        Ok(Verdict::Tunnel { ifindex: devices.tunnel, vni: route.vni, to: route.provider })
     }
 
     /// What the adapter receives at which tunnels end: `tunnel_near`. `heard`: the hosts from which something came by the device just now.
@@ -72,9 +72,10 @@ impl Switch {
                 && overlay.udp_port == wrapped.udp_port
         };
         let end = self.board.overlays.values().find(|(_, overlay)| ends_here(overlay));
-        let Some(device) = end.map(|(device, _)| *device) else { return next() };
-        let takes =
-            |(known, overlay): &&(u32, Arc<Overlay>)| *known == device && overlay.vnis.contains(&wrapped.vni);
+        let Some(device) = end.map(|(devices, _)| devices.tunnel) else { return next() };
+        let takes = |(known, overlay): &&(Devices, Arc<Overlay>)| {
+            known.tunnel == device && overlay.vnis.contains(&wrapped.vni)
+        };
         if !heard.contains(&wrapped.sender.into()) || !self.board.overlays.values().any(|known| takes(&known))
         {
             return next();
@@ -92,10 +93,15 @@ impl Switch {
     ) -> Outcome {
         let refuse = |reason| Outcome::refused(Refusal::of_port(reason, device, Direction::In), frame);
         let mut overlays = self.board.overlays.iter();
-        let is_it = |(known, overlay): &(u32, Arc<Overlay>)| *known == device && overlay.vnis.contains(&vni);
-        let Some((network, (_, overlay))) = overlays.find(|(_, overlay)| is_it(overlay)) else {
+        let is_it = |(known, overlay): &(Devices, Arc<Overlay>)| {
+            (known.tunnel == device || known.clear == Some(device)) && overlay.vnis.contains(&vni)
+        };
+        let Some((network, (devices, overlay))) = overlays.find(|(_, overlay)| is_it(overlay)) else {
             return refuse(Reason::UnknownVni);
         };
+        if devices.tunnel != device {
+            return refuse(Reason::Unencrypted);
+        }
         let Ok(packet) = Packet::parse(frame) else { return refuse(Reason::Malformed) };
         let Some(ip) = packet.ip().filter(|_| packet.destination == overlay.router) else {
             return refuse(Reason::Unrouted);

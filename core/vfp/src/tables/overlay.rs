@@ -9,7 +9,7 @@ use hns_abi::{
 };
 use hns_net::{Cidr, Family, Guid};
 
-use crate::model::{Overlay, Route};
+use crate::model::{Devices, Overlay, Route};
 
 use super::journal::Journal;
 use super::{Entries, Tables, Write};
@@ -18,16 +18,15 @@ use super::{Entries, Tables, Write};
 #[derive(Debug)]
 pub(super) struct Joined {
     network: u32,
-    /// The number of its VXLAN device's link.
-    tunnel: u32,
+    devices: Devices,
     overlay: Arc<Overlay>,
 }
 
 impl Tables {
-    /// Makes the maps say what this host knows of an overlay, whose VXLAN device is the link of this number.
-    pub fn set_overlay(&mut self, network: Guid, tunnel: u32, overlay: &Arc<Overlay>) -> Vec<Write> {
+    /// Makes the maps say what this host knows of an overlay with these VXLAN devices.
+    pub fn set_overlay(&mut self, network: Guid, devices: Devices, overlay: &Arc<Overlay>) -> Vec<Write> {
         let mut journal = Journal::default();
-        let joined = Joined { network: self.switches.take(network), tunnel, overlay: Arc::clone(overlay) };
+        let joined = Joined { network: self.switches.take(network), devices, overlay: Arc::clone(overlay) };
         let before = self.overlays.remove(&network);
         let (was, is) = (before.as_ref().map(Joined::parts).unwrap_or_default(), joined.parts());
         // What leads out comes before what lets in, so that nobody hears a question whose answer is lost.
@@ -46,9 +45,9 @@ impl Tables {
             journal.put(Map::Vnis, &VniKey { tunnel: *tunnel, vni: *vni }, &joined.network);
         });
         let (was_end, end) = (before.as_ref().and_then(Joined::end), joined.end());
-        let is_known = before.as_ref().is_some_and(|before| before.tunnel == tunnel) && was_end == end;
+        let is_known = before.as_ref().is_some_and(|before| before.devices == devices) && was_end == end;
         if let Some(end) = end.filter(|_| !is_known) {
-            journal.put(Map::TunnelEnds, &end, &tunnel);
+            journal.put(Map::TunnelEnds, &end, &devices.tunnel);
         }
         if let Some(end) = was_end.filter(|was| Some(*was) != end && !self.ends(was)) {
             journal.delete(Map::TunnelEnds, &end);
@@ -117,7 +116,7 @@ impl Joined {
     fn record(&self) -> hns_abi::Overlay {
         let flags = [(self.overlay.hosted, OVERLAY_HOSTED), (self.end().is_some(), OVERLAY_DIRECT)];
         hns_abi::Overlay {
-            tunnel: self.tunnel,
+            tunnel: self.devices.tunnel,
             router: self.overlay.router.octets(),
             flags: flags.into_iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag),
             provider: self.overlay.provider.into(),
@@ -138,7 +137,11 @@ impl Joined {
         Parts {
             routes: self.overlay.routes.iter().map(|(prefix, route)| (*prefix, record_of(route))).collect(),
             gateways: self.overlay.gateways.iter().map(|gateway| Addr::from(*gateway)).collect(),
-            vnis: self.overlay.vnis.iter().map(|vni| (self.tunnel, vni.number())).collect(),
+            // What comes by the other device is known, too, so that its drop has a name.
+            vnis: std::iter::once(self.devices.tunnel)
+                .chain(self.devices.clear)
+                .flat_map(|device| self.overlay.vnis.iter().map(move |vni| (device, vni.number())))
+                .collect(),
         }
     }
 }
@@ -161,7 +164,7 @@ fn route_key(network: u32, prefix: Cidr) -> RouteKey {
 pub(super) fn entries(joined: &Joined, all: &mut Entries) {
     all.add(Map::Overlays, &joined.network, &joined.record());
     if let Some(end) = joined.end() {
-        all.add(Map::TunnelEnds, &end, &joined.tunnel);
+        all.add(Map::TunnelEnds, &end, &joined.devices.tunnel);
     }
     let parts = joined.parts();
     for (prefix, route) in &parts.routes {

@@ -8,7 +8,7 @@ use hns_net::{Guid, Mac, Vni};
 use hns_vfp::Port;
 use hns_vfp::generate::Shot;
 use hns_vfp::layers::wrapping::{Wrapped, unwrap};
-use hns_vfp::model::{Overlay, Route, Switchboard};
+use hns_vfp::model::{Devices, Overlay, Route, Switchboard};
 
 use super::{ADAPTER, Event, FOUND, HOST, UPLINK};
 use crate::support::run;
@@ -97,6 +97,7 @@ pub(super) fn spread_over_hosts(board: &mut Switchboard, hosted: bool) {
         hosted,
         udp_port: UDP_PORT,
         direct: true,
+        encryption: None,
         routes: [
             ("192.0.2.0/24".parse().unwrap(), route(4097)),
             ("192.0.2.1/32".parse().unwrap(), route(4098)),
@@ -104,7 +105,7 @@ pub(super) fn spread_over_hosts(board: &mut Switchboard, hosted: bool) {
         ]
         .into(),
     };
-    board.overlays.insert(network(), (DEVICE, Arc::new(overlay)));
+    board.overlays.insert(network(), (Devices { tunnel: DEVICE, clear: None }, Arc::new(overlay)));
 }
 
 fn put_port_on_the_overlay(port: &mut Port) {

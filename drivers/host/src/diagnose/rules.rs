@@ -106,10 +106,10 @@ fn input(
     Ok(finding)
 }
 
-/// The UDP port of a tunnel's device.
+/// The UDP port of the device of tunnels in clear.
 fn tunnel_of(name: &IfName) -> Option<u16> {
     match Role::of(name.as_str()) {
-        Some(Role::Tunnel { udp_port }) => Some(udp_port),
+        Some(Role::Tunnel { device }) if !device.encrypted => Some(device.udp_port),
         _ => None,
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct Kernel {
     /// What they were told to let in.
     pub stations: BTreeSet<Station>,
     /// The UDP ports with a VXLAN device.
-    pub tunnels: BTreeSet<u16>,
+    pub tunnels: BTreeSet<hns_planner::TunnelDevice>,
     /// Of others.
     pub bridges: BTreeMap<IfName, hns_model::Bridge>,
     pub holders: Vec<(TakenPort, PortHolder)>,
@@ -233,7 +233,7 @@ impl Kernel {
             rules: self.elements.clone(),
             chains: self.chains,
             stations: self.stations.clone(),
-            tunnels: self.tunnels.iter().map(|udp_port| (*udp_port, true)).collect(),
+            tunnels: self.tunnels.iter().map(|device| (*device, true)).collect(),
             forwarding: self.forwarding,
             ..Observed::default()
         };

@@ -37,8 +37,8 @@ impl Kernel {
             Step::JoinAdapter { switch, .. } | Step::LeaveAdapter { switch } => {
                 return Err(HostError::NotTheHosts { object: switch.to_string() });
             }
-            Step::MakeTunnel { udp_port } => drop(self.tunnels.insert(*udp_port)),
-            Step::RemoveTunnel { udp_port } => drop(self.tunnels.remove(udp_port)),
+            Step::MakeTunnel { device } => drop(self.tunnels.insert(*device)),
+            Step::RemoveTunnel { device } => drop(self.tunnels.remove(device)),
             Step::SetOverlay { network, .. } => {
                 return Err(HostError::NotTheHosts { object: network.to_string() });
             }

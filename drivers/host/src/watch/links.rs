@@ -73,7 +73,9 @@ impl Links {
             {
                 Some(HostEvent::SwitchChanged(switch))
             }
-            Some(Role::Tunnel { .. }) if !tunnel::is_right(&link) => Some(HostEvent::TunnelChanged),
+            Some(Role::Tunnel { device }) if !tunnel::is_right(&link, device) => {
+                Some(HostEvent::TunnelChanged)
+            }
             _ => None,
         };
         event.into_iter().for_each(tell);

@@ -90,7 +90,6 @@ const FLAG: &str = "an endpoint's option: say it to docker run or docker network
 const NAT_ONLY: &str = "the host does not translate it";
 const TUNNELS: &str = "only hns-overlay carries frames to other hosts in VXLAN";
 const CLEAR: &str = "only hns-overlay carries frames between our hosts, where they can be encrypted";
-const ENCRYPTED: &str = "packets between hosts cannot be encrypted in this version";
 
 static TABLE: Table<NetworkOptions> = Table {
     place: "docker network create -o",
@@ -174,18 +173,12 @@ static TABLE: Table<NetworkOptions> = Table {
             uses: overlay("only on hns-overlay it is a choice whether the host is there"),
             read: |options, value| put(&mut options.overlay.host_route, values::boolean(value)),
         },
-        // Whatever its value: a network that shall be encrypted is never made in clear.
+        // Docker takes any value for yes: a network that shall be encrypted is never made in clear.
         Row {
             key: "encrypted",
             short: "",
-            uses: [
-                Meaningless(CLEAR),
-                Meaningless(CLEAR),
-                Meaningless(CLEAR),
-                Meaningless(CLEAR),
-                Unsupported(ENCRYPTED),
-            ],
-            read: |_, _| Ok(()),
+            uses: overlay(CLEAR),
+            read: |options, value| put(&mut options.overlay.encrypted, values::nothing_but_yes(value)),
         },
         Row {
             key: "com.docker.network.windowsshim.dnsservers",
@@ -417,6 +410,7 @@ const SHAPING: &[&str] = &[
     "hns.provider",
     "hns.vxlan-port",
     HOST_ROUTE,
+    "encrypted",
     "com.docker.network.windowsshim.dnsservers",
     "com.docker.network.windowsshim.dnssuffix",
     "com.docker.network.windowsshim.macpool",

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use hns_hcn::{Policy, RemoteSubnetRoute};
+use hns_hcn::{Encryption, Policy, RemoteSubnetRoute};
 use hns_net::{Cidr, Vni};
 
 /// What `docker network create` says of an overlay beside its subnets. Windows leaves the other hosts to swarm.
@@ -15,6 +15,8 @@ pub(crate) struct OverlayOptions {
     pub udp_port: Option<u16>,
     /// The host is on it, which leads out of it and publishes ports.
     pub host_route: bool,
+    /// What goes from host to host is encrypted.
+    pub encrypted: bool,
 }
 
 impl OverlayOptions {
@@ -23,7 +25,8 @@ impl OverlayOptions {
         let port = self.udp_port.map(Policy::vxlan_port);
         let peers = self.peers.iter().copied().map(Policy::remote_subnet);
         let host = self.host_route.then(Policy::host_route);
-        provider.into_iter().chain(port).chain(host).chain(peers).collect()
+        let encryption = self.encrypted.then(|| Policy::encryption(Encryption::default()));
+        provider.into_iter().chain(port).chain(host).chain(encryption).chain(peers).collect()
     }
 
     /// Whether there is a number for every subnet, or one for all of them.

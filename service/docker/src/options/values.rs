@@ -15,6 +15,14 @@ pub(super) fn boolean(value: &str) -> Result<bool, String> {
     }
 }
 
+/// Of an option that is said or not.
+pub(super) fn nothing_but_yes(value: &str) -> Result<bool, String> {
+    match value.is_empty() || boolean(value) == Ok(true) {
+        true => Ok(true),
+        false => Err("said without a value, or not at all".to_owned()),
+    }
+}
+
 pub(super) fn guid(value: &str) -> Result<Guid, String> {
     let bare = value.trim_start_matches('{').trim_end_matches('}');
     bare.parse().map_err(|_| "a GUID, such as 5B1C5A0E-1D2E-4C7A-9A52-3F1F2B0C7D11".to_owned())

@@ -17,6 +17,7 @@ use hns_reconciler::{DefaultNetwork, Engine, EngineSettings, HostThreads};
 use hns_resolver::FakeResolver;
 use hns_server::Limits;
 use hns_store::{MemoryStore, Store};
+use hns_wireguard::FakeWireguard;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -60,6 +61,7 @@ impl Rig {
             Arc::new(host.clone()),
             Arc::new(FakeDatapath::new()),
             Arc::new(FakeResolver::new()),
+            Arc::new(FakeWireguard::new()),
             store,
             settings,
         )

@@ -12,6 +12,7 @@ use hns_planner::{Observed, Step, compile, plan};
 use hns_reconciler::{DefaultNetwork, Engine, EngineError, EngineSettings};
 use hns_resolver::FakeResolver;
 use hns_store::{MemoryStore, Store};
+use hns_wireguard::FakeWireguard;
 use serde_json::Value;
 
 use super::{NAMESPACES, change_bridge};
@@ -80,6 +81,7 @@ impl Rig {
             Arc::new(host.clone()),
             Arc::new(datapath.clone()),
             Arc::new(resolver.clone()),
+            Arc::new(FakeWireguard::new()),
             Arc::clone(store),
             settings,
         )

@@ -41,7 +41,11 @@ fn view(sighting: &Sighting, missed: u64, world: &World) -> SeenPacket {
         observed: sighting.observed.as_ref().map(words::rule),
         onward,
         host: match sighting.onward {
-            Way::Tunnel(host) => host,
+            Way::Tunnel(end) => end.map(|end| {
+                let network =
+                    world.endpoint(sighting.endpoint).and_then(|endpoint| world.network(endpoint.network()));
+                network.map_or(end, |network| network.host_of(end))
+            }),
             _ => None,
         },
         receiver,
