@@ -30,6 +30,13 @@ fn a_container_on_the_lan_is_shown() {
 }
 
 #[test]
+fn an_encrypted_network_of_three_hosts_is_shown() {
+    needs!(root, "nft", "crun", "busybox", "ip");
+    let told = told(&["overlay"]);
+    assert!(told.contains("of which 0 show a page") && told.contains("Cleaning up"), "{told}");
+}
+
+#[test]
 fn what_there_is_not_is_refused_by_name() {
     let output = Command::new(program("hns-demo")).args(["lan", "wan"]).output().expect("it has been built");
     let told = String::from_utf8_lossy(&output.stdout);

@@ -3,6 +3,7 @@
 //! ```text
 //!   (nothing)  a real container on the default network, fetched from outside
 //!   lan        a container on the LAN of its host
+//!   overlay    containers of three hosts on one encrypted network
 //! ```
 //!
 //! Everything happens in namespaces of its own. To add a demonstration, tell it in a file and name it in [`main`].
@@ -12,6 +13,7 @@
 mod lan;
 mod narration;
 mod nat;
+mod overlay;
 
 use std::process::ExitCode;
 
@@ -22,9 +24,10 @@ fn main() -> ExitCode {
     let tell = match what.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => nat::tell,
         ["lan"] => lan::tell,
+        ["overlay"] => overlay::tell,
         _ => {
             println!(
-                "there is no demonstration of '{}'; there is one without a word, and lan",
+                "there is no demonstration of '{}'; there is one without a word, lan, and overlay",
                 what.join(" ")
             );
             return ExitCode::FAILURE;

@@ -20,6 +20,12 @@ pub fn show(hnsd: &Hnsd, words: &[&str]) -> String {
     answer
 }
 
+/// The same where there are several hosts.
+pub fn show_at(hnsd: &Hnsd, words: &[&str]) -> String {
+    print!("{}", hnsd.host().name());
+    show(hnsd, words)
+}
+
 /// Quoted where a shell would take it apart.
 fn as_typed(words: &[&str]) -> String {
     let quoted = |word: &&str| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() };
