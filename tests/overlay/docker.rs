@@ -167,12 +167,12 @@ fn docker_makes_an_encrypted_overlay() {
         create(docker, own, &["--opt", "encrypted"]);
     }
     let stage = &dockers.stage;
-    // hnsctl knows it by the number of its network alone, as Docker tells a plugin no name.
-    let name = |hnsd: &Hnsd| networks(hnsd)[0]["Name"].as_str().expect("it has one").to_owned();
+    // By its id: its name becomes Docker's some time later, since Docker tells a plugin none.
+    let id = |hnsd: &Hnsd| networks(hnsd)[0]["ID"].as_str().expect("it has one").to_owned();
     let hosts = [(&stage.here, &stage.there, 2), (&stage.there, &stage.here, 1)];
     for (hnsd, other, number) in hosts {
-        let key = key_of(other, &name(other)).expect("it is encrypted");
-        introduce(hnsd, &name(hnsd), number, other.host().v4().into(), &key);
+        let key = key_of(other, &id(other)).expect("it is encrypted");
+        introduce(hnsd, &id(hnsd), number, other.host().v4().into(), &key);
     }
     let wire = Capture::open(&stage.lab.router().netns());
     let (web_here, at_here) = web(&dockers.here, "web", &[]);
