@@ -13,7 +13,7 @@ use hns_testbed::guest::{Guest, Kernel};
 use hns_testbed::needs;
 
 /// Until a guest is ended by force. It is there to end, not to hurry: a machine with other things to do takes several times as long.
-const LIMIT: Duration = Duration::from_secs(330);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// What the tests call; the rest is busybox's.
 const PROGRAMS: [&str; 2] = ["ip", "tc"];
