@@ -27,7 +27,7 @@ pub(crate) struct Tunnelled {
     /// Of an encrypted one, that by which it would come in clear.
     clear: Option<(IfName, u32)>,
     /// The number of the adapter's link, if small packets are taken there.
-    pub(crate) near: Option<u32>,
+    near: Option<u32>,
 }
 
 impl Tunnelled {
@@ -51,13 +51,19 @@ impl Tunnelled {
         Devices { tunnel: self.tunnel.1, clear: self.clear.as_ref().map(|(_, number)| *number) }
     }
 
-    /// All that have the program.
-    pub(crate) fn links(&self) -> impl Iterator<Item = &(IfName, u32)> {
+    fn links(&self) -> impl Iterator<Item = &(IfName, u32)> {
         std::iter::once(&self.tunnel).chain(&self.clear)
     }
 
-    fn uses(&self, device: u32) -> bool {
-        self.links().any(|(_, number)| *number == device)
+    /// The device of this number; of the adapter's, the one whose work it does.
+    fn name_of(&self, number: u32) -> &IfName {
+        self.links().find(|(_, device)| *device == number).map_or(&self.tunnel.0, |(name, _)| name)
+    }
+
+    /// The programs that it needs, each at the link of this number.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = (Hook, u32)> {
+        let at_devices = self.links().map(|(_, number)| (Hook::TunnelIn, *number));
+        at_devices.chain(self.near.map(|number| (Hook::TunnelNear, number)))
     }
 }
 
@@ -74,11 +80,8 @@ impl Uplinks {
         if self.overlays.get(&network).is_some_and(|before| places(before) != places(&tunnelled)) {
             self.close_tunnel(pins, network)?;
         }
-        for (name, device) in tunnelled.links() {
-            self.attach(loaded, pins, Hook::TunnelIn, *device, name)?;
-        }
-        if let Some(near) = tunnelled.near {
-            self.attach(loaded, pins, Hook::TunnelNear, near, &tunnelled.tunnel.0)?;
+        for (hook, number) in tunnelled.programs() {
+            self.attach(loaded, pins, hook, number, tunnelled.name_of(number))?;
         }
         self.overlays.insert(network, tunnelled);
         Ok(())
@@ -87,14 +90,10 @@ impl Uplinks {
     /// Takes the program off with the last overlay of a device; fine when there is none.
     pub(crate) fn close_tunnel(&mut self, pins: &Pins, network: Guid) -> Result<(), DatapathError> {
         let Some(before) = self.overlays.get(&network) else { return Ok(()) };
-        let others = self.overlays.iter().filter(|(other, _)| **other != network).map(|(_, other)| other);
-        if let Some(near) = before.near.filter(|_| !others.clone().any(|other| other.near == before.near)) {
-            take_off(&pins.link(near, Hook::TunnelNear.program()))?;
-        }
-        for (_, device) in before.links() {
-            if !others.clone().any(|other| other.uses(*device)) {
-                take_off(&pins.link(*device, Hook::TunnelIn.program()))?;
-            }
+        let others = self.overlays.iter().filter(|(other, _)| **other != network);
+        let needed: Vec<_> = others.flat_map(|(_, other)| other.programs()).collect();
+        for (hook, number) in before.programs().filter(|program| !needed.contains(program)) {
+            take_off(&pins.link(number, hook.program()))?;
         }
         self.overlays.remove(&network);
         Ok(())
@@ -122,13 +121,11 @@ impl Uplinks {
         let mut standing = BTreeMap::new();
         for (network, known) in &self.overlays {
             let mut stands = known.near == near(netlink, &known.overlay)?;
-            if let Some(near) = known.near.filter(|_| stands) {
-                stands = self.stands(loaded, pins, Hook::TunnelNear, near)?;
+            for (name, number) in known.links() {
+                stands = stands && link::index(netlink, name)? == Some(*number);
             }
-            for (name, device) in known.links() {
-                stands = stands
-                    && link::index(netlink, name)? == Some(*device)
-                    && self.stands(loaded, pins, Hook::TunnelIn, *device)?;
+            for (hook, number) in known.programs() {
+                stands = stands && self.stands(loaded, pins, hook, number)?;
             }
             if stands {
                 standing.insert(*network, Arc::clone(&known.overlay));

@@ -189,9 +189,8 @@ impl Uplinks {
             wanted.insert((place.port, Hook::UplinkOut));
             wanted.extend(AT_ADAPTER.map(|hook| (place.adapter, hook)));
         }
-        let devices = self.overlays.values().flat_map(Tunnelled::links);
-        wanted.extend(devices.map(|(_, device)| (*device, Hook::TunnelIn)));
-        wanted.extend(self.overlays.values().filter_map(|overlay| Some((overlay.near?, Hook::TunnelNear))));
+        let programs = self.overlays.values().flat_map(Tunnelled::programs);
+        wanted.extend(programs.map(|(hook, number)| (number, hook)));
         let kept: BTreeSet<_> =
             wanted.iter().map(|(ifindex, hook)| pins.link(*ifindex, hook.program())).collect();
         for (ifindex, hook) in wanted {
