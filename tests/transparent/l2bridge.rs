@@ -11,20 +11,9 @@ use serde_json::json;
 
 use crate::filtered::trouble;
 use crate::meets_its_lan;
-use crate::stage::{Party, Stage, container, container_at, dropped, network, rules};
+use crate::stage::{Party, Stage, container, container_at, dropped, network, on_the_lan, rules};
 
-const ON_THE_LAN: [&str; 10] = [
-    "--type",
-    "l2bridge",
-    "--interface",
-    "eth0",
-    "--subnet",
-    "198.18.0.0/24",
-    "--gateway=198.18.0.254",
-    "--subnet",
-    "fd00:198:18::/64",
-    "--gateway=fd00:198:18::fe",
-];
+const ON_THE_LAN: [&str; 10] = on_the_lan("l2bridge");
 
 /// Two hosts with the network `corp`, and what the LAN's switch sees of them.
 fn stage() -> (Stage, Capture) {

@@ -10,21 +10,10 @@ use hns_tests::story_support::Container;
 use crate::everybody::all_hear_all_once;
 use crate::filtered::{told_by_doctor, trouble};
 use crate::l2bridge::{hosts_alone_pass, nobody_is_told};
-use crate::stage::{Stage, container, container_at, dropped, network};
+use crate::stage::{Stage, container, container_at, dropped, network, on_the_lan};
 use crate::{meets_its_lan, talks_to_the_lan_alone};
 
-const ON_THE_LAN: [&str; 10] = [
-    "--type",
-    "l2tunnel",
-    "--interface",
-    "eth0",
-    "--subnet",
-    "198.18.0.0/24",
-    "--gateway=198.18.0.254",
-    "--subnet",
-    "fd00:198:18::/64",
-    "--gateway=fd00:198:18::fe",
-];
+const ON_THE_LAN: [&str; 10] = on_the_lan("l2tunnel");
 
 /// The ports of the LAN's switch that lead to the hosts.
 const PORTS: [&str; 2] = ["p1", "p2"];

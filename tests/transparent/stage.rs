@@ -17,19 +17,23 @@ pub struct Stage {
 }
 
 /// The LAN's prefixes, by the adapter of a host.
-pub const ON_THE_LAN: [&str; 11] = [
-    "--type",
-    "transparent",
-    "--interface",
-    "eth0",
-    "--subnet",
-    "198.18.0.0/24",
-    "--gateway",
-    "198.18.0.254",
-    "--subnet",
-    "fd00:198:18::/64",
-    "--gateway=fd00:198:18::fe",
-];
+pub const ON_THE_LAN: [&str; 10] = on_the_lan("transparent");
+
+/// The same of a network of another type.
+pub const fn on_the_lan(kind: &'static str) -> [&'static str; 10] {
+    [
+        "--type",
+        kind,
+        "--interface",
+        "eth0",
+        "--subnet",
+        "198.18.0.0/24",
+        "--gateway=198.18.0.254",
+        "--subnet",
+        "fd00:198:18::/64",
+        "--gateway=fd00:198:18::fe",
+    ]
+}
 
 impl Stage {
     /// With the network `corp` on both hosts.
