@@ -313,17 +313,18 @@ impl World {
         Ok(LeaseKind::ALL.into_iter().filter_map(|kind| endpoint.exchange_lease(kind, None)).collect())
     }
 
-    /// Says why an endpoint has no lease of a kind, or will have none soon; or that all is well.
+    /// Says why an endpoint has no lease of a kind, or will have none soon; or that all is well. What is wanted no more, perhaps since
+    /// a moment ago, is missed by nobody.
     pub fn set_lease_trouble(
         &mut self,
         id: Guid,
         kind: LeaseKind,
         trouble: Option<String>,
     ) -> Result<(), ModelError> {
-        let troubles = &mut self.endpoint_mut(id)?.lease_trouble;
-        match trouble {
-            Some(trouble) => troubles.insert(kind, trouble),
-            None => troubles.remove(&kind),
+        let endpoint = self.endpoint_mut(id)?;
+        match trouble.filter(|_| kind != LeaseKind::Dhcp6 || endpoint.wants_dhcp6()) {
+            Some(trouble) => endpoint.lease_trouble.insert(kind, trouble),
+            None => endpoint.lease_trouble.remove(&kind),
         };
         Ok(())
     }

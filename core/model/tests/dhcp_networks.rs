@@ -132,6 +132,22 @@ fn leases_of_both_families_come_and_go_by_themselves() {
     assert_eq!(shown(&world), (String::new(), Vec::new()));
 }
 
+/// Who asks the server and who hears the router are two.
+#[test]
+fn what_no_router_names_any_more_is_missed_by_nobody() {
+    let mut world = World::default();
+    reserve(&mut world, &json!({"AdditionalParams": {"EnableIPv6": true}})).unwrap();
+    let one = world.reserve_endpoint(on(id(1), &json!({})), id(2)).unwrap();
+    for is_managed in [true, false] {
+        world
+            .set_lease(one, LanLease { grant: Grant::Advertised { is_managed }, ..lease("fd00::7/64") })
+            .unwrap();
+        world.set_lease_trouble(one, LeaseKind::Dhcp6, Some("no server".to_owned())).unwrap();
+        let trouble = world.trouble_of(world.endpoint(one).unwrap());
+        assert_eq!(trouble.is_some(), is_managed);
+    }
+}
+
 #[test]
 fn an_endpoint_names_no_address_there_and_gets_a_mac_address() {
     let mut world = World::default();
