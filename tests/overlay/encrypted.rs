@@ -205,7 +205,7 @@ fn without_who_encrypts_nothing_goes_and_it_comes_back() {
     for deed in [
         "ip link set hne4789 down",
         "ip link del hne4789",
-        "ip link del hne4789; ip link add hne4789 group 0x686e7300 type vxlan external dstport 4799; ip link set hne4789 up",
+        "until ip link del hne4789; ip link add hne4789 up group 0x686e7300 type vxlan external dstport 4799; do :; done",
         "ip link del hnx4789",
         "rm /sys/fs/bpf/hns/v*/link-*-tunnel_in",
         "nft flush ruleset",
