@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use aya::maps::{Map as LoadedMap, MapData, MapError, RingBuf};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
@@ -45,6 +46,10 @@ impl Hook {
     const ALL: [Self; 5] =
         [Self::AdapterIn, Self::AdapterOut, Self::UplinkOut, Self::TunnelIn, Self::TunnelNear];
 
+    const fn index(self) -> usize {
+        self as usize
+    }
+
     pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::AdapterIn => "adapter_in",
@@ -61,11 +66,13 @@ impl Hook {
 pub(crate) struct Loaded {
     maps: BTreeMap<Map, RawMap>,
     arrays: BTreeMap<Map, MappedArray>,
-    /// For pinning.
-    policy: BTreeMap<Map, MapData>,
+    /// What the object's programs name, for pinning, and for those that are loaded later.
+    data: BTreeMap<Map, MapData>,
     /// By [`Direction::index`].
     programs: [Program; 2],
-    uplinks: BTreeMap<Hook, Program>,
+    /// Each once a link needs it, since the kernel takes long to verify one; by [`Hook::index`].
+    hooked: [OnceLock<Program>; Hook::ALL.len()],
+    object: Mutex<Ebpf>,
 }
 
 #[derive(Debug)]
@@ -93,39 +100,41 @@ impl Loaded {
             loader.map_pin_path(map.name(), pins.path(*map));
         }
         let mut ebpf = loader.load(object).map_err(refused)?;
-        let mut load = |name| load_program(&mut ebpf, name);
         let [inward, outward] =
-            [Direction::In, Direction::Out].map(|direction| load(program_name(direction)));
-        let hooks = Hook::ALL.map(|hook| load(hook.program()).map(|program| (hook, program)));
+            [Direction::In, Direction::Out].map(|direction| load_program(&mut ebpf, program_name(direction)));
+        let data = Map::ALL.iter().map(|map| Ok((*map, take(&mut ebpf, *map)?)));
         let mut loaded = Self {
             maps: BTreeMap::new(),
             arrays: BTreeMap::new(),
-            policy: BTreeMap::new(),
+            data: data.collect::<Result<_, DatapathError>>()?,
             programs: [inward?, outward?],
-            uplinks: hooks.into_iter().collect::<Result<_, _>>()?,
+            hooked: Default::default(),
+            object: Mutex::new(ebpf),
         };
-        let mut ring = |map: Map| {
-            let ring = RingBuf::try_from(LoadedMap::RingBuf(take(&mut ebpf, map)?));
-            ring.map_err(|error| absent(map.name(), error))
-        };
-        let rings = Rings { drops: ring(Map::Events)?, sightings: ring(Map::Sightings)? };
+        let rings = Rings { drops: loaded.ring(Map::Events)?, sightings: loaded.ring(Map::Sightings)? };
         for map in Map::ALL.iter().filter(|map| !matches!(map, Map::Events | Map::Sightings)) {
-            loaded.add(*map, take(&mut ebpf, *map)?)?;
+            loaded.open(*map)?;
         }
         Ok((loaded, rings))
     }
 
-    fn add(&mut self, map: Map, data: MapData) -> Result<(), DatapathError> {
+    fn ring(&self, map: Map) -> Result<Ring, DatapathError> {
+        let failed = |error| absent(map.name(), error);
+        let fd =
+            self.data[&map].fd().as_fd().try_clone_to_owned().map_err(|error| absent(map.name(), error))?;
+        let data = MapData::from_fd(fd).map_err(failed)?;
+        RingBuf::try_from(LoadedMap::RingBuf(data)).map_err(failed)
+    }
+
+    fn open(&mut self, map: Map) -> Result<(), DatapathError> {
+        let data = &self.data[&map];
         let failed = |source| DatapathError::Map { operation: "open", map: map.name(), source };
         let processors = if map == Map::Drops { nr_cpus().map_err(|(_, error)| failed(error))? } else { 1 };
-        let raw = RawMap::of(&data, processors).map_err(failed)?;
+        let raw = RawMap::of(data, processors).map_err(failed)?;
         if is_mapped(map) {
             self.arrays.insert(map, MappedArray::new(&raw).map_err(failed)?);
         }
         self.maps.insert(map, raw);
-        if !lives_on(map) {
-            self.policy.insert(map, data);
-        }
         Ok(())
     }
 
@@ -148,18 +157,30 @@ impl Loaded {
         self.programs[direction.index()].number
     }
 
-    pub(crate) fn hooked(&self, hook: Hook) -> BorrowedFd<'_> {
-        self.uplinks[&hook].fd.as_fd()
+    pub(crate) fn hooked(&self, hook: Hook) -> Result<BorrowedFd<'_>, DatapathError> {
+        let place = &self.hooked[hook.index()];
+        let mut object = self.object.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = match place.get() {
+            Some(program) => program,
+            None => {
+                let program = load_program(&mut object, hook.program())?;
+                place.get_or_init(|| program)
+            }
+        };
+        Ok(program.fd.as_fd())
     }
 
-    /// By which the kernel knows the program of a hook.
-    pub(crate) fn hooked_number(&self, hook: Hook) -> u32 {
-        self.uplinks[&hook].number
+    /// By which the kernel knows the program of a hook. None: no link has needed it.
+    pub(crate) fn hooked_number(&self, hook: Hook) -> Option<u32> {
+        self.hooked[hook.index()].get().map(|program| program.number)
     }
 
     /// The maps of policy, to be pinned.
     pub(crate) fn policy(&self) -> impl Iterator<Item = (Map, &MapData)> {
-        self.policy.iter().map(|(map, data)| (*map, data))
+        self.data
+            .iter()
+            .map(|(map, data)| (*map, data))
+            .filter(|(map, _)| !lives_on(*map) && *map != Map::Sightings)
     }
 }
 

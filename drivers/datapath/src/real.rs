@@ -116,7 +116,7 @@ impl RealDatapath {
         self.shared.loaded.program(direction)
     }
 
-    pub(crate) fn hooked(&self, hook: Hook) -> BorrowedFd<'_> {
+    pub(crate) fn hooked(&self, hook: Hook) -> Result<BorrowedFd<'_>, DatapathError> {
         self.shared.loaded.hooked(hook)
     }
 

@@ -72,7 +72,7 @@ pub fn run_outpost(
         Outpost::UplinkOut => Hook::UplinkOut,
         Outpost::TunnelNear => Hook::TunnelNear,
     };
-    run_once(datapath.hooked(hook), hook.program(), frame, (ifindex, mark), 1).map(|(outcome, _)| outcome)
+    run_once(datapath.hooked(hook)?, hook.program(), frame, (ifindex, mark), 1).map(|(outcome, _)| outcome)
 }
 
 /// Makes the programs believe that something came from a host of an overlay just now, by the VXLAN device: no test gives a packet

@@ -106,14 +106,13 @@ impl Uplinks {
         };
         let path = pins.link(ifindex, hook.program());
         take_off(&path)?;
-        let attached =
-            Attached::first(loaded.hooked(hook), ifindex, way(hook)).map_err(|source| {
-                match source.raw_os_error() {
-                    Some(libc::EINVAL) => DatapathError::NoSharing { link: name.clone(), source },
-                    Some(libc::ENODEV) => DatapathError::NoSuchLink { name: name.clone() },
-                    _ => failed("attach")(source),
-                }
-            })?;
+        let attached = Attached::first(loaded.hooked(hook)?, ifindex, way(hook)).map_err(|source| {
+            match source.raw_os_error() {
+                Some(libc::EINVAL) => DatapathError::NoSharing { link: name.clone(), source },
+                Some(libc::ENODEV) => DatapathError::NoSuchLink { name: name.clone() },
+                _ => failed("attach")(source),
+            }
+        })?;
         attached.hold(&path).map_err(failed("hold"))
     }
 
@@ -129,7 +128,7 @@ impl Uplinks {
         let failed = |source: io::Error| pins::failed("look at", &path, source);
         let Some(held) = Attached::held_at(&path).map_err(failed)? else { return Ok(false) };
         let found = held.look().map_err(failed)?;
-        let is_ours = |program| !self.upgraded || program == loaded.hooked_number(hook);
+        let is_ours = |program| !self.upgraded || loaded.hooked_number(hook) == Some(program);
         Ok(found.is_some_and(|(at, program)| at == ifindex && is_ours(program)))
     }
 
@@ -197,7 +196,7 @@ impl Uplinks {
             let path = pins.link(ifindex, hook.program());
             let failed = |source: io::Error| pins::failed("replace the program of", &path, source);
             if let Some(held) = Attached::held_at(&path).map_err(failed)? {
-                match held.replace(loaded.hooked(hook)) {
+                match held.replace(loaded.hooked(hook)?) {
                     // ENOLINK: it was taken off meanwhile, which the next look finds.
                     Err(source) if source.raw_os_error() != Some(libc::ENOLINK) => {
                         return Err(failed(source));
