@@ -209,7 +209,7 @@ __noinline int leave_by_overlay(struct __sk_buff *skb, struct packet *packet, st
 	struct port *target;
 	struct route *route;
 	__u32 network;
-	int reason, sent = 0;
+	int reason, for_router, sent = 0;
 
 	if (!packet || !port)
 		return TC_ACT_SHOT;
@@ -229,10 +229,12 @@ __noinline int leave_by_overlay(struct __sk_buff *skb, struct packet *packet, st
 			show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_SWITCH, 0));
 		return pass(skb, packet);
 	}
-	if (packet->family == FAMILY_FOREIGN || !same_mac(packet->to, overlay->router))
-		return refuse(skb, packet, port, DIR_OUT, REASON_UNROUTED, watches);
-	target = is_ip(packet) ? resident(network, &packet->destination) : 0;
+	for_router = same_mac(packet->to, overlay->router);
+	target = for_router && is_ip(packet) ? resident(network, &packet->destination) : 0;
 	route = is_ip(packet) && !target ? route_of(network, &packet->destination) : 0;
+	if (packet->family == FAMILY_FOREIGN ||
+	    (!for_router && !(route && route->flags & ROUTE_ON_LINK && same_mac(packet->to, route->station))))
+		return refuse(skb, packet, port, DIR_OUT, REASON_UNROUTED, watches);
 	if ((target || route) && port->flags & PORT_QUIET)
 		return refuse(skb, packet, port, DIR_OUT, REASON_QUIET, watches);
 	if (target)
@@ -246,7 +248,10 @@ __noinline int leave_by_overlay(struct __sk_buff *skb, struct packet *packet, st
 	}
 	if (watches)
 		show(skb, packet, port, watches, fate_of(DIR_OUT, 0, ONWARD_TUNNEL, 0));
-	reason = put_stations(skb, route->router, overlay->router);
+	reason = put_mac(skb, 0, route->station);
+	/* On one link each knows the other's own. */
+	if (!reason && !(route->flags & ROUTE_ON_LINK))
+		reason = put_mac(skb, MAC_BYTES, overlay->router);
 	leave(skb, packet, REASON_NONE, overlay->tunnel);
 	skb->cb[CB_BEYOND] = route->vni;
 	if (!reason && overlay->flags & OVERLAY_DIRECT)

@@ -50,7 +50,7 @@ __noinline int out_of_tunnel(struct __sk_buff *skb, struct origin *origin)
 	struct overlay *overlay;
 	struct route *route;
 	struct port *target;
-	__u32 network = 0, port = 0;
+	__u32 network = 0, port = 0, on_link;
 	void *data;
 	__u8 from[6], mac[6];
 	int reason = REASON_UNKNOWN_VNI;
@@ -69,7 +69,7 @@ __noinline int out_of_tunnel(struct __sk_buff *skb, struct origin *origin)
 		goto refused;
 	reason = REASON_UNROUTED;
 	data = data_of(skb);
-	if (data + ETH_HLEN > data_end_of(skb) || !is_ip(&packet) || !same_mac(packet.to, overlay->router))
+	if (data + ETH_HLEN > data_end_of(skb) || !is_ip(&packet))
 		goto refused;
 	__builtin_memcpy(from, data + 6, 6);
 	reason = REASON_SPOOFED_ND;
@@ -77,20 +77,23 @@ __noinline int out_of_tunnel(struct __sk_buff *skb, struct origin *origin)
 		goto refused;
 	reason = REASON_SPOOFED_TUNNEL;
 	route = route_of(network, &packet.source);
-	if (!route || !same_address(&route->provider, &origin->sender) || !same_mac(route->router, from))
+	if (!route || !same_address(&route->provider, &origin->sender) || !same_mac(route->station, from))
 		goto refused;
 	hear(&origin->sender, network);
 	reason = REASON_UNROUTED;
 	target = resident(network, &packet.destination);
 	if (!target)
 		goto refused;
+	__builtin_memcpy(mac, target->mac, sizeof(mac));
+	on_link = route->flags & ROUTE_ON_LINK;
+	if (!same_mac(packet.to, overlay->router) && !(on_link && same_mac(packet.to, mac)))
+		goto refused;
 	port = target->id;
 	reason = REASON_QUIET;
 	if (target->flags & PORT_QUIET)
 		goto refused;
 	reason = REASON_MALFORMED;
-	__builtin_memcpy(mac, target->mac, sizeof(mac));
-	if (put_stations(skb, mac, overlay->router))
+	if (put_stations(skb, mac, on_link ? from : overlay->router))
 		goto refused;
 	return target->ifindex;
 refused:

@@ -2,7 +2,8 @@
 /*
  * Layer overlay: a network whose containers are on several hosts. Each host has some prefixes of it, and a router that is nowhere but
  * here: it answers for its addresses, leads to containers of this host, and through a VXLAN tunnel (RFC 7348) to the routers of
- * others. Nothing is flooded and nothing is learnt: which host has which prefix is written.
+ * others. Containers of other hosts may be on one link with those here: they are answered for, and reached without a router. Nothing
+ * is flooded and nothing is learnt: which host has which prefix and which container is written.
  */
 #ifndef HNS_OVERLAY_H
 #define HNS_OVERLAY_H
@@ -16,8 +17,20 @@
 
 #define ARP_REQUEST bpf_htons(1)
 #define ARP_REPLY bpf_htons(2)
-/* From a router, asked for, and in place of what was known (RFC 4861 section 4.4). */
-#define ND_ANSWER_FLAGS bpf_htonl(0xe0000000)
+/* Asked for, and in place of what was known; the first bit is a router's (RFC 4861 section 4.4). */
+#define ND_ANSWER_FLAGS bpf_htonl(0x60000000)
+#define ND_ROUTER_FLAGS bpf_htonl(0xe0000000)
+
+/* Which host has an address, or 0. */
+static __always_inline struct route *route_of(__u32 network, const struct addr *address)
+{
+	struct route_key key = {};
+
+	key.prefixlen = 32 + 128;
+	key.network = network;
+	key.addr = *address;
+	return bpf_map_lookup_elem(&routes, &key);
+}
 
 /* Whether this is an address of the overlay's own router. */
 static __always_inline int is_routers(__u32 network, const struct addr *address)
@@ -31,6 +44,17 @@ static __always_inline int is_routers(__u32 network, const struct addr *address)
 	return owner && *(volatile __u32 *)owner == OWNER_ROUTER;
 }
 
+/* Whose station is told to who asks for it: the router's, that of a container of another host, or nobody's. */
+static __always_inline const __u8 *station_of(__u32 network, const struct addr *address, const struct overlay *overlay)
+{
+	struct route *route;
+
+	if (is_routers(network, address))
+		return overlay->router;
+	route = route_of(network, address);
+	return route && route->flags & ROUTE_ON_LINK ? route->station : 0;
+}
+
 /* From the router to this station. */
 static __always_inline int put_stations(struct __sk_buff *skb, const __u8 *to, const __u8 *from)
 {
@@ -42,6 +66,7 @@ __noinline int answer_arp(struct __sk_buff *skb, struct overlay *overlay, __u32 
 {
 	struct arp arp, answer;
 	struct addr target = {};
+	const __u8 *station;
 	__be32 ipv4;
 
 	if (!overlay || bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
@@ -50,11 +75,12 @@ __noinline int answer_arp(struct __sk_buff *skb, struct overlay *overlay, __u32 
 		return 0;
 	__builtin_memcpy(&ipv4, arp.target, sizeof(ipv4));
 	set_ipv4(&target, ipv4);
-	if (!is_routers(network, &target))
+	station = station_of(network, &target, overlay);
+	if (!station)
 		return 0;
 	answer = arp;
 	answer.operation = ARP_REPLY;
-	__builtin_memcpy(answer.sender_mac, overlay->router, MAC_BYTES);
+	__builtin_memcpy(answer.sender_mac, station, MAC_BYTES);
 	__builtin_memcpy(answer.sender, arp.target, sizeof(arp.target));
 	__builtin_memcpy(answer.target_mac, arp.sender_mac, MAC_BYTES);
 	__builtin_memcpy(answer.target, arp.sender, sizeof(arp.sender));
@@ -79,6 +105,7 @@ __noinline int answer_nd(struct __sk_buff *skb, struct packet *packet, struct ov
 {
 	struct discovery asked = {}, answer = {};
 	struct addr target = {};
+	const __u8 *station;
 	__u32 at, mac_at;
 	__u8 from[MAC_BYTES];
 
@@ -88,7 +115,10 @@ __noinline int answer_nd(struct __sk_buff *skb, struct packet *packet, struct ov
 	/* As every system sends it to ask for a station: with its own, and nothing else. */
 	if (packet->fragment || packet->end != at + 32 || is_unspecified(&packet->source))
 		return 0;
-	if (bpf_skb_load_bytes(skb, at + 8, &target, sizeof(target)) || !is_routers(network, &target))
+	if (bpf_skb_load_bytes(skb, at + 8, &target, sizeof(target)))
+		return 0;
+	station = station_of(network, &target, overlay);
+	if (!station)
 		return 0;
 	mac_at = at + 24;
 	if (bpf_skb_load_bytes(skb, mac_at, asked.option, sizeof(asked.option)) || asked.option[0] != ND_OPTION_SOURCE ||
@@ -102,10 +132,10 @@ __noinline int answer_nd(struct __sk_buff *skb, struct packet *packet, struct ov
 	answer.source = target;
 	answer.destination = packet->source;
 	answer.type = ND_ADVERTISEMENT;
-	answer.flags = ND_ANSWER_FLAGS;
+	answer.flags = station == overlay->router ? ND_ROUTER_FLAGS : ND_ANSWER_FLAGS;
 	answer.option[0] = ND_OPTION_TARGET;
 	answer.option[1] = 1;
-	__builtin_memcpy(answer.option + 2, overlay->router, MAC_BYTES);
+	__builtin_memcpy(answer.option + 2, station, MAC_BYTES);
 	if (bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, saddr), &answer.source, sizeof(answer.source), 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, daddr), &answer.destination, sizeof(answer.destination), 0) ||
 	    bpf_skb_store_bytes(skb, at, &answer.type, 2, 0) ||
@@ -125,17 +155,6 @@ static __always_inline int is_answered(struct __sk_buff *skb, struct packet *pac
 	if (packet->family == FAMILY_IPV6 && packet->protocol == IPPROTO_ICMPV6 && packet->icmp >> 8 == ND_SOLICITATION)
 		return answer_nd(skb, packet, overlay, network);
 	return 0;
-}
-
-/* Which host has an address, or 0. */
-static __always_inline struct route *route_of(__u32 network, const struct addr *address)
-{
-	struct route_key key = {};
-
-	key.prefixlen = 32 + 128;
-	key.network = network;
-	key.addr = *address;
-	return bpf_map_lookup_elem(&routes, &key);
 }
 
 /* The port of this host that has an address of the overlay, or 0. */

@@ -237,11 +237,15 @@ struct route_key {
 	struct addr addr;
 };
 
+enum route_flag {
+	ROUTE_ON_LINK = 1 << 0, /* one endpoint, on one link with those of this host: each knows the other's MAC */
+};
+
 struct route {
 	struct addr provider;
 	__u32 vni;
-	__u8 router[6]; /* MAC of that host's router */
-	__u16 zero;
+	__u8 station[6]; /* MAC of that host's router, or of the endpoint */
+	__u16 flags; /* enum route_flag */
 };
 
 /* ---- rules ------------------------------------------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ layouts! {
     "tunnel_end" TunnelEnd { provider, udp_port, zero }
     "vni_key" VniKey { tunnel, vni }
     "route_key" RouteKey { prefixlen, network, addr }
-    "route" Route { provider, vni, router, zero }
+    "route" Route { provider, vni, station, flags }
     "ruleset" Ruleset { chunks, first, miss, sets }
     "address_class_key" AddressClassKey { prefixlen, space, addr }
     "port_class_key" PortClassKey { prefixlen, space, protocol, zero, port }
@@ -91,6 +91,6 @@ constants! {
     WATCHES_MAX SIGHTINGS_BYTES SIGHTINGS_PER_SECOND
     ASKED_NOTHING ASKED_RULES ASKED_KNOWN ASKED_RELATED ASKED_FRAGMENT
     ONWARD_NOWHERE ONWARD_CONTAINER ONWARD_PORT ONWARD_SWITCH ONWARD_HOST ONWARD_WIRE ONWARD_TUNNEL ONWARD_ANSWER
-    UPLINK_ONE_MAC UPLINK_REFLECTED OVERLAY_HOSTED OVERLAY_DIRECT TUNNEL_SOURCES TUNNEL_SOURCES_END
+    UPLINK_ONE_MAC UPLINK_REFLECTED OVERLAY_HOSTED OVERLAY_DIRECT ROUTE_ON_LINK TUNNEL_SOURCES TUNNEL_SOURCES_END
     CB_REASON CB_TARGET CB_RULESET CB_POSITION CB_BEYOND BEYOND_WIRE BEYOND_HOST BEYOND_BOTH
 }

@@ -12,6 +12,9 @@ pub const OVERLAY_HOSTED: u16 = 1;
 /// Small packets go past the VXLAN device.
 pub const OVERLAY_DIRECT: u16 = 1 << 1;
 
+/// A route leads to one endpoint, on one link with those of this host: each knows the other's MAC address.
+pub const ROUTE_ON_LINK: u16 = 1;
+
 /// UDP ports that packets of tunnels come from (RFC 7348 section 5): from the first up to, and without, the second.
 pub const TUNNEL_SOURCES: u16 = 49_152;
 pub const TUNNEL_SOURCES_END: u16 = 65_535;
@@ -70,7 +73,8 @@ pub struct Route {
     /// Where the tunnel ends on the host that has the prefix.
     pub provider: Addr,
     pub vni: u32,
-    /// The MAC address of that host's router.
-    pub router: [u8; 6],
-    pub zero: u16,
+    /// The MAC address of that host's router, or of the endpoint.
+    pub station: [u8; 6],
+    /// [`ROUTE_ON_LINK`].
+    pub flags: u16,
 }

@@ -28,9 +28,9 @@ fn overlay_of(network: &Network) -> Option<Overlay> {
         None => Some(remote.provider),
     };
     let route = |remote: &RemoteSubnetRoute| {
-        let router = remote.router.unwrap_or_else(|| router_of(remote.provider));
+        let station = remote.router.unwrap_or_else(|| router_of(remote.provider));
         let vni = remote.vni.unwrap_or(vni);
-        Some((remote.destination, Route { provider: provider(remote)?, vni, router }))
+        Some((remote.destination, Route { provider: provider(remote)?, vni, station, on_link: false }))
     };
     let keys = network.remote_subnets().filter_map(|remote| Some((remote.public_key?, remote.provider)));
     Some(Overlay {

@@ -303,13 +303,15 @@ pub struct Devices {
     pub clear: Option<u32>,
 }
 
-/// The host that has a prefix of an overlay.
+/// The host that has a prefix of an overlay, or a single endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     pub provider: IpAddr,
     pub vni: Vni,
-    /// The MAC address of its router.
-    pub router: Mac,
+    /// For whom a frame to there is: the host's router, or the endpoint.
+    pub station: Mac,
+    /// It is an endpoint on one link with those of this host: each knows the other's MAC address.
+    pub on_link: bool,
 }
 
 /// All that policies ask of the ports of one host: what the interpreter and the tables are made from.

@@ -22,6 +22,7 @@ const DEVICE: u32 = 9;
 const DEVICES: Devices = Devices { tunnel: DEVICE, clear: None };
 const ROUTER: Mac = Mac::new([0x0e, 0x2a, 203, 0, 113, 1]);
 const FAR_ROUTER: Mac = Mac::new([0x0e, 0x2a, 203, 0, 113, 2]);
+const EVERYBODY: Mac = Mac::new([0xff; 6]);
 const NETWORK: Guid = Guid::from_bytes([0xa; 16]);
 
 fn vni(number: u64) -> Vni {
@@ -29,7 +30,7 @@ fn vni(number: u64) -> Vni {
 }
 
 fn overlay() -> Overlay {
-    let route = Route { provider: ip("203.0.113.2"), vni: vni(4097), router: FAR_ROUTER };
+    let route = Route { provider: ip("203.0.113.2"), vni: vni(4097), station: FAR_ROUTER, on_link: false };
     Overlay {
         router: ROUTER,
         provider: ip("203.0.113.1"),
@@ -89,6 +90,84 @@ fn what_comes_from_the_host_that_has_the_source_is_for_a_container() {
         }
     }
     assert!(switch.board().ports.contains_key(&GUEST));
+}
+
+/// A container of another host on one link with those here: a router is between them as little as between two of one host.
+#[test]
+fn neighbours_on_two_hosts_speak_to_each_other_without_a_router() {
+    const NEIGHBOUR: Mac = mac(0x40);
+    let neighbour = Route { provider: ip("203.0.113.2"), vni: vni(4096), station: NEIGHBOUR, on_link: true };
+    let mut overlay = overlay();
+    overlay.routes.extend(["10.0.0.40/32", "fd00::40/128"].map(|one| (one.parse().unwrap(), neighbour)));
+    let mut board = on_two_hosts().board().clone();
+    board.overlays.insert(NETWORK, (DEVICES, Arc::new(overlay)));
+    let mut switch = Switch::new(board);
+    let content = || Content::Udp { source: 1, destination: 2, bytes: 0 };
+    let ends = [("10.0.0.1", "10.0.0.40"), ("fd00::1", "fd00::40")];
+    for (from, to) in ends {
+        // To its own station, and by the router of another subnet: it comes from the container.
+        for destination in [NEIGHBOUR, ROUTER] {
+            let link = Link { destination, source: mac(1) };
+            let frame = Datagram::new(ip(from), ip(to), content()).frame(link);
+            let outcome = switch.out(A, &frame, 0);
+            let there = Verdict::Tunnel { ifindex: DEVICE, vni: vni(4096), to: ip("203.0.113.2") };
+            assert_eq!(outcome.verdict, there, "{to}");
+            let stations = [NEIGHBOUR.octets(), mac(1).octets()].concat();
+            assert_eq!(outcome.frame[..12], stations, "{to}");
+        }
+        let own = Link { destination: mac(1), source: NEIGHBOUR };
+        for link in [own, Link { destination: ROUTER, ..own }] {
+            let verdict = comes(&mut switch, 4096, "203.0.113.2", link, (to, from));
+            assert_eq!(verdict, Verdict::Redirect { ifindex: A, peer: true }, "{to}");
+        }
+        let refused = [
+            ("203.0.113.3", own, (to, from), Reason::SpoofedTunnel),
+            ("203.0.113.2", Link { source: FAR_ROUTER, ..own }, (to, from), Reason::SpoofedTunnel),
+            ("203.0.113.2", Link { source: mac(7), ..own }, (to, from), Reason::SpoofedTunnel),
+            ("203.0.113.2", Link { destination: mac(2), ..own }, (to, from), Reason::Unrouted),
+            ("203.0.113.2", Link { destination: mac(0xff), ..own }, (to, from), Reason::Unrouted),
+        ];
+        for (sender, link, ends, reason) in refused {
+            let verdict = comes(&mut switch, 4096, sender, link, ends);
+            assert!(matches!(&verdict, Verdict::Drop(why) if why.reason == reason), "{link:?}: {verdict:?}");
+        }
+    }
+    // Its station is nobody's way to somebody else.
+    let link = Link { destination: NEIGHBOUR, source: mac(1) };
+    for to in ["10.0.9.9", "10.0.0.2", "192.0.2.1"] {
+        let frame = Datagram::new(ip("10.0.0.1"), ip(to), content()).frame(link);
+        let verdict = switch.out(A, &frame, 0).verdict;
+        assert!(
+            matches!(&verdict, Verdict::Drop(why) if why.reason == Reason::Unrouted),
+            "{to}: {verdict:?}"
+        );
+    }
+}
+
+/// Who asks for it is told its own station, also one who only looks whether the address is somebody's.
+#[test]
+fn the_station_of_a_neighbour_on_another_host_is_told() {
+    const NEIGHBOUR: Mac = mac(0x40);
+    let neighbour = Route { provider: ip("203.0.113.2"), vni: vni(4096), station: NEIGHBOUR, on_link: true };
+    let mut overlay = overlay();
+    overlay.routes.insert("10.0.0.40/32".parse().unwrap(), neighbour);
+    let mut board = on_two_hosts().board().clone();
+    board.overlays.insert(NETWORK, (DEVICES, Arc::new(overlay)));
+    let mut switch = Switch::new(board);
+    for destination in [EVERYBODY, NEIGHBOUR] {
+        let link = Link { destination, source: mac(1) };
+        let question = arp(link, 1, mac(1), [10, 0, 0, 1].into(), [10, 0, 0, 40].into());
+        let outcome = switch.out(A, &question, 0);
+        assert_eq!(outcome.verdict, Verdict::Redirect { ifindex: A, peer: false });
+        let back = Link { destination: mac(1), source: NEIGHBOUR };
+        let mut answered = arp(back, 2, NEIGHBOUR, [10, 0, 0, 40].into(), [10, 0, 0, 1].into());
+        answered[32..38].copy_from_slice(&mac(1).octets());
+        assert_eq!(outcome.frame, answered);
+    }
+    // What a prefix of another host has is behind the router.
+    let link = Link { destination: EVERYBODY, source: mac(1) };
+    let question = arp(link, 1, mac(1), [10, 0, 0, 1].into(), [10, 0, 9, 9].into());
+    assert_eq!(switch.out(A, &question, 0).verdict, Verdict::Pass);
 }
 
 /// By the number it would be for the network, and who sends it looks like its peer.
@@ -206,7 +285,7 @@ fn the_maps_hold_the_overlay_that_was_set_last() {
     moved.gateways = [ip("10.0.0.253")].into();
     moved.vnis = [vni(4096), vni(5000)].into();
     moved.routes.remove(&"fd00:9::/64".parse().unwrap());
-    let route = Route { provider: ip("203.0.113.7"), vni: vni(4097), router: mac(7) };
+    let route = Route { provider: ip("203.0.113.7"), vni: vni(4097), station: mac(7), on_link: false };
     moved.routes.insert("10.0.9.0/24".parse().unwrap(), route);
     let mut alone = Tables::new(1);
     let _writes = alone.set_overlay(NETWORK, DEVICES, &Arc::new(moved.clone()));

@@ -14,6 +14,8 @@
 mod difference;
 #[path = "equality/external.rs"]
 mod external;
+#[path = "equality/floors.rs"]
+mod floors;
 #[path = "equality/overlay.rs"]
 mod overlay;
 mod support;
@@ -26,6 +28,7 @@ use difference::{Difference, Known, Made, Packet, hex};
 use external::{
     HOST, is_external, is_wired, mode, outpost, put_on_the_wire, send_by_the_wire, stays_on_the_wire, uplink,
 };
+use floors::{CASES_OF_A_SAMPLE, FLOORS};
 use hns_abi::{Direction, MARK_RULED, MARK_WIRED};
 use hns_datapath::test_run::{self, Outpost};
 use hns_datapath::{Datapath, DatapathError, RealDatapath, Watch, WatchedConnection};
@@ -38,8 +41,8 @@ use hns_vfp::model::{self, Rate, Switchboard};
 use hns_vfp::{Port, Switch};
 use nix::time::{ClockId, clock_gettime};
 use overlay::{
-    device_would_get, is_overlay, put_adapter_on_the_underlay, send_by_the_tunnel, send_to_the_router,
-    spread_over_hosts, stays_on_the_overlay,
+    device_would_get, is_neighbours, is_overlay, put_adapter_on_the_underlay, send_by_the_tunnel,
+    send_to_the_router, spread_over_hosts, stays_on_the_overlay,
 };
 use support::{chain, isolated, name, run, start};
 
@@ -66,53 +69,6 @@ const UPLINK: u32 = 1006;
 /// The numbers of the host ends, two of them beyond `LOW_IFINDEXES`; the generator puts the last one on another network.
 const LINKS: [u32; 4] = [1001, 1002, 70_003, 70_004];
 const FAILURES_SHOWN: usize = 10;
-
-/// What random packets must have met for the comparison to mean something, in ten thousandths of all of them: a third of what
-/// the generator brings about.
-const FLOORS: [(&str, usize); 40] = [
-    ("Out passed", 800),
-    ("In passed", 800),
-    ("Out redirected", 140),
-    ("known connection", 400),
-    ("related error", 11),
-    ("later fragment", 8),
-    ("Blocked", 100),
-    ("Malformed", 110),
-    ("Ethertype", 45),
-    ("SpoofedMac", 30),
-    ("SpoofedIp", 100),
-    ("SpoofedArp", 19),
-    ("SpoofedNd", 2),
-    ("RogueRa", 7),
-    ("RogueDhcp", 25),
-    ("Quiet", 60),
-    ("Unruled", 40),
-    ("AclOut", 500),
-    ("AclIn", 440),
-    ("Fragment", 90),
-    ("MeterOut", 2),
-    ("MeterIn", 2),
-    ("to Host", 33),
-    ("to Wire", 60),
-    ("to Both", 15),
-    ("In at the adapter", 58),
-    ("Out at the adapter", 35),
-    ("copied", 20),
-    ("In under the one MAC", 8),
-    ("Out under the one MAC", 45),
-    ("Reflected", 7),
-    ("back from a port", 2),
-    ("ARP answered", 1),
-    ("discovery answered", 2),
-    ("into the tunnel", 3),
-    ("wrapped up", 8),
-    ("out of the wrapping", 2),
-    ("refused out of the wrapping", 40),
-    ("routed here", 8),
-    ("Unrouted", 30),
-];
-/// Fewer packets prove nothing about the generator.
-const CASES_OF_A_SAMPLE: usize = 50_000;
 
 /// Rates become so low that only the bytes decide, not the moment.
 fn slow_rates(mut board: Switchboard) -> Switchboard {
@@ -357,8 +313,11 @@ impl Bench {
             _ if is_rewritten => see(format!("{direction:?} under the one MAC")),
             _ => {}
         }
-        if shot.ifindex == ADAPTER && unwrap(&shot.frame).is_some() {
+        if let (ADAPTER, Some(wrapped)) = (shot.ifindex, unwrap(&shot.frame)) {
             return see(match outcome.verdict {
+                Verdict::Redirect { .. } if is_neighbours(&wrapped) => {
+                    "out of the wrapping from a neighbour".to_owned()
+                }
                 Verdict::Redirect { .. } => "out of the wrapping".to_owned(),
                 Verdict::Drop(_) => "refused out of the wrapping".to_owned(),
                 _ => "left to the device".to_owned(),

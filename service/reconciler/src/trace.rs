@@ -222,7 +222,7 @@ impl<'a> Trial<'a> {
         let (devices, overlay) = self.snapshot.switch.board().overlays.get(&network.id())?.clone();
         let (route, vni) = (*overlay.route_to(self.ends.source)?, *overlay.vnis.first()?);
         self.beyond.push(Beyond::FromOtherHost(network.host_of(route.provider)));
-        self.frame = ends::frame(self.datagram, route.router, overlay.router);
+        self.frame = ends::frame(self.datagram, route.station, overlay.router);
         let now = self.snapshot.now;
         let outcome =
             self.snapshot.switch.from_tunnel((devices.tunnel, vni), route.provider, &self.frame, now);

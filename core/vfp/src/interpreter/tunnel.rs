@@ -35,15 +35,19 @@ impl Switch {
             true => Ok(Verdict::Pass),
             false => refuse(Reason::Unrouted, travel),
         };
-        let to_router = travel.packet.ip().filter(|_| travel.packet.destination == overlay.router);
-        let Some(destination) = to_router.map(|ip| ip.destination) else {
-            return if matches!(travel.packet.body, Body::Arp(_)) {
-                beyond(travel)
-            } else {
-                refuse(Reason::Unrouted, travel)
-            };
+        let destination = match &travel.packet.body {
+            Body::Ip(ip) => ip.destination,
+            Body::Arp(_) => return beyond(travel),
+            Body::Other(_) => return refuse(Reason::Unrouted, travel),
         };
-        let (resident, route) = (self.resident_of(network, destination), overlay.route_to(destination));
+        let is_for_router = travel.packet.destination == overlay.router;
+        let resident = self.resident_of(network, destination).filter(|_| is_for_router);
+        let is_station =
+            |route: &&Route| is_for_router || route.on_link && route.station == travel.packet.destination;
+        let route = overlay.route_to(destination).filter(is_station);
+        if !is_for_router && route.is_none() {
+            return refuse(Reason::Unrouted, travel);
+        }
         if (resident.is_some() || route.is_some()) && self.board.ports[&ifindex].quiet {
             return refuse(Reason::Quiet, travel);
         }
@@ -55,7 +59,8 @@ impl Switch {
             return Ok(Verdict::Redirect { ifindex: target, peer: false });
         }
         let Some(route) = route else { return beyond(travel) };
-        put_stations(&mut travel.frame, route.router, overlay.router);
+        let from = if route.on_link { travel.packet.source } else { overlay.router };
+        put_stations(&mut travel.frame, route.station, from);
         Ok(Verdict::Tunnel { ifindex: devices.tunnel, vni: route.vni, to: route.provider })
     }
 
@@ -103,24 +108,26 @@ impl Switch {
             return refuse(Reason::Unencrypted);
         }
         let Ok(packet) = Packet::parse(frame) else { return refuse(Reason::Malformed) };
-        let Some(ip) = packet.ip().filter(|_| packet.destination == overlay.router) else {
-            return refuse(Reason::Unrouted);
-        };
+        let Some(ip) = packet.ip() else { return refuse(Reason::Unrouted) };
         if is_discovery(ip) {
             return refuse(Reason::SpoofedNd);
         }
-        let is_from = |route: &&Route| route.provider == sender && route.router == packet.source;
-        if overlay.route_to(ip.source).filter(is_from).is_none() {
+        let is_from = |route: &&Route| route.provider == sender && route.station == packet.source;
+        let Some(route) = overlay.route_to(ip.source).filter(is_from) else {
             return refuse(Reason::SpoofedTunnel);
-        }
-        let Some((target, port)) = self.resident_of(*network, ip.destination) else {
+        };
+        let is_for = |(_, port): &(u32, &Port)| {
+            packet.destination == overlay.router || route.on_link && packet.destination == port.mac
+        };
+        let Some((target, port)) = self.resident_of(*network, ip.destination).filter(is_for) else {
             return refuse(Reason::Unrouted);
         };
         if port.quiet {
             return Outcome::refused(Refusal::of_port(Reason::Quiet, target, Direction::In), frame);
         }
         let mut frame = frame.to_vec();
-        put_stations(&mut frame, port.mac, overlay.router);
+        let from = if route.on_link { route.station } else { overlay.router };
+        put_stations(&mut frame, port.mac, from);
         self.deliver(target, &frame, now)
     }
 

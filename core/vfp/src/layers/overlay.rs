@@ -1,5 +1,6 @@
 //! A network whose containers are on several hosts. Each host has some prefixes of it, and a router that is nowhere but in the programs:
-//! it answers for its addresses, leads to containers of this host, and through a VXLAN tunnel (RFC 7348) to the routers of others.
+//! it answers for its addresses, leads to containers of this host, and through a VXLAN tunnel (RFC 7348) to the routers of others. For
+//! containers of other hosts that are on one link with those here the programs answer, too, and lead to them without a router.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -20,8 +21,9 @@ const DISCOVERY: RangeInclusive<u8> = 133..=137;
 /// Link-layer address of the source and of the target, of eight bytes (RFC 4861 section 4.6.1).
 const SOURCE_OPTION: [u8; 2] = [1, 1];
 const TARGET_OPTION: [u8; 2] = [2, 1];
-/// From a router, asked for, and in place of what was known (RFC 4861 section 4.4).
-const ANSWER_FLAGS: [u8; 4] = [0xe0, 0, 0, 0];
+/// Asked for, and in place of what was known; the first bit is a router's (RFC 4861 section 4.4).
+const ANSWER_FLAGS: [u8; 4] = [0x60, 0, 0, 0];
+const ROUTER_FLAGS: [u8; 4] = [0xe0, 0, 0, 0];
 
 /// Gives a frame these stations.
 pub fn put_stations(frame: &mut [u8], to: Mac, from: Mac) {
@@ -36,10 +38,10 @@ pub fn is_discovery(ip: &Ip) -> bool {
     icmp6 && matches!(&ip.transport, Transport::Icmp(icmp) if DISCOVERY.contains(&icmp.kind))
 }
 
-/// What the router says to who asks for its station.
+/// What is said to who asks for the station of the router, or of a container of another host.
 #[must_use]
 pub fn answer(overlay: &Overlay, packet: &Packet, frame: &[u8]) -> Option<Vec<u8>> {
-    let mut answered = match &packet.body {
+    let (mut answered, station) = match &packet.body {
         Body::Arp(_) => answer_arp(overlay, frame)?,
         Body::Ip(ip) => answer_solicitation(overlay, ip, frame)?,
         Body::Other(_) => return None,
@@ -48,27 +50,37 @@ pub fn answer(overlay: &Overlay, packet: &Packet, frame: &[u8]) -> Option<Vec<u8
         Body::Arp(arp) => arp.sender_mac,
         _ => packet.source,
     };
-    put_stations(&mut answered, asker, overlay.router);
+    put_stations(&mut answered, asker, station);
     Some(answered)
 }
 
-fn answer_arp(overlay: &Overlay, frame: &[u8]) -> Option<Vec<u8>> {
+/// Whose station the programs tell, and whether it is the router's.
+fn station_of(overlay: &Overlay, address: IpAddr) -> Option<(Mac, bool)> {
+    if overlay.gateways.contains(&address) {
+        return Some((overlay.router, true));
+    }
+    let route = overlay.route_to(address).filter(|route| route.on_link)?;
+    Some((route.station, false))
+}
+
+fn answer_arp(overlay: &Overlay, frame: &[u8]) -> Option<(Vec<u8>, Mac)> {
     let asked: [u8; ARP_BYTES] = frame.get(ETHERNET..ETHERNET + ARP_BYTES)?.try_into().ok()?;
     let target: [u8; 4] = asked[24..28].try_into().ok()?;
-    if asked[..8] != ARP_REQUEST || !overlay.gateways.contains(&IpAddr::from(Ipv4Addr::from(target))) {
+    if asked[..8] != ARP_REQUEST {
         return None;
     }
+    let (station, _) = station_of(overlay, Ipv4Addr::from(target).into())?;
     let mut answered = frame.to_vec();
     let arp = &mut answered[ETHERNET..ETHERNET + ARP_BYTES];
     arp[7] = ARP_REPLY;
-    arp[8..14].copy_from_slice(&overlay.router.octets());
+    arp[8..14].copy_from_slice(&station.octets());
     arp[14..18].copy_from_slice(&target);
     arp[18..28].copy_from_slice(&asked[8..18]);
-    Some(answered)
+    Some((answered, station))
 }
 
 /// As every system sends it to ask for a station: with its own, and nothing else.
-fn answer_solicitation(overlay: &Overlay, ip: &Ip, frame: &[u8]) -> Option<Vec<u8>> {
+fn answer_solicitation(overlay: &Overlay, ip: &Ip, frame: &[u8]) -> Option<(Vec<u8>, Mac)> {
     let Transport::Icmp(icmp) = &ip.transport else { return None };
     let is_one = ip.is_v6() && ip.protocol == protocol::ICMP6 && icmp.kind == SOLICITATION;
     let (at, option) = (ip.payload, ip.payload + 24);
@@ -76,11 +88,10 @@ fn answer_solicitation(overlay: &Overlay, ip: &Ip, frame: &[u8]) -> Option<Vec<u
         return None;
     }
     let target: [u8; 16] = frame.get(at + 8..at + 24)?.try_into().ok()?;
-    if frame[option..option + 2] != SOURCE_OPTION
-        || !overlay.gateways.contains(&Ipv6Addr::from(target).into())
-    {
+    if frame[option..option + 2] != SOURCE_OPTION {
         return None;
     }
+    let (station, is_router) = station_of(overlay, Ipv6Addr::from(target).into())?;
     let mut answered = frame.to_vec();
     let mut put =
         |place: usize, bytes: &[u8]| replace(&mut answered, place..place + bytes.len(), bytes, at + 2);
@@ -88,7 +99,7 @@ fn answer_solicitation(overlay: &Overlay, ip: &Ip, frame: &[u8]) -> Option<Vec<u
     put(ETHERNET + 8, &target);
     put(ETHERNET + 24, &asker);
     put(at, &[ADVERTISEMENT, 0]);
-    put(at + 4, &ANSWER_FLAGS);
-    put(option, &[TARGET_OPTION.as_slice(), &overlay.router.octets()].concat());
-    Some(answered)
+    put(at + 4, if is_router { &ROUTER_FLAGS } else { &ANSWER_FLAGS });
+    put(option, &[TARGET_OPTION.as_slice(), &station.octets()].concat());
+    Some((answered, station))
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_abi::{
-    Addr, AddressKey, Map, OVERLAY_DIRECT, OVERLAY_HOSTED, OWNER_ROUTER, RouteKey, TunnelEnd, VniKey,
+    Addr, AddressKey, Map, OVERLAY_DIRECT, OVERLAY_HOSTED, OWNER_ROUTER, ROUTE_ON_LINK, RouteKey, TunnelEnd,
+    VniKey,
 };
 use hns_net::{Cidr, Family, Guid};
 
@@ -150,8 +151,8 @@ fn record_of(route: &Route) -> hns_abi::Route {
     hns_abi::Route {
         provider: route.provider.into(),
         vni: route.vni.number(),
-        router: route.router.octets(),
-        zero: 0,
+        station: route.station.octets(),
+        flags: if route.on_link { ROUTE_ON_LINK } else { 0 },
     }
 }
 

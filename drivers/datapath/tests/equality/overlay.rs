@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use hns_abi::Direction;
-use hns_net::{Guid, Mac, Vni};
+use hns_net::{Cidr, Guid, Mac, Vni};
 use hns_vfp::Port;
 use hns_vfp::generate::Shot;
 use hns_vfp::layers::wrapping::{Wrapped, unwrap};
@@ -32,6 +32,9 @@ pub(super) const THERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const UDP_PORT: u16 = 4789;
 const ROUTER_THERE: [u8; 6] = [0x0e, 0x2a, 203, 0, 113, 2];
+/// A container of the other host on one link with those here.
+const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0x98, 1];
+const NEIGHBOURS: [&str; 2] = ["198.51.100.7", "2001:db8:1::7"];
 
 /// Gives the adapter the address at which tunnels end, with a way to the other host, and lets the kernel tell it to the programs.
 pub(super) fn put_adapter_on_the_underlay(adapter: &str, device: &str) {
@@ -45,8 +48,12 @@ pub(super) fn send_by_the_tunnel(shots: &mut [Shot]) {
     let inward = shots.iter_mut().filter(|shot| shot.direction == Direction::In).step_by(3);
     for (number, shot) in inward.enumerate().filter(|(_, shot)| shot.frame.len() >= 14) {
         let mut inner = shot.frame.clone();
-        inner[..6].copy_from_slice(&station);
-        inner[6..12].copy_from_slice(&ROUTER_THERE);
+        if number % 2 == 0 {
+            inner[..6].copy_from_slice(&station);
+            inner[6..12].copy_from_slice(&ROUTER_THERE);
+        } else {
+            inner[6..12].copy_from_slice(&NEIGHBOUR);
+        }
         let sender = if number % 16 == 1 { NOWHERE } else { THERE };
         let vni = Vni::new(if number % 16 == 2 { 5000 } else { 4096 }).unwrap();
         let mut frame = Wrapped { sender, receiver: HERE, udp_port: UDP_PORT, vni, inner }.frame(station);
@@ -61,6 +68,11 @@ pub(super) fn send_by_the_tunnel(shots: &mut [Shot]) {
     }
 }
 
+/// Whether a frame says that it is from the neighbour.
+pub(super) fn is_neighbours(wrapped: &Wrapped) -> bool {
+    wrapped.inner[6..12] == NEIGHBOUR
+}
+
 /// What the programs have wrapped up themselves, as the device would have got it: the frame, if everything around it is right.
 /// The kernel writes the Ethernet header when it knows the next hop's station.
 pub(super) fn device_would_get(mut sent: Vec<u8>, vni: u32) -> Option<Vec<u8>> {
@@ -70,15 +82,19 @@ pub(super) fn device_would_get(mut sent: Vec<u8>, vni: u32) -> Option<Vec<u8>> {
     (is_right && wrapped.vni.number() == vni).then_some(wrapped.inner)
 }
 
-/// A third of what containers send is for the router, and what is ARP among it asks for its station.
+/// A third of what containers send is for the router, or for a neighbour on the other host, and what is ARP among it asks for its
+/// station.
 pub(super) fn send_to_the_router(shots: &mut [Shot]) {
     let router = HOST.replace(':', "-").parse::<Mac>().unwrap().octets();
-    for shot in shots.iter_mut().filter(|shot| shot.direction == Direction::Out).step_by(3) {
+    let outward = shots.iter_mut().filter(|shot| shot.direction == Direction::Out).step_by(3);
+    for (number, shot) in outward.enumerate() {
+        let (station, asked) =
+            if number % 3 == 0 { (NEIGHBOUR, [198, 51, 100, 7]) } else { (router, [10, 0, 0, 5]) };
         let Some(destination) = shot.frame.get_mut(..6) else { continue };
-        destination.copy_from_slice(&router);
+        destination.copy_from_slice(&station);
         if shot.frame.len() >= 42 && shot.frame[12..14] == [0x08, 0x06] {
             shot.frame[21] = 1;
-            shot.frame[38..42].copy_from_slice(&[10, 0, 0, 5]);
+            shot.frame[38..42].copy_from_slice(&asked);
         }
     }
 }
@@ -87,8 +103,14 @@ pub(super) fn send_to_the_router(shots: &mut [Shot]) {
 pub(super) fn spread_over_hosts(board: &mut Switchboard, hosted: bool) {
     board.ports.values_mut().for_each(put_port_on_the_overlay);
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    let route =
-        |vni| Route { provider: THERE.into(), vni: Vni::new(vni).unwrap(), router: Mac::new(ROUTER_THERE) };
+    let route = |vni| Route {
+        provider: THERE.into(),
+        vni: Vni::new(vni).unwrap(),
+        station: Mac::new(ROUTER_THERE),
+        on_link: false,
+    };
+    let neighbour = Route { station: Mac::new(NEIGHBOUR), on_link: true, ..route(4100) };
+    let neighbours = NEIGHBOURS.map(|address| (Cidr::host(address.parse().unwrap()), neighbour));
     let overlay = Overlay {
         router: HOST.replace(':', "-").parse().unwrap(),
         provider: HERE.into(),
@@ -103,7 +125,9 @@ pub(super) fn spread_over_hosts(board: &mut Switchboard, hosted: bool) {
             ("192.0.2.1/32".parse().unwrap(), route(4098)),
             ("2001:db8::/48".parse().unwrap(), route(4099)),
         ]
-        .into(),
+        .into_iter()
+        .chain(neighbours)
+        .collect(),
     };
     board.overlays.insert(network(), (Devices { tunnel: DEVICE, clear: None }, Arc::new(overlay)));
 }
