@@ -22,6 +22,8 @@ mod guide;
 mod outside;
 #[path = "overlay/peers.rs"]
 mod peers;
+#[path = "overlay/remote.rs"]
+mod remote;
 #[path = "overlay/repair.rs"]
 mod repair;
 #[path = "overlay/stage.rs"]

@@ -14,6 +14,7 @@ use crate::policy::{PolicyFlags, RULES};
 use crate::transfer::read_document;
 use crate::view;
 
+const REMOTE_ENDPOINT: u32 = 1;
 const DISABLE_INTER_COMPUTE_COMMUNICATION: u32 = 2;
 
 const CREATE_EXAMPLES: &str = "\
@@ -21,6 +22,7 @@ Examples:
   hnsctl endpoint create --network nat --name web -p 8080:80
   hnsctl endpoint create --network nat --namespace pod1 --ip 172.16.0.20 -p 127.0.0.1:8000-8010:80-90 -p [::1]:53:53/udp
   hnsctl endpoint create --network nat --name db --acl 'in allow tcp from 172.16.0.20 port 5432' --bandwidth-out 10mbit
+  hnsctl endpoint create --network blue --name db --remote 198.51.100.2 --ip 10.244.1.30 --mac 02:00:0a:f4:01:1e
   hnsctl endpoint create -f endpoint.json";
 
 fn create_help() -> String {
@@ -96,11 +98,19 @@ pub struct CreateArgs {
     /// Keep it from talking to other endpoints of its network
     #[arg(long)]
     disable_icc: bool,
+    /// It is a container of this other host of an overlay, by the address at which its tunnels end: nothing is made here but the way
+    /// to its address and its MAC address
+    #[arg(
+        long, value_name = "HOST", requires = "addresses", requires = "mac",
+        conflicts_with_all = ["ports", "acls", "bandwidth_out", "bandwidth_in", "namespace", "interface",
+            "gateway_priority", "disable_icc"]
+    )]
+    remote: Option<IpAddr>,
     /// Create from this HCN document as it is; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
         conflicts_with_all = ["network", "name", "addresses", "mac", "ports", "acls", "bandwidth_out", "bandwidth_in",
-            "namespace", "interface", "gateway_priority", "disable_icc"]
+            "namespace", "interface", "gateway_priority", "disable_icc", "remote"]
     )]
     file: Option<PathBuf>,
 }
@@ -137,7 +147,12 @@ impl CreateArgs {
         if let Some(mac) = self.mac {
             document.insert("MacAddress".into(), json!(mac.to_string()));
         }
-        let policies = self.policies.documents();
+        let mut policies = self.policies.documents();
+        if let Some(host) = self.remote {
+            let settings = json!({"ProviderAddress": host});
+            policies.push(json!({"Type": "ProviderAddress", "Settings": settings}));
+            document.insert("Flags".into(), json!(REMOTE_ENDPOINT));
+        }
         if !policies.is_empty() {
             document.insert("Policies".into(), json!(policies));
         }
@@ -245,7 +260,10 @@ fn rows(format: Format, endpoints: &[Value], names: &HashMap<String, String>) ->
                 view::name_of(names, view::text(endpoint, "HostComputeNetwork")),
                 view::addresses(endpoint),
                 view::ports(endpoint),
-                namespace.map(|id| view::name_of(names, id)).unwrap_or_default(),
+                namespace
+                    .map(|id| view::name_of(names, id))
+                    .or_else(|| Some(format!("on {}", view::host_of_remote(endpoint)?)))
+                    .unwrap_or_default(),
             ],
             vec![
                 view::text(endpoint, "MacAddress").to_owned(),

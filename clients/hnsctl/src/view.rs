@@ -88,6 +88,13 @@ pub fn bare_addresses(endpoint: &Value) -> Vec<IpAddr> {
     list(endpoint, "IpConfigurations").iter().filter_map(|one| text(one, "IpAddress").parse().ok()).collect()
 }
 
+/// The host that has a remote endpoint.
+pub fn host_of_remote(endpoint: &Value) -> Option<&str> {
+    let is_host = |policy: &&Value| policy["Type"] == "ProviderAddress";
+    let host = list(endpoint, "Policies").iter().find(is_host)?["Settings"]["ProviderAddress"].as_str();
+    host.filter(|_| endpoint["Flags"].as_u64().unwrap_or_default() & 1 != 0)
+}
+
 /// The port mappings of an endpoint, as `-p` takes them.
 pub fn ports(endpoint: &Value) -> String {
     join(list(endpoint, "Policies").iter().filter_map(PortSpec::of_policy).map(|spec| spec.to_string()))

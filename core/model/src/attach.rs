@@ -41,6 +41,9 @@ impl World {
 
     fn unattached(&self, id: Guid) -> Result<&Endpoint, ModelError> {
         let endpoint = self.endpoint(id)?;
+        if endpoint.is_remote() {
+            return Err(ModelError::Remote(id));
+        }
         match endpoint.attachment.as_ref().map(|attachment| &attachment.seat) {
             None => Ok(endpoint),
             Some(Seat::Namespace { id: namespace, .. }) => {

@@ -14,6 +14,7 @@
 //! Never here: I/O, clocks, randomness; new ids and the host's routes come in as arguments.
 
 mod adoption;
+mod allocation;
 mod amend;
 mod attach;
 mod dhcp;
@@ -35,6 +36,7 @@ mod policies;
 mod port_book;
 mod port_params;
 mod prefix;
+mod remote;
 mod stations;
 mod world;
 
@@ -54,4 +56,5 @@ pub use network_policies::NetworkPolicyChange;
 pub use overlay::{Tunnel, encryption_of, provider_of, udp_port_of};
 pub use policies::PolicyChange;
 pub use port_book::{PortBook, PortClaim};
+pub use remote::Neighbour;
 pub use world::World;

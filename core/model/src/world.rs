@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use hns_hcn as hcn;
 use hns_net::{Cidr, Guid, IfName, Mac};
 
+use crate::allocation;
 use crate::dhcp::LanLease;
 use crate::endpoint::{self, Attachment, Endpoint, EndpointState};
 use crate::error::ModelError;
@@ -13,6 +14,7 @@ use crate::lease::{LeaseBook, PoolId};
 use crate::namespace::{self, Namespace, NamespaceOrigin};
 use crate::network::{self, Network, Surroundings};
 use crate::port_book::PortBook;
+use crate::remote;
 
 /// Every object of this host, and what they share. See the crate's documentation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -139,6 +141,9 @@ impl World {
         };
         let network_id = document.network.ok_or_else(no_network)?;
         document.id = Some(id);
+        if remote::is_remote(&document) {
+            self.check_remote(&document, network_id)?;
+        }
         let gateway = self.gateway_address_in(document.namespace.take(), network_id);
         let mut others = self.leased_beside(network_id)?;
         others.extend(self.hosts_own_on(network_id)?);
@@ -149,7 +154,7 @@ impl World {
         let network = self.network_mut(network_id)?;
         endpoint::check(&document, network)?;
         let allocated = network.without_macs(&macs, |network| {
-            network.without(&others, |network| endpoint::allocate(&mut document, network, id, gateway))
+            network.without(&others, |network| allocation::allocate(&mut document, network, id, gateway))
         });
         allocated.map_err(|error| self.naming_holder(error, network_id))?;
         self.take_ports_of(&mut document, id, network_id)?;
@@ -175,7 +180,7 @@ impl World {
         document.namespace = None;
         // Its record says that it may have what it has.
         let network = self.network_mut(network_id)?;
-        endpoint::allocate(&mut document, network, id, GatewayAddress::Free)?;
+        allocation::allocate(&mut document, network, id, GatewayAddress::Free)?;
         self.take_ports_of(&mut document, id, network_id)?;
         self.insert_endpoint(id, network_id, document, true);
         if let Some(attachment) = attachment {
@@ -297,13 +302,9 @@ impl World {
 
     fn give_back(&mut self, document: &hcn::Endpoint, network: Guid) {
         let Some(network) = self.networks.get_mut(&network) else { return };
-        for address in document.addresses.iter().filter_map(|configured| configured.address) {
-            network.beside.remove(&address);
-            for pool in &mut network.pools {
-                pool.release(address);
-            }
-        }
-        if let Some(mac) = document.mac {
+        let addresses = document.addresses.iter().filter_map(|configured| configured.address);
+        addresses.for_each(|address| network.give_back(address));
+        if let Some(mac) = document.mac.filter(|_| !remote::is_remote(document)) {
             network.macs.release(mac);
         }
     }

@@ -139,3 +139,46 @@ fn no_endpoint_gets_the_routers_station() {
     let said = world.reserve_endpoint(document, id(7)).unwrap_err().to_string();
     assert!(said.contains("00-15-5D-00-00-02 is the router of network \"blue\""), "{said}");
 }
+
+/// By which way each address is reached: its own, that of the prefix it is in, or none.
+#[test]
+fn a_remote_endpoint_leads_to_its_host_unless_a_prefix_does_or_it_is_this_one() {
+    let mut world = World::default();
+    let blue = reserve(&mut world, "blue", "192.0.2.1", "10.1.0.0/24", &[route("10.2.0.0/24", "192.0.2.2")]);
+    let blue = blue.unwrap();
+    let remote = |address: &str, host: &str| {
+        let provider = json!({"Type": "ProviderAddress", "Settings": {"ProviderAddress": host}});
+        let document = json!({"HostComputeNetwork": blue.to_string(), "Flags": 1, "MacAddress": "02-00-00-00-00-09",
+            "Policies": [provider], "IpConfigurations": [{"IpAddress": address}]});
+        hcn::Endpoint::from_v2(&document).unwrap()
+    };
+    let leads = |world: &World, endpoint: Guid| {
+        let network = world.network(blue).unwrap();
+        let neighbours: Vec<_> = network.neighbours(world.endpoint(endpoint).unwrap()).collect();
+        neighbours.iter().map(|one| (one.address.to_string(), one.provider.to_string())).collect::<Vec<_>>()
+    };
+    for (number, address, host, expected) in [
+        (10, "10.1.0.9", "192.0.2.2", Some("192.0.2.2")),
+        (11, "10.3.0.9", "192.0.2.3", Some("192.0.2.3")),
+        (12, "10.2.0.9", "192.0.2.2", None),
+        (13, "10.96.0.1", "192.0.2.1", None),
+    ] {
+        let made = world.reserve_endpoint(remote(address, host), id(number)).unwrap();
+        let expected: Vec<_> =
+            expected.into_iter().map(|host| (address.to_owned(), host.to_owned())).collect();
+        assert_eq!(leads(&world, made), expected);
+        let again = world.reserve_endpoint(remote(address, host), id(99)).unwrap_err().to_string();
+        assert!(again.contains("in use by") || again.contains("belongs to"), "{again}");
+        world.forget_endpoint(made).unwrap();
+        world.reserve_endpoint(remote(address, host), made).unwrap();
+    }
+    // One MAC address may be that of several records, and goes to no container of this host with any of them.
+    world.forget_endpoint(id(10)).unwrap();
+    let own = json!({"HostComputeNetwork": blue.to_string(), "MacAddress": "02-00-00-00-00-09"});
+    world.reserve_endpoint(hcn::Endpoint::from_v2(&own).unwrap(), id(20)).unwrap();
+    let refused = world.reserve_endpoint(remote("10.1.0.9", "192.0.2.2"), id(21)).unwrap_err().to_string();
+    assert!(
+        refused.contains("02-00-00-00-00-09 belongs to") && refused.contains("of this host"),
+        "{refused}"
+    );
+}

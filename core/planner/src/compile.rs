@@ -9,7 +9,7 @@ use hns_net::{Family, Guid, IfAddr, IfName, Mac, Mtu, PortRange, Uplink, UplinkM
 
 use crate::desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Switch, Target};
 use crate::outbound;
-use crate::overlay::add_overlay;
+use crate::overlay::{add_overlay, udp_ports_of};
 use crate::policy::{network_sets, port_policy};
 use crate::rules::Element;
 
@@ -45,7 +45,7 @@ pub fn bridge_of(network: &Network) -> IfName {
 pub fn compile(world: &World) -> Desired {
     let mut desired = Desired { chains: Some(needs_chains(world)), ..Desired::default() };
     for network in world.networks() {
-        add_network(&mut desired, network);
+        add_network(&mut desired, network, world);
     }
     for namespace in world.namespaces() {
         add_namespace(&mut desired, namespace);
@@ -76,11 +76,11 @@ fn is_translated(endpoint: &Endpoint, network: &Network) -> bool {
     network.kind() == NetworkType::L2Bridge && endpoint.outbound_nats().next().is_some()
 }
 
-/// What one network asks for, without its endpoints.
+/// What one network asks for, without the endpoints that are attached.
 #[must_use]
-pub fn compile_network(network: &Network) -> Desired {
+pub fn compile_network(network: &Network, world: &World) -> Desired {
     let mut desired = Desired::default();
-    add_network(&mut desired, network);
+    add_network(&mut desired, network, world);
     desired
 }
 
@@ -92,9 +92,9 @@ pub fn compile_endpoint(endpoint: &Endpoint, world: &World) -> Desired {
     desired
 }
 
-fn add_network(desired: &mut Desired, network: &Network) {
+fn add_network(desired: &mut Desired, network: &Network, world: &World) {
     add_sets(desired, network);
-    add_overlay(desired, network);
+    add_overlay(desired, network, world);
     let Some(switch) = switch_of(network) else { return };
     desired.rules.extend(network_elements(network));
     if network.uplink().is_none() {
@@ -111,7 +111,7 @@ fn add_network(desired: &mut Desired, network: &Network) {
 pub fn compile_policies(network: &Network, world: &World) -> Desired {
     let mut desired = Desired::default();
     add_sets(&mut desired, network);
-    add_overlay(&mut desired, network);
+    add_overlay(&mut desired, network, world);
     for endpoint in network.endpoints().filter_map(|id| world.endpoint(id).ok()) {
         add_endpoint(&mut desired, endpoint, world);
     }
@@ -230,9 +230,7 @@ fn gateways(network: &Network) -> BTreeSet<IfAddr> {
 
 /// A switch that is named nowhere is closed to the host and to all others.
 fn network_elements(network: &Network) -> BTreeSet<Element> {
-    let ports = network.tunnel().map(|tunnel| tunnel.udp_port).into_iter();
-    let ports = ports.chain(network.encryption().map(|(_, udp_port)| udp_port));
-    let mut elements: BTreeSet<Element> = ports.map(Element::Tunnel).collect();
+    let mut elements: BTreeSet<Element> = udp_ports_of(network).map(Element::Tunnel).collect();
     if !network.has_host_port() {
         return elements;
     }

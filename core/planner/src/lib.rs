@@ -37,6 +37,7 @@ pub use desired::{Desired, Forwarding, NamespaceSpec, Port, Route, Station, Swit
 pub use diff::{Plan, plan, readdress};
 pub use inside::{Difference, Inside, Vnic, differences};
 pub use observed::{Observed, ObservedPort, ObservedSwitch};
+pub use overlay::{overlay_of, tunnels_of, udp_ports_of};
 pub use policy::{network_sets, port_policy};
 pub use rules::Element;
 pub use step::{Announcement, Step};

@@ -7,7 +7,7 @@ use hns_datapath::HeldUplink;
 use hns_hcn::{self as hcn, DocumentError, ErrorCode};
 use hns_model::{ModelError, Network};
 use hns_net::{Guid, IfName, Mtu, Uplink};
-use hns_planner::{Desired, Element, Switch, TunnelDevice, compile_network, switch_name};
+use hns_planner::{Switch, TunnelDevice, switch_name, tunnels_of, udp_ports_of};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -131,18 +131,16 @@ impl Engine {
 
     /// Whether several overlays use this device.
     pub(crate) fn is_tunnel_shared(&self, device: TunnelDevice) -> bool {
-        self.is_asked_for_twice(|desired| desired.tunnels.contains(&device))
+        self.is_asked_for_twice(|network| tunnels_of(network).any(|one| one == device))
     }
 
     /// Whether several overlays have their tunnels, or what encrypts them, at this UDP port.
     pub(crate) fn is_udp_port_shared(&self, udp_port: u16) -> bool {
-        self.is_asked_for_twice(|desired| desired.rules.contains(&Element::Tunnel(udp_port)))
+        self.is_asked_for_twice(|network| udp_ports_of(network).any(|one| one == udp_port))
     }
 
-    fn is_asked_for_twice(&self, asks: impl Fn(&Desired) -> bool) -> bool {
-        let world = self.world();
-        let overlays = world.networks().filter(|network| network.tunnel().is_some());
-        overlays.map(compile_network).filter(asks).nth(1).is_some()
+    fn is_asked_for_twice(&self, asks: impl Fn(&Network) -> bool) -> bool {
+        self.world().networks().filter(|network| asks(network)).nth(1).is_some()
     }
 
     pub(crate) fn join_adapter(&self, switch: &IfName, uplink: &Uplink) -> Result<(), EngineError> {

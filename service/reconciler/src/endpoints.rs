@@ -1,6 +1,6 @@
 use std::sync::PoisonError;
 
-use hns_hcn::{self as hcn, NotificationType};
+use hns_hcn::{self as hcn, EndpointFlags, NotificationType};
 use hns_model::{Attachment, Endpoint, ModelError, Namespace, Network, World};
 use hns_net::{Guid, IfAddr, UplinkMode};
 use hns_planner::{Announcement, Step, Switch, bridge_of, compile_endpoint, plan, switch_of};
@@ -22,6 +22,9 @@ const ANNOUNCED_TO_MAX: usize = 256;
 impl Engine {
     /// Creates an endpoint, and attaches it when the document names a namespace.
     pub fn create_endpoint(&self, document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
+        if document.flags.has(EndpointFlags::REMOTE) {
+            return self.create_remote_endpoint(document);
+        }
         if self.needs_lease(&document) {
             return self.create_leased_endpoint(document);
         }
@@ -172,7 +175,11 @@ impl Engine {
     /// and addresses are free; the link itself goes a moment later.
     pub fn delete_endpoint(&self, id: Guid) -> Result<(), EngineError> {
         let _pass = self.locks.pass();
-        let network = self.settled_endpoint(id)?.network();
+        let endpoint = self.settled_endpoint(id)?;
+        if endpoint.is_remote() {
+            return self.delete_remote_endpoint(&endpoint);
+        }
+        let network = endpoint.network();
         let namespace = {
             let lock = self.locks.network(network);
             let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);

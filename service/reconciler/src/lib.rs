@@ -52,6 +52,7 @@ mod networks;
 mod policies;
 mod ports;
 mod records;
+mod remote_endpoints;
 mod renewal;
 mod repair;
 mod rounds;

@@ -5,7 +5,7 @@ use hns_hcn::{
     self as hcn, ErrorCode, ModifyRequest, NetworkResource, NetworkType, NotificationType, RequestType,
 };
 use hns_host::Scope;
-use hns_model::{ModelError, Network, Surroundings};
+use hns_model::{ModelError, Network, Surroundings, World};
 use hns_net::Guid;
 use hns_planner::{Step, compile_network, needs_chains, plan, switch_name, switch_of};
 use hns_store::{Durability, Txn};
@@ -68,8 +68,12 @@ impl Engine {
     }
 
     fn build_network(&self, id: Guid) -> Result<hcn::Network, EngineError> {
-        let network = self.world().network(id)?.clone();
-        let desired = compile_network(&network);
+        let (network, desired) = {
+            let world = self.world();
+            let network = world.network(id)?.clone();
+            let desired = compile_network(&network, &world);
+            (network, desired)
+        };
         let switch = switch_name(network.switch_id());
         let scope = Scope::Switch(switch.clone());
         let operation = || format!("cannot see what the host shows of network \"{}\"", network.name());
@@ -152,7 +156,8 @@ impl Engine {
         self.commit(txn, format!("network \"{}\"", network.name()))?;
         self.take_down(self.members_removal_steps(&endpoints));
         self.give_back_leases(&endpoints);
-        self.take_down(network_removal_steps(&network));
+        let steps = network_removal_steps(&network, &self.world());
+        self.take_down(steps);
         self.forget_members(&network, &endpoints);
         self.locks.forget_network(id);
         self.notify(NotificationType::NetworkDelete, id, None);
@@ -248,9 +253,9 @@ impl Engine {
 }
 
 /// What takes a network without members off the host.
-fn network_removal_steps(network: &Network) -> Vec<Step> {
+fn network_removal_steps(network: &Network, world: &World) -> Vec<Step> {
     let mut steps = Vec::new();
-    let desired = compile_network(network);
+    let desired = compile_network(network, world);
     if !desired.rules.is_empty() {
         steps.push(Step::RemoveElements(desired.rules.into_iter().collect()));
     }

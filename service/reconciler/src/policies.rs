@@ -27,7 +27,14 @@ impl Engine {
         request: &ModifyRequest<EndpointResource>,
     ) -> Result<hcn::Endpoint, EngineError> {
         let _pass = self.locks.pass();
-        let network = self.world().endpoint(id)?.network();
+        let network = {
+            let world = self.world();
+            let endpoint = world.endpoint(id)?;
+            if endpoint.is_remote() {
+                return Err(ModelError::Remote(id).into());
+            }
+            endpoint.network()
+        };
         let lock = self.locks.network(network);
         let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
         let _held = self.locks.hold(Key::Endpoint(id));

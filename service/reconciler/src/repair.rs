@@ -302,9 +302,7 @@ impl Engine {
     /// The devices by which overlays lead to other hosts.
     pub(crate) fn tunnels(&self) -> Vec<IfName> {
         let world = self.world();
-        let overlays = world.networks().filter(|network| network.tunnel().is_some());
-        let devices = overlays.flat_map(|network| hns_planner::compile_network(network).tunnels);
-        devices.map(hns_planner::TunnelDevice::name).collect()
+        world.networks().flat_map(hns_planner::tunnels_of).map(hns_planner::TunnelDevice::name).collect()
     }
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "histories/gateway.rs"]
 mod gateway;
+#[path = "histories/remote.rs"]
+mod remote;
 #[path = "histories/rig.rs"]
 mod rig;
 

@@ -289,6 +289,9 @@ fn hnsctl_endpoint_create() {
           --gateway-priority <NUMBER>  Of several endpoints in a namespace, the one with the highest
                                        number gives the default route
           --disable-icc                Keep it from talking to other endpoints of its network
+          --remote <HOST>              It is a container of this other host of an overlay, by the
+                                       address at which its tunnels end: nothing is made here but the
+                                       way to its address and its MAC address
       -f, --file <FILE>                Create from this HCN document as it is; - reads standard input
       -h, --help                       Print help
 
@@ -311,6 +314,8 @@ fn hnsctl_endpoint_create() {
       127.0.0.1:8000-8010:80-90 -p [::1]:53:53/udp
       hnsctl endpoint create --network nat --name db --acl 'in allow tcp from 172.16.0.20 port 5432'
       --bandwidth-out 10mbit
+      hnsctl endpoint create --network blue --name db --remote 198.51.100.2 --ip 10.244.1.30 --mac
+      02:00:0a:f4:01:1e
       hnsctl endpoint create -f endpoint.json
     ");
 }

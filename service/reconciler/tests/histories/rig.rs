@@ -95,7 +95,8 @@ impl Rig {
         let switch = |port: IfName| port.as_str().replacen("hnw", "hns", 1).parse().unwrap();
         let uplinks = self.datapath.held_uplinks().unwrap();
         let uplinks = uplinks.into_iter().map(|(port, held)| (switch(port), held.uplink)).collect();
-        Observed { policies, sets, uplinks, ..shown }
+        let overlays = self.datapath.held_overlays().unwrap();
+        Observed { policies, sets, uplinks, overlays, ..shown }
     }
 
     pub fn left_to_do(&self) -> Vec<Step> {

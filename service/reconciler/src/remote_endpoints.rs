@@ -1,0 +1,73 @@
+//! Remote endpoints: records of containers on other hosts, to which the programs of an overlay lead.
+
+use std::sync::{Arc, PoisonError};
+
+use hns_hcn as hcn;
+use hns_model::{Endpoint, ModelError, World};
+use hns_net::Guid;
+use hns_planner::{Step, overlay_of};
+use hns_store::{Durability, Txn};
+
+use crate::engine::{Engine, fresh_id};
+use crate::error::EngineError;
+use crate::records;
+
+impl Engine {
+    /// Makes a remote endpoint known; once it is, the programs lead to it.
+    pub(crate) fn create_remote_endpoint(
+        &self,
+        document: hcn::Endpoint,
+    ) -> Result<hcn::Endpoint, EngineError> {
+        let _pass = self.locks.pass();
+        let lock = document.network.map(|network| self.locks.network(network));
+        let _alone = lock.as_ref().map(|lock| lock.write().unwrap_or_else(PoisonError::into_inner));
+        let network = document.network;
+        let (reserved, lead) =
+            self.change_known(network, |world| world.reserve_endpoint(document, fresh_id()))?;
+        let created = self.execute(lead.into_iter().collect()).and_then(|done| {
+            let created = self.record_endpoint(reserved)?;
+            done.keep();
+            Ok(created)
+        });
+        if created.is_err() {
+            // Reserved above and shown to nobody since.
+            let _ = self.world().forget_endpoint(reserved);
+        }
+        created
+    }
+
+    /// Deletes a remote endpoint; nothing leads to it any more when this returns.
+    pub(crate) fn delete_remote_endpoint(&self, endpoint: &Endpoint) -> Result<(), EngineError> {
+        let (id, network) = (endpoint.id(), endpoint.network());
+        let lock = self.locks.network(network);
+        let _alone = lock.write().unwrap_or_else(PoisonError::into_inner);
+        self.settled_endpoint(id)?;
+        let txn = Txn::new(Durability::Process).delete(records::key(records::ENDPOINTS, id));
+        self.commit(txn, format!("endpoint {id}"))?;
+        let (_, lead) = self.change_known(Some(network), |world| world.forget_endpoint(id))?;
+        self.take_down(lead.into_iter().collect());
+        Ok(())
+    }
+
+    /// Changes the world, and says what the programs are to know then of a network whose lock is held.
+    fn change_known<T>(
+        &self,
+        network: Option<Guid>,
+        change: impl FnOnce(&mut World) -> Result<T, ModelError>,
+    ) -> Result<(T, Option<Step>), ModelError> {
+        let mut world = self.world();
+        let known = |world: &World| {
+            let network = network.and_then(|network| world.network(network).ok())?;
+            overlay_of(network, world).map(|overlay| (network.id(), Arc::new(overlay)))
+        };
+        let before = known(&world);
+        let changed = change(&mut world)?;
+        let after = known(&world).filter(|after| before.as_ref() != Some(after));
+        let step = after.map(|(network, overlay)| Step::SetOverlay {
+            network,
+            overlay: Some(overlay),
+            before: before.map(|(_, before)| before),
+        });
+        Ok((changed, step))
+    }
+}
