@@ -46,7 +46,7 @@ use overlay::{
 };
 use support::{chain, isolated, name, run, start};
 
-const CASES: usize = 120_000;
+const CASES: usize = 100_000;
 /// The comparison while everything is watched has so many times fewer.
 const WATCHED_LESS: usize = 4;
 /// Boards on which the two differed once.
@@ -62,6 +62,9 @@ const BOARDS_TO_COLLECT: usize = 16;
 /// On one board of so many, each part of the story happens again and again: its connections get old enough to last.
 const BOARDS_TO_REPEAT: usize = 4;
 const REPETITIONS: usize = 8;
+const SHOTS_REPEATED: usize = 80;
+/// Kinds of boards, by the rest of their seeds: on an external switch of each mode, on an overlay, on neither.
+const KINDS: usize = 12;
 const SHOTS_OF_A_PART: usize = 20;
 /// An adapter and the port that stands for its wire, of boards with an external switch.
 const ADAPTER: u32 = 1005;
@@ -463,6 +466,13 @@ fn programs_agree_with_the_interpreter_while_every_packet_is_watched() {
     agree(WATCHED_LESS, &[WatchedConnection::default()]);
 }
 
+/// A seed near to this one for which the board is of the kind whose turn it is. Left to chance, a run would have too few of some kind.
+fn of_kind(drawn: u64, turn: usize) -> u64 {
+    let kind = u64::try_from(turn % KINDS).unwrap();
+    let seed = (drawn >> 4) / KINDS as u64 * KINDS as u64;
+    seed + kind
+}
+
 /// Compares on so many times fewer packets than are asked for, while these connections are watched.
 #[expect(clippy::print_stdout, reason = "the seed repeats a run")]
 fn agree(less: usize, watched: &[WatchedConnection]) {
@@ -478,12 +488,16 @@ fn agree(less: usize, watched: &[WatchedConnection]) {
         for found in FOUND {
             differences.extend(bench.compare(found, SHOTS, 1));
         }
-        for number in 0.. {
+        for number in 0_usize.. {
             if bench.cases >= cases || !differences.is_empty() {
                 break;
             }
-            let repetitions = if number % BOARDS_TO_REPEAT == 0 { REPETITIONS } else { 1 };
-            differences.extend(bench.compare(boards.number(), SHOTS, repetitions));
+            let drawn = boards.number();
+            differences.extend(if number.is_multiple_of(BOARDS_TO_REPEAT) {
+                bench.compare(of_kind(drawn, number / BOARDS_TO_REPEAT), SHOTS_REPEATED, REPETITIONS)
+            } else {
+                bench.compare(of_kind(drawn, number - number / BOARDS_TO_REPEAT), SHOTS, 1)
+            });
             if number % BOARDS_TO_COLLECT == 0 {
                 bench.datapath.collect().unwrap();
             }

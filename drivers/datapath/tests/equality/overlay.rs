@@ -1,6 +1,6 @@
 //! Boards whose first network has containers on other hosts.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use hns_abi::Direction;
@@ -35,6 +35,8 @@ const ROUTER_THERE: [u8; 6] = [0x0e, 0x2a, 203, 0, 113, 2];
 /// A container of the other host on one link with those here.
 const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0x98, 1];
 const NEIGHBOURS: [&str; 2] = ["198.51.100.7", "2001:db8:1::7"];
+/// In prefixes that it has.
+const THERE_INSIDE: [&str; 2] = ["192.0.2.9", "2001:db8::9"];
 
 /// Gives the adapter the address at which tunnels end, with a way to the other host, and lets the kernel tell it to the programs.
 pub(super) fn put_adapter_on_the_underlay(adapter: &str, device: &str) {
@@ -42,17 +44,22 @@ pub(super) fn put_adapter_on_the_underlay(adapter: &str, device: &str) {
     run(&["sh", "-c", &format!("echo 1 > /proc/sys/net/ipv4/conf/{device}/forwarding")]);
 }
 
-/// A third of what comes to ports comes by the tunnel, in its wrapping, and some of that is not as it should be.
+/// Half of what comes to ports comes by the tunnel, in its wrapping, most of it from an address that the other host has; and some of that
+/// is not as it should be.
 pub(super) fn send_by_the_tunnel(shots: &mut [Shot]) {
     let station = HOST.replace(':', "-").parse::<Mac>().unwrap().octets();
-    let inward = shots.iter_mut().filter(|shot| shot.direction == Direction::In).step_by(3);
+    let inward = shots.iter_mut().filter(|shot| shot.direction == Direction::In).step_by(2);
     for (number, shot) in inward.enumerate().filter(|(_, shot)| shot.frame.len() >= 14) {
         let mut inner = shot.frame.clone();
-        if number % 2 == 0 {
+        let (from, address) = if number % 2 == 0 {
             inner[..6].copy_from_slice(&station);
-            inner[6..12].copy_from_slice(&ROUTER_THERE);
+            (ROUTER_THERE, THERE_INSIDE)
         } else {
-            inner[6..12].copy_from_slice(&NEIGHBOUR);
+            (NEIGHBOUR, NEIGHBOURS)
+        };
+        inner[6..12].copy_from_slice(&from);
+        if number % 8 < 6 {
+            put_source(&mut inner, address);
         }
         let sender = if number % 16 == 1 { NOWHERE } else { THERE };
         let vni = Vni::new(if number % 16 == 2 { 5000 } else { 4096 }).unwrap();
@@ -66,6 +73,16 @@ pub(super) fn send_by_the_tunnel(shots: &mut [Shot]) {
         }
         (shot.ifindex, shot.frame) = (ADAPTER, frame);
     }
+}
+
+/// Gives a packet this source, by its family.
+fn put_source(frame: &mut [u8], [v4, v6]: [&str; 2]) {
+    let (place, octets) = match (frame[12..14].try_into().unwrap_or([0; 2]), frame.len()) {
+        ([0x08, 0x00], 34..) => (26..30, v4.parse::<Ipv4Addr>().unwrap().octets().to_vec()),
+        ([0x86, 0xdd], 54..) => (22..38, v6.parse::<Ipv6Addr>().unwrap().octets().to_vec()),
+        _ => return,
+    };
+    frame[place].copy_from_slice(&octets);
 }
 
 /// Whether a frame says that it is from the neighbour.
