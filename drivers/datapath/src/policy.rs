@@ -189,7 +189,7 @@ impl Policy {
         self.write(loaded, &writes)
     }
 
-    /// Makes the maps say what this host knows of an overlay with these VXLAN devices.
+    /// Makes the maps say what this host knows of an overlay with these VXLAN devices; or what they said before.
     pub fn set_overlay(
         &mut self,
         loaded: &Loaded,
@@ -197,12 +197,26 @@ impl Policy {
         devices: Devices,
         overlay: &Arc<Overlay>,
     ) -> Result<(), DatapathError> {
+        // What is still to be written of it comes before.
+        self.carry_out(loaded, Vec::new(), None)?;
+        let before = self.tables.overlay(network);
         let writes = self.tables.set_overlay(network, devices, overlay);
-        self.write(loaded, &writes)
+        let Err(Failed { error, .. }) = maps::carry_out(loaded, &writes) else { return Ok(()) };
+        // What was not written is wanted no more.
+        let back = match before {
+            Some((devices, overlay)) => self.tables.set_overlay(network, devices, &overlay),
+            None => self.tables.remove_overlay(network),
+        };
+        self.write(loaded, &back)?;
+        Err(error)
     }
 
     pub fn remove_overlay(&mut self, loaded: &Loaded, network: Guid) -> Result<(), DatapathError> {
         let writes = self.tables.remove_overlay(network);
+        if !self.unwritten.is_empty() {
+            // What is still to be written may speak of it; behind that it goes once more.
+            self.unwritten.extend(writes.iter().cloned());
+        }
         self.write(loaded, &writes)
     }
 

@@ -69,6 +69,7 @@ impl Engine {
         &self,
         network: Guid,
         overlay: Option<&Arc<Overlay>>,
+        before: Option<&Arc<Overlay>>,
     ) -> Result<(), EngineError> {
         let operation = || format!("cannot let the datapath know which hosts network {network} is on");
         let Some(overlay) = overlay else {
@@ -80,7 +81,9 @@ impl Engine {
         let device = TunnelDevice::of(overlay).name();
         let clear = TunnelDevice::refused_by(overlay).map(TunnelDevice::name);
         let set = self.datapath.set_overlay(network, &device, clear.as_ref(), overlay);
-        set.inspect_err(|_| self.wireguard.set(network, None)).map_err(EngineError::datapath(operation))
+        let keys_before = before.and_then(|before| before.encryption.as_ref());
+        set.inspect_err(|_| self.wireguard.set(network, keys_before))
+            .map_err(EngineError::datapath(operation))
     }
 
     /// Lets what an overlay sends to other hosts be encrypted, where it is asked for.

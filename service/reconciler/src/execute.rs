@@ -50,10 +50,14 @@ impl Engine {
         }
     }
 
-    /// A filter that could not be changed lets nothing pass, nor do those whose sets could not. What they are to be held to now is for
-    /// the repair to see to.
+    /// A filter that could not be changed lets nothing pass, nor do those whose sets could not, and an overlay may lead nowhere. What they
+    /// are to be held to now is for the repair to see to.
     fn look_after(&self, failed: &Step) {
-        if matches!(failed, Step::FilterPort { before: Some(_), .. } | Step::SetSets { .. }) {
+        let is_held_to_less = matches!(
+            failed,
+            Step::FilterPort { before: Some(_), .. } | Step::SetSets { .. } | Step::SetOverlay { .. }
+        );
+        if is_held_to_less {
             self.background.repair_everything("something could not be undone");
         }
     }
@@ -77,7 +81,9 @@ impl Engine {
             Step::JoinAdapter { switch, uplink } => return self.join_adapter(switch, uplink),
             Step::LeaveAdapter { switch } if self.is_shared(switch) => return Ok(()),
             Step::LeaveAdapter { switch } => return self.leave_adapter(switch),
-            Step::SetOverlay { network, overlay, .. } => return self.set_overlay(*network, overlay.as_ref()),
+            Step::SetOverlay { network, overlay, before } => {
+                return self.set_overlay(*network, overlay.as_ref(), before.as_ref());
+            }
             Step::RemoveTunnel { device } if self.is_tunnel_shared(*device) => return Ok(()),
             Step::RemoveSwitch { name } if self.is_shared(name) => return Ok(()),
             _ => {}

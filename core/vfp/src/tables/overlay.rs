@@ -66,6 +66,12 @@ impl Tables {
         self.overlays.values().any(|joined| joined.end() == Some(*end))
     }
 
+    /// What the maps say of an overlay.
+    #[must_use]
+    pub fn overlay(&self, network: Guid) -> Option<(Devices, Arc<Overlay>)> {
+        self.overlays.get(&network).map(|joined| (joined.devices, Arc::clone(&joined.overlay)))
+    }
+
     /// Under which number the maps know an overlay.
     #[must_use]
     pub fn overlay_number(&self, network: Guid) -> Option<u32> {
