@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use hns_testbed::{Api, Hnsd, Host, Lab};
+use serde_json::Value;
 
 use crate::at_once::AtOnce;
 use crate::cni::Cni;
@@ -19,6 +20,10 @@ const ON_EACH_OTHER: usize = 500;
 const WARM_UP_ROUNDS: usize = 8;
 /// A peer takes part in each so many rounds: it needs a hundred times as long.
 const PEER_EVERY: usize = 6;
+/// The first contenders, which are no peers of ours.
+pub const OF_EVERY_ROUND: usize = 3;
+/// Of each endpoint of the one with rules, which is alone on its host.
+const ACLS: u16 = 10;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -59,7 +64,14 @@ fn one_by_one(arguments: &Arguments) -> anyhow::Result<Vec<Stage>> {
     let hnsd = Hnsd::start(&host);
     let mut api = hnsd.api();
     let network = ours::network(&mut api, "bench0", "10.100.0.0/16").context("making a network")?;
-    let mut runners = vec![start_ours(&hnsd, &network)?, start_kernel(&lab.host("kernel"))?];
+    let ruled = Hnsd::start(&lab.host("ruled"));
+    let network_of_ruled =
+        ours::network(&mut ruled.api(), "bench0", "10.100.0.0/16").context("making a network")?;
+    let mut runners = vec![
+        start_ours(&hnsd, "hnsd", &network, Vec::new())?,
+        start_kernel(&lab.host("kernel"))?,
+        start_ours(&ruled, "hnsd, ACLs", &network_of_ruled, ours::acls(ACLS))?,
+    ];
     if !arguments.no_peers {
         runners.extend([start_cni(&lab.host("cni"))?, start_netavark(&lab.host("netavark"))?]);
     }
@@ -92,20 +104,20 @@ fn measure(runners: &mut [Runner], arguments: &Arguments) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Ours and the kernel take part in every round, the peers in some.
+/// Ours, without rules and with some, and the kernel take part in every round, the peers in some.
 fn turn(
     runners: &mut [Runner],
     round: usize,
     act: impl Fn(&mut Runner) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let taking_part = if round.is_multiple_of(PEER_EVERY) { runners.len() } else { 2 };
+    let taking_part = if round.is_multiple_of(PEER_EVERY) { runners.len() } else { OF_EVERY_ROUND };
     runners[..taking_part].iter_mut().try_for_each(act)
 }
 
-fn start_ours(hnsd: &Hnsd, network: &str) -> anyhow::Result<Runner> {
+fn start_ours(hnsd: &Hnsd, name: &'static str, network: &str, rules: Vec<Value>) -> anyhow::Result<Runner> {
     let (socket, network) = (hnsd.socket(), network.to_owned());
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    Runner::start(hnsd.host(), "hnsd", version, move |slots| Ours::new(&socket, network, slots))
+    Runner::start(hnsd.host(), name, version, move |slots| Ours::new(&socket, network, rules, slots))
 }
 
 fn start_kernel(host: &Host) -> anyhow::Result<Runner> {

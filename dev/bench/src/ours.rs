@@ -15,23 +15,35 @@ use crate::contender::{Contender, Slot};
 pub struct Ours {
     api: Api,
     network: String,
+    /// Of each endpoint, beside its port mapping.
+    rules: Vec<Value>,
     namespaces: Vec<String>,
     endpoints: HashMap<usize, String>,
 }
 
 impl Ours {
     /// Connects, and registers the slots' namespaces.
-    pub fn new(socket: &Path, network: String, slots: &[Slot]) -> anyhow::Result<Self> {
+    pub fn new(socket: &Path, network: String, rules: Vec<Value>, slots: &[Slot]) -> anyhow::Result<Self> {
         let mut api = Api::connect(socket)?;
         let namespaces: anyhow::Result<Vec<String>> =
             slots.iter().map(|slot| register(&mut api, &slot.netns)).collect();
-        Ok(Self { api, network, namespaces: namespaces?, endpoints: HashMap::new() })
+        Ok(Self { api, network, rules, namespaces: namespaces?, endpoints: HashMap::new() })
     }
+}
+
+/// So many different ACLs.
+pub fn acls(count: u16) -> Vec<Value> {
+    let settings = |number: u16| {
+        json!({"Action": "Allow", "Direction": "In", "Priority": 100 + number, "Protocols": "6", "LocalPorts": "80",
+            "RemoteAddresses": format!("10.{}.0.0/16", 200 + number)})
+    };
+    (0..count).map(|number| json!({"Type": "ACL", "Settings": settings(number)})).collect()
 }
 
 impl Contender for Ours {
     fn create(&mut self, slot: &Slot) -> anyhow::Result<()> {
-        let id = create(&mut self.api, &self.network, &self.namespaces[slot.number], slot.port)?;
+        let namespace = &self.namespaces[slot.number];
+        let id = create_with(&mut self.api, &self.network, namespace, slot.port, &self.rules)?;
         self.endpoints.insert(slot.number, id);
         Ok(())
     }
@@ -86,11 +98,20 @@ pub fn overlay(
 
 /// Makes an endpoint with one port mapping, attached.
 pub fn create(api: &mut Api, network: &str, namespace: &str, port: u16) -> anyhow::Result<String> {
+    create_with(api, network, namespace, port, &[])
+}
+
+fn create_with(
+    api: &mut Api,
+    network: &str,
+    namespace: &str,
+    port: u16,
+    rules: &[Value],
+) -> anyhow::Result<String> {
     let mapping = json!({"Protocol": 6, "InternalPort": 80, "ExternalPort": port});
-    let document = json!({
-        "HostComputeNamespace": namespace,
-        "Policies": [{"Type": "PortMapping", "Settings": mapping}],
-    });
+    let mapping = json!({"Type": "PortMapping", "Settings": mapping});
+    let policies: Vec<&Value> = std::iter::once(&mapping).chain(rules).collect();
+    let document = json!({"HostComputeNamespace": namespace, "Policies": policies});
     id(api.post(&format!("/v2/networks/{network}/endpoints"), &document)?)
 }
 
