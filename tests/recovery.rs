@@ -145,6 +145,25 @@ fn networks_come_back_after_a_reboot_and_containers_that_are_gone_do_not() {
     assert!(!hnsd.log().contains("ERROR"), "{}", hnsd.log());
 }
 
+/// They are on another host, which did not boot.
+#[test]
+fn containers_of_other_hosts_outlive_a_reboot_of_this_one() {
+    needs!(root, "nft", "ip");
+    let lab = Lab::new();
+    let mut hnsd = Hnsd::start(&lab.host("h1"));
+    let mut api = hnsd.api();
+    let subnets = json!([{"Subnets": [{"IpAddressPrefix": "10.70.0.0/24"}]}]);
+    let flat = post(&mut api, "/v2/networks", &json!({"Name": "flat", "Type": "Overlay", "Ipams": subnets}));
+    let provider = json!({"Type": "ProviderAddress", "Settings": {"ProviderAddress": "198.18.0.99"}});
+    let far = json!({"Name": "far", "HostComputeNetwork": flat["ID"], "Flags": 1, "MacAddress": "02-00-00-00-00-09",
+        "IpConfigurations": [{"IpAddress": "10.70.0.9"}], "Policies": [provider]});
+    let far = post(&mut api, "/v2/endpoints", &far);
+    reboot(&mut hnsd);
+    hnsd.start_again();
+    let shown = get(&mut hnsd.api(), &format!("/v2/endpoints/{}", text(&far["ID"])));
+    assert_eq!((&shown["MacAddress"], &shown["Policies"]), (&far["MacAddress"], &far["Policies"]));
+}
+
 #[test]
 fn a_non_persistent_network_outlives_the_daemon_only_for_the_containers_on_it() {
     needs!(root, "nft", "ip");

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hns_testbed::raw::{self, Injector, Link};
 use hns_testbed::{Hnsd, eventually, needs, tcp};
 use hns_tests::story_support::Container;
-use hns_tests::story_support::daemon::container_at;
+use hns_tests::story_support::daemon::{container_at, get};
 use hns_tests::story_support::policies::acl;
 use serde_json::{Value, json};
 
@@ -30,10 +30,11 @@ fn mac_of(container: &Container) -> String {
 /// Tells a host of a container that another one has.
 fn tell(hnsd: &Hnsd, container: &Container, host: IpAddr) -> Value {
     let (host, mac) = (host.to_string(), mac_of(container));
-    let addresses: Vec<String> = container.addresses().iter().map(IpAddr::to_string).collect();
-    let words =
-        ["endpoint", "create", "--network=flat", "--name", &container.name, "--remote", &host, "--mac", &mac];
-    hnsd.hnsctl_json(&[&words[..], &["--ip", &addresses[0], "--ip", &addresses[1]]].concat())
+    let addresses: Vec<String> = container.addresses().iter().map(|one| format!("--ip={one}")).collect();
+    let mut words =
+        vec!["endpoint", "create", "--network=flat", "--name", &container.name, "--remote", &host];
+    words.extend(["--mac", &mac].into_iter().chain(addresses.iter().map(String::as_str)));
+    hnsd.hnsctl_json(&words)
 }
 
 /// Which station a container has for an address.
@@ -82,6 +83,13 @@ fn containers_of_one_subnet_are_neighbours_on_whichever_hosts() {
         assert!(!far.netns.ping(web.v4()));
         rules(&stage.here, &web, &json!([]));
         eventually!(far.netns.ping(web.v4()));
+        let address = format!("{}", far.v4());
+        let trace = stage.here.hnsctl(&["trace", "--from", "web", "--to", &address, "--protocol", "icmp"]);
+        assert!(trace.contains(&format!("{}", stage.there.host().addresses()[outer])), "{trace}");
+        let network = stage.here.hnsctl_json(&["network", "inspect", "flat"]);
+        let network =
+            get(&stage.here, &format!("/v2/networks/{}", network["ID"].as_str().expect("it has one")));
+        assert!(network["Health"]["Extra"]["Hosts"][0]["HeardSeconds"].is_u64(), "{network}");
         // It outlives the daemon, and ends with its document.
         stage.here.kill9();
         assert!(web.netns.ping(far.v4()) && far.netns.ping(web.v6()));
@@ -157,6 +165,56 @@ fn neighbours_on_an_encrypted_network_are_reached_by_those_with_a_key() {
             eventually!(from.netns.ping(address));
         }
     }
+    // As long as there is a record the key stays.
+    let prefixes = crate::stage::prefixes(2);
+    let words = ["network", "peer", "rm", "flat", &prefixes[0], &prefixes[1]];
+    let refusal = stage.here.try_hnsctl(&words).expect_failure();
+    assert!(refusal.contains(&format!("the key of host {there} is needed")), "{refusal}");
+    assert!(web.netns.ping(far.v4()));
+    stage.here.hnsctl(&["endpoint", "rm", "far"]);
+    stage.here.hnsctl(&words);
+}
+
+/// Orchestrators know of thousands.
+#[test]
+fn many_are_known_by_one_request_or_none_of_them() {
+    needs!(root, "nft", "ping");
+    let mut stage = Stage::bare();
+    let words = ["network", "create", "flat", "-t", "overlay", "--subnet=10.247.0.0/16"];
+    stage.here.hnsctl(&words);
+    flat(&stage.there, 0, &[]);
+    let far = container(&stage.there, "far", 12);
+    let web = container_at(&stage.here, "flat", "web", &["10.247.0.11".to_owned()]);
+    tell(&stage.there, &web, stage.here.host().v4().into());
+    let there = stage.there.host().v4().to_string();
+    let network = stage.here.hnsctl_json(&["network", "inspect", "flat"])["ID"].clone();
+    let host = json!([{"Type": "ProviderAddress", "Settings": {"ProviderAddress": there}}]);
+    let one = |address: String, mac: String| {
+        json!({"HostComputeNetwork": network, "Flags": 1, "MacAddress": mac, "Policies": host,
+            "IpConfigurations": [{"IpAddress": address}]})
+    };
+    let mut all: Vec<Value> = (0..2_000_u16)
+        .map(|number| {
+            let [high, low] = number.to_be_bytes();
+            one(format!("10.247.{}.{low}", 100 + high), format!("02-00-0A-F7-{high:02X}-{low:02X}"))
+        })
+        .collect();
+    all.push(one(far.v4().to_string(), mac_of(&far)));
+    let post =
+        |document: &Value| stage.here.api().post("/v2/endpoints", document).expect("the daemon answers");
+    let count = || stage.here.hnsctl_json(&["endpoint", "ls"]).as_array().map(Vec::len);
+    let wrong = one("10.247.0.11".to_owned(), "02-00-00-00-00-99".to_owned());
+    let refusal = post(&Value::Array(all.iter().cloned().chain([wrong]).collect()));
+    assert!(refusal.text.contains("10.247.0.11") && refusal.text.contains("in use"), "{}", refusal.text);
+    assert_eq!(count(), Some(1));
+    assert!(!web.netns.ping(far.v4()));
+    let made = post(&Value::Array(all)).expect_success();
+    assert_eq!(made.as_array().map(Vec::len), Some(2_001));
+    eventually!(web.netns.ping(far.v4()));
+    stage.here.kill9();
+    stage.here.start_again();
+    assert!(web.netns.ping(far.v4()));
+    stage.here.hnsctl(&["network", "rm", "-f", "flat"]);
 }
 
 /// Under its address and MAC address, from a host that does not have it.
@@ -223,7 +281,9 @@ fn what_a_remote_endpoint_cannot_be_is_refused_by_name_and_leaves_nothing() {
         ("IpConfigurations", json!([{"IpAddress": "10.247.0.11"}]), 0x803b_002f, "in use by endpoint"),
         ("IpConfigurations", json!([{"IpAddress": "10.247.0.1"}]), 0x803b_002f, "reserved"),
         ("MacAddress", Value::Null, 0x803b_000c, "the MAC address that its host has given it"),
-        ("MacAddress", own_mac, 0x803b_002f, "of this host"),
+        ("MacAddress", own_mac, 0x803b_002f, "belongs to"),
+        ("Flags", json!(3), 0x803b_000f, "DisableInterComputeCommunication is of a port"),
+        ("AdditionalParams", json!({"AclDefaultIn": "Block"}), 0x803b_000f, "is of a port"),
         ("Policies", json!([]), 0x803b_000d, "needs a ProviderAddress"),
         ("Policies", json!([host(&there), host(&there)]), 0x803b_000d, "on one host"),
         ("Policies", json!([host("fd00::9")]), 0x803b_000d, "not of the family"),

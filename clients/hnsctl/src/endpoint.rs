@@ -106,7 +106,7 @@ pub struct CreateArgs {
             "gateway_priority", "disable_icc"]
     )]
     remote: Option<IpAddr>,
-    /// Create from this HCN document as it is; - reads standard input
+    /// Create from this HCN document as it is, or from a list of documents of remote endpoints; - reads standard input
     #[arg(
         short, long, value_name = "FILE",
         conflicts_with_all = ["network", "name", "addresses", "mac", "ports", "acls", "bandwidth_out", "bandwidth_in",
@@ -184,13 +184,14 @@ impl EndpointCommand {
                     }
                     None => client.endpoints().await?,
                 };
-                let names = referenced_names(context).await?;
-                output::show(context.format, &endpoints, |format| rows(format, &endpoints, &names))
+                show_endpoints(context, &endpoints).await
             }
             Self::Create(arguments) => {
                 let document = arguments.resolve(context).await?;
-                let made = client.create_endpoint(&document).await?;
-                show_endpoint(context, &made).await
+                match client.create_endpoint(&document).await? {
+                    Value::Array(made) => show_endpoints(context, &made).await,
+                    made => show_endpoint(context, &made).await,
+                }
             }
             Self::Inspect { endpoints } => context.inspect(Kind::Endpoint, &endpoints).await,
             Self::Rm { endpoints } => {
@@ -237,6 +238,11 @@ async fn referenced_names(context: &Context) -> Result<HashMap<String, String>, 
     let mut known = context.client.networks().await?;
     known.extend(context.client.namespaces().await?);
     Ok(view::names(&known))
+}
+
+async fn show_endpoints(context: &Context, endpoints: &[Value]) -> Result<(), Failure> {
+    let names = referenced_names(context).await?;
+    output::show(context.format, endpoints, |format| rows(format, endpoints, &names))
 }
 
 /// Shows an endpoint after a change to it.

@@ -29,7 +29,7 @@ pub(crate) fn allocate(
     gateway: GatewayAddress,
 ) -> Result<(), ModelError> {
     if remote::is_remote(document) {
-        return remote::claim(document, network);
+        return remote::claim(document, network, id);
     }
     let mut granted: Vec<IpAddr> = Vec::new();
     let chosen = match network.has_dhcp() {

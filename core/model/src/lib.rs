@@ -56,5 +56,5 @@ pub use network_policies::NetworkPolicyChange;
 pub use overlay::{Tunnel, encryption_of, provider_of, udp_port_of};
 pub use policies::PolicyChange;
 pub use port_book::{PortBook, PortClaim};
-pub use remote::Neighbour;
+pub use remote::{Neighbour, network_of_remotes};
 pub use world::World;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hns_net::{Guid, Mac, MacRange};
 
@@ -21,12 +21,20 @@ pub struct MacPool {
     growing: bool,
     taken: Intervals,
     holders: BTreeMap<Mac, Guid>,
+    /// Those of containers on other hosts, with the records that say so.
+    away: BTreeMap<Mac, BTreeSet<Guid>>,
 }
 
 impl MacPool {
     #[must_use]
     pub fn given(ranges: Vec<MacRange>) -> Self {
-        Self { ranges, growing: false, taken: Intervals::default(), holders: BTreeMap::new() }
+        Self {
+            ranges,
+            growing: false,
+            taken: Intervals::default(),
+            holders: BTreeMap::new(),
+            away: BTreeMap::new(),
+        }
     }
 
     /// A block that depends on the network's id alone, so that it survives anything.
@@ -92,7 +100,8 @@ impl MacPool {
 
     /// Takes this address, in the pool or not; fails with its holder.
     pub fn claim(&mut self, mac: Mac, holder: Guid) -> Result<(), Guid> {
-        if let Some(other) = self.holders.get(&mac) {
+        let away = self.away.get(&mac).and_then(BTreeSet::first);
+        if let Some(other) = self.holders.get(&mac).or(away) {
             return Err(*other);
         }
         self.taken.insert(u128::from(mac.to_u64()));
@@ -102,6 +111,24 @@ impl MacPool {
 
     pub fn release(&mut self, mac: Mac) {
         if self.holders.remove(&mac).is_some() {
+            self.taken.remove(u128::from(mac.to_u64()));
+        }
+    }
+
+    /// Takes this address for a record of a container on another host, which several may share; fails with who has it here.
+    pub fn claim_away(&mut self, mac: Mac, record: Guid) -> Result<(), Guid> {
+        if let Some(holder) = self.holders.get(&mac) {
+            return Err(*holder);
+        }
+        self.taken.insert(u128::from(mac.to_u64()));
+        self.away.entry(mac).or_default().insert(record);
+        Ok(())
+    }
+
+    pub fn release_away(&mut self, mac: Mac, record: Guid) {
+        let Some(records) = self.away.get_mut(&mac) else { return };
+        if records.remove(&record) && records.is_empty() {
+            self.away.remove(&mac);
             self.taken.remove(u128::from(mac.to_u64()));
         }
     }

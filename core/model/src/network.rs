@@ -214,6 +214,12 @@ impl Network {
         self.policies().iter().filter_map(hcn::Policy::as_set)
     }
 
+    /// How many endpoints are attached to it.
+    #[must_use]
+    pub fn ports_in_use(&self) -> usize {
+        self.segments.iter().map(|ports| usize::from(*ports)).sum()
+    }
+
     /// How many bridges beside the first the network has.
     #[must_use]
     pub fn extra_segments(&self) -> u16 {

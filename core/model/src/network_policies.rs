@@ -10,6 +10,7 @@ use crate::error::ModelError;
 use crate::external;
 use crate::network::Network;
 use crate::overlay;
+use crate::remote;
 use crate::world::World;
 
 /// How many addresses and prefixes the sets of a network have together.
@@ -203,6 +204,7 @@ impl World {
                 return Err(ModelError::SetInUse { network, set, user: self.describe_endpoint(id) });
             }
             endpoint::check_size(policies, &document.policies)?;
+            remote::check_host_of(endpoint, document)?;
         }
         Ok(())
     }

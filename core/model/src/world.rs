@@ -142,7 +142,7 @@ impl World {
         let network_id = document.network.ok_or_else(no_network)?;
         document.id = Some(id);
         if remote::is_remote(&document) {
-            self.check_remote(&document, network_id)?;
+            remote::check_seat(&document, self.network(network_id)?)?;
         }
         let gateway = self.gateway_address_in(document.namespace.take(), network_id);
         let mut others = self.leased_beside(network_id)?;
@@ -304,8 +304,10 @@ impl World {
         let Some(network) = self.networks.get_mut(&network) else { return };
         let addresses = document.addresses.iter().filter_map(|configured| configured.address);
         addresses.for_each(|address| network.give_back(address));
-        if let Some(mac) = document.mac.filter(|_| !remote::is_remote(document)) {
-            network.macs.release(mac);
+        match (document.id, document.mac) {
+            (Some(id), _) if remote::is_remote(document) => remote::release_mac(document, network, id),
+            (_, Some(mac)) => network.macs.release(mac),
+            _ => {}
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hns_hcn::{RemoteSubnetRoute, router_of};
 use hns_model::{Neighbour, Network, World};
 use hns_net::{Cidr, PublicKey};
-use hns_vfp::model::{Encryption, Overlay, Route};
+use hns_vfp::model::{Encryption, Overlay, Route, longest};
 
 use crate::desired::{Desired, TunnelDevice};
 
@@ -52,12 +52,15 @@ pub fn overlay_of(network: &Network, world: &World) -> Option<Overlay> {
         let vni = remote.vni.unwrap_or(vni);
         Some((remote.destination, Route { provider: inner(remote.provider)?, vni, station, on_link: false }))
     };
-    let endpoints = network.endpoints().filter_map(|id| world.endpoint(id).ok());
-    let neighbours = endpoints.flat_map(|endpoint| network.neighbours(endpoint)).filter_map(|neighbour| {
+    let prefixes: BTreeMap<Cidr, Route> = network.remote_subnets().filter_map(route).collect();
+    let mut routes = prefixes.clone();
+    // What is in a prefix of another host is reached as that says, by its router.
+    let neighbours = network.neighbours(world).filter(|one| longest(&prefixes, one.address).is_none());
+    routes.extend(neighbours.filter_map(|neighbour| {
         let Neighbour { address, mac, provider, vni } = neighbour;
         let route = Route { provider: inner(provider)?, vni, station: mac, on_link: true };
         Some((Cidr::host(address), route))
-    });
+    }));
     Some(Overlay {
         router: tunnel.router,
         provider: encryption.map_or(tunnel.provider, |(key, _)| key.inner_address().into()),
@@ -71,6 +74,6 @@ pub fn overlay_of(network: &Network, world: &World) -> Option<Overlay> {
             provider: tunnel.provider,
             peers: keys.iter().map(|(host, key)| (*key, *host)).collect(),
         }),
-        routes: network.remote_subnets().filter_map(route).chain(neighbours).collect(),
+        routes,
     })
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hns_abi::Direction;
-use hns_net::{Cidr, Guid, Mac, PortRange, PublicKey, UplinkMode, VlanId, Vni};
+use hns_net::{Cidr, Family, Guid, Mac, PortRange, PublicKey, UplinkMode, VlanId, Vni};
 
 /// A switch port with the policies of its endpoint and of its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -312,6 +312,13 @@ pub struct Route {
     pub station: Mac,
     /// It is an endpoint on one link with those of this host: each knows the other's MAC address.
     pub on_link: bool,
+}
+
+/// What the longest prefix has that contains an address.
+#[must_use]
+pub fn longest<T>(prefixes: &BTreeMap<Cidr, T>, address: IpAddr) -> Option<&T> {
+    let lengths = (0..=Family::of(address).bits()).rev();
+    lengths.filter_map(|length| prefixes.get(&Cidr::new(address, length).ok()?)).next()
 }
 
 /// All that policies ask of the ports of one host: what the interpreter and the tables are made from.

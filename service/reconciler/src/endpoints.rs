@@ -23,7 +23,8 @@ impl Engine {
     /// Creates an endpoint, and attaches it when the document names a namespace.
     pub fn create_endpoint(&self, document: hcn::Endpoint) -> Result<hcn::Endpoint, EngineError> {
         if document.flags.has(EndpointFlags::REMOTE) {
-            return self.create_remote_endpoint(document);
+            // As many as were asked for.
+            return Ok(self.create_remote_endpoints(vec![document])?.remove(0));
         }
         if self.needs_lease(&document) {
             return self.create_leased_endpoint(document);
@@ -296,7 +297,7 @@ struct Removal {
 
 /// What the neighbours are told when an endpoint appears, if they must be.
 pub(crate) fn announcement(endpoint: &Endpoint, network: &Network) -> Option<Announcement> {
-    let few = network.endpoints().nth(ANNOUNCED_TO_MAX).is_none();
+    let few = network.ports_in_use() <= ANNOUNCED_TO_MAX;
     let mac = endpoint.mac()?;
     if !few && network.is_derived_mac(endpoint) {
         return None;

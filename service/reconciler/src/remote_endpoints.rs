@@ -10,30 +10,47 @@ use hns_store::{Durability, Txn};
 
 use crate::engine::{Engine, fresh_id};
 use crate::error::EngineError;
+use crate::locks::Key;
 use crate::records;
 
 impl Engine {
-    /// Makes a remote endpoint known; once it is, the programs lead to it.
-    pub(crate) fn create_remote_endpoint(
+    /// Makes containers of other hosts known on one network, all of them or none; once they are, the programs lead to them.
+    pub fn create_remote_endpoints(
         &self,
-        document: hcn::Endpoint,
-    ) -> Result<hcn::Endpoint, EngineError> {
+        documents: Vec<hcn::Endpoint>,
+    ) -> Result<Vec<hcn::Endpoint>, EngineError> {
+        let network = hns_model::network_of_remotes(&documents)?;
         let _pass = self.locks.pass();
-        let lock = document.network.map(|network| self.locks.network(network));
+        let lock = network.map(|network| self.locks.network(network));
         let _alone = lock.as_ref().map(|lock| lock.write().unwrap_or_else(PoisonError::into_inner));
-        let network = document.network;
-        let (reserved, lead) =
-            self.change_known(network, |world| world.reserve_endpoint(document, fresh_id()))?;
+        let (reserved, lead) = self.change_known(network, |world| reserve_all(world, documents))?;
         let created = self.execute(lead.into_iter().collect()).and_then(|done| {
-            let created = self.record_endpoint(reserved)?;
+            let created = self.record_all(&reserved)?;
             done.keep();
             Ok(created)
         });
         if created.is_err() {
             // Reserved above and shown to nobody since.
-            let _ = self.world().forget_endpoint(reserved);
+            let mut world = self.world();
+            reserved.iter().for_each(|id| _ = world.forget_endpoint(*id));
         }
         created
+    }
+
+    /// In one step, after which they exist for everyone.
+    fn record_all(&self, endpoints: &[Guid]) -> Result<Vec<hcn::Endpoint>, EngineError> {
+        let mut txn = Txn::new(Durability::Process);
+        for id in endpoints {
+            let world = self.world();
+            txn = txn.put(records::key(records::ENDPOINTS, *id), records::endpoint(world.endpoint(*id)?));
+        }
+        self.commit(txn, format!("{} remote endpoints", endpoints.len()))?;
+        let mut world = self.world();
+        let settle = |id: &Guid| {
+            world.settle_endpoint(*id)?;
+            Ok(world.endpoint(*id)?.document())
+        };
+        endpoints.iter().map(settle).collect()
     }
 
     /// Deletes a remote endpoint; nothing leads to it any more when this returns.
@@ -41,6 +58,7 @@ impl Engine {
         let (id, network) = (endpoint.id(), endpoint.network());
         let lock = self.locks.network(network);
         let _alone = lock.write().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.locks.hold(Key::Endpoint(id));
         self.settled_endpoint(id)?;
         let txn = Txn::new(Durability::Process).delete(records::key(records::ENDPOINTS, id));
         self.commit(txn, format!("endpoint {id}"))?;
@@ -70,4 +88,19 @@ impl Engine {
         });
         Ok((changed, step))
     }
+}
+
+/// Each of them, or none.
+fn reserve_all(world: &mut World, documents: Vec<hcn::Endpoint>) -> Result<Vec<Guid>, ModelError> {
+    let mut reserved = Vec::with_capacity(documents.len());
+    for document in documents {
+        match world.reserve_endpoint(document, fresh_id()) {
+            Ok(id) => reserved.push(id),
+            Err(error) => {
+                reserved.into_iter().try_for_each(|id| world.forget_endpoint(id).map(drop))?;
+                return Err(error);
+            }
+        }
+    }
+    Ok(reserved)
 }

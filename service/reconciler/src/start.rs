@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use hns_datapath::Datapath;
-use hns_hcn as hcn;
+use hns_hcn::{self as hcn, EndpointFlags};
 use hns_host::{Host, Settings};
 use hns_model::{Attachment, NamespaceOrigin, Seat};
 use hns_net::{Family, Guid};
@@ -123,7 +123,9 @@ impl Engine {
             Seat::Sandbox(_) => !rebooted,
         };
         let attachment = read.attachment.filter(seat_is_there);
-        if !network_is_there || (rebooted && attachment.is_none()) {
+        // What is on another host did not boot with this one.
+        let is_remote = read.document.flags.has(EndpointFlags::REMOTE);
+        if !network_is_there || (rebooted && attachment.is_none() && !is_remote) {
             return self.drop_record(record);
         }
         let mut document = read.document;

@@ -150,7 +150,7 @@ impl<'a> Trial<'a> {
             Hop::Itself => return Ok(self.stays(Beyond::Itself)),
             Hop::NoRoute => return Ok(self.stays(Beyond::NoRoute(self.ends.destination))),
             Hop::Nobody(hop) => return Ok(self.stays(Beyond::Nobody(hop))),
-            Hop::Port(..) | Hop::Host(_) | Hop::Everybody(_) => {}
+            Hop::Port(..) | Hop::Host(_) | Hop::Neighbour(_) | Hop::Everybody(_) => {}
         }
         let outcome = self.snapshot.switch.out(ifindex, &self.frame, self.snapshot.now);
         self.note(&outcome);

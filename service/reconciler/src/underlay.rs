@@ -1,6 +1,6 @@
 //! Where the tunnels of overlays end on this host, and how large packets are in them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -138,7 +138,7 @@ impl Engine {
         let (tunnel, mtu, peers, is_encrypted) = {
             let world = self.world();
             let network = world.network(network).ok()?;
-            let peers: BTreeSet<IpAddr> = network.remote_subnets().map(|route| route.provider).collect();
+            let peers = network.hosts(&world);
             (network.tunnel()?, network.mtu(), peers, network.encryption().is_some())
         };
         let provider = tunnel.provider;

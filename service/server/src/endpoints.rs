@@ -116,12 +116,25 @@ async fn create(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let mut document = body::json(body)?;
+    if let Value::Array(documents) = &document
+        && !documents.is_empty()
+    {
+        return create_remotes(api, documents).await;
+    }
     let around = Around::take_from(&mut document)?;
     let endpoint = Endpoint::from_v2(&document).map_err(Refusal::document("endpoint"))?;
     match around {
         Some(around) => around.admit(api, endpoint).await,
         None => create_from(api, endpoint).await,
     }
+}
+
+/// Containers of other hosts, of which there may be thousands: all of them, or none (ours).
+async fn create_remotes(api: Api, documents: &[Value]) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let endpoints: Result<Vec<Endpoint>, DocumentError> = documents.iter().map(Endpoint::from_v2).collect();
+    let endpoints = endpoints.map_err(Refusal::document("endpoint"))?;
+    let made = api.perform(move |engine| engine.create_remote_endpoints(endpoints)).await?;
+    Ok((StatusCode::CREATED, Json(made.iter().map(|one| shown(&api, one)).collect())))
 }
 
 /// HcnCreateEndpoint: the path names the network, and the document may not name another.

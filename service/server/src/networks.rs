@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -72,8 +71,7 @@ async fn query(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Va
     let (mut document, hosts) = {
         let world = api.engine.world();
         let network = world.network(id)?;
-        let hosts: BTreeSet<IpAddr> = network.remote_subnets().map(|route| route.provider).collect();
-        (view(network), hosts)
+        (view(network), network.hosts(&world))
     };
     if !hosts.is_empty() {
         let heard = api.perform(move |engine| engine.heard(id)).await?;

@@ -292,7 +292,8 @@ fn hnsctl_endpoint_create() {
           --remote <HOST>              It is a container of this other host of an overlay, by the
                                        address at which its tunnels end: nothing is made here but the
                                        way to its address and its MAC address
-      -f, --file <FILE>                Create from this HCN document as it is; - reads standard input
+      -f, --file <FILE>                Create from this HCN document as it is, or from a list of
+                                       documents of remote endpoints; - reads standard input
       -h, --help                       Print help
 
     Options of every command:

@@ -10,7 +10,7 @@ use hns_net::{Guid, Vni};
 use super::{Outcome, Refusal, Switch, Travel, Verdict};
 use crate::layers::overlay::{answer, is_discovery, put_stations};
 use crate::layers::wrapping;
-use crate::model::{Devices, Overlay, Port, Route};
+use crate::model::{Devices, Overlay, Port, Route, longest};
 use crate::packet::{Body, Packet};
 
 impl Switch {
@@ -143,7 +143,6 @@ impl Overlay {
     /// Which host has an address.
     #[must_use]
     pub fn route_to(&self, address: IpAddr) -> Option<&Route> {
-        let having = self.routes.iter().filter(|(prefix, _)| prefix.contains(address));
-        having.max_by_key(|(prefix, _)| prefix.length()).map(|(_, route)| route)
+        longest(&self.routes, address)
     }
 }

@@ -43,7 +43,9 @@ pub(crate) fn delete(call: &Call<'_>, body: &[u8]) -> Result<Value, Refusal> {
 /// Whether others than this network of Docker would lose their endpoints with it.
 fn is_used_by_others(world: &World, network: &Network, docker: &str) -> bool {
     let others_docker = marks::served(network).iter().any(|id| id != docker);
-    let mut members = network.endpoints().filter_map(|id| world.endpoint(id).ok());
+    // A container of another host loses nothing with a record of it.
+    let members = network.endpoints().filter_map(|id| world.endpoint(id).ok());
+    let mut members = members.filter(|endpoint| !endpoint.is_remote());
     others_docker || members.any(|endpoint| marks::docker_network(endpoint).as_deref() != Some(docker))
 }
 

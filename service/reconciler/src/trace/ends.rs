@@ -100,11 +100,15 @@ fn end(
 ) -> Result<(Option<Endpoint>, Vec<IpAddr>), EngineError> {
     let Some(id) = end.endpoint else { return Ok((None, end.address.into_iter().collect())) };
     let endpoint = world.endpoint(id)?;
+    let own = endpoint.addresses().map(IfAddr::address);
+    let addresses = end.address.map_or_else(|| own.collect(), |address| vec![address]);
+    // What another host has is somewhere outside.
+    if endpoint.is_remote() {
+        return Ok((None, addresses));
+    }
     if endpoint.attachment().is_none() {
         return Err(Untraceable::NotAttached { field, endpoint: id }.into());
     }
-    let own = endpoint.addresses().map(IfAddr::address);
-    let addresses = end.address.map_or_else(|| own.collect(), |address| vec![address]);
     Ok((Some(endpoint.clone()), addresses))
 }
 
@@ -112,9 +116,11 @@ pub(super) fn listed(addresses: &[IpAddr]) -> String {
     addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// The endpoint that has this address.
+/// The endpoint of this host that has this address.
 pub(super) fn holder(world: &World, address: IpAddr) -> Option<&Endpoint> {
-    let has = |endpoint: &&Endpoint| endpoint.addresses().any(|own| own.address() == address);
+    let has = |endpoint: &&Endpoint| {
+        !endpoint.is_remote() && endpoint.addresses().any(|own| own.address() == address)
+    };
     world.endpoints().filter(|endpoint| endpoint.is_settled()).find(has)
 }
 
@@ -146,6 +152,8 @@ pub(super) enum Hop {
     /// To a port of its network, whose address this is.
     Port(Mac, IpAddr),
     Host(Mac),
+    /// To a container of another host, on one link with it.
+    Neighbour(Mac),
     /// To everybody, or to a group.
     Everybody(Mac),
     /// The address is its own.
@@ -172,6 +180,11 @@ pub(super) fn next_hop(
     if let Some(port) = owners.next() {
         let own = port.endpoint == endpoint.id();
         return if own { Hop::Itself } else { Hop::Port(port.mac, hop) };
+    }
+    let overlay = board.overlays.get(&network.id()).map(|(_, overlay)| overlay);
+    let route = overlay.and_then(|overlay| overlay.route_to(hop)).filter(|route| route.on_link);
+    if let Some(route) = route {
+        return Hop::Neighbour(route.station);
     }
     let host = host_station(network);
     let has_router = network.has_host_port() || network.tunnel().is_some();
@@ -223,7 +236,10 @@ fn group_station_v6(address: Ipv6Addr) -> Mac {
 impl Hop {
     pub fn station(self) -> Option<Mac> {
         match self {
-            Self::Port(station, _) | Self::Host(station) | Self::Everybody(station) => Some(station),
+            Self::Port(station, _)
+            | Self::Host(station)
+            | Self::Neighbour(station)
+            | Self::Everybody(station) => Some(station),
             Self::Itself | Self::NoRoute | Self::Nobody(_) => None,
         }
     }
