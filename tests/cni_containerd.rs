@@ -402,10 +402,12 @@ fn configurations_for_windows_are_taken() {
     }
     // What they would have there and cannot have here is named.
     let mut bridge = example("70-win-bridge.conf");
-    bridge["plugins"][0]["policies"] = json!([{"name": "EndpointPolicy", "value":
-        {"Type": "OutBoundNAT", "Settings": {"Exceptions": ["10.40.0.0/16"]}}}]);
+    let outbound = |settings: &Value| json!([{"name": "EndpointPolicy", "value": {"Type": "OutBoundNAT", "Settings": settings}}]);
+    bridge["plugins"][0]["policies"] = outbound(&json!({"Exceptions": ["10.40.0.0/16"]}));
+    let _granted = try_once(&bridge).expect_success();
+    bridge["plugins"][0]["policies"] = outbound(&json!({"VirtualIP": "198.51.100.7"}));
     let refused = try_once(&bridge).expect_failure();
-    assert!(refused.contains("OutBoundNAT"), "{refused}");
+    assert!(refused.contains("VirtualIP"), "{refused}");
     bridge["plugins"][0]["policies"] = Value::Null;
     bridge["plugins"][0]["networkType"] = Value::Null;
     bridge["name"] = json!("another");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hns_testbed::{FAR_V4, FAR_V6, Netns, eventually, needs, sctp, tcp, udp};
+use hns_tests::story_support::daemon::modify_policies;
 use hns_tests::story_support::{Container, Proto, Row, Scene, Server, Talker, check};
 use serde_json::json;
 
@@ -471,5 +472,35 @@ mod alone {
                 assert_eq!(report.lost, 0, "{report:?}");
             }
         }
+    }
+}
+
+/// As on every network with a way out; where a family is routed, its policy says who meets the host's address instead.
+#[test]
+fn a_policy_says_whom_a_container_meets_by_its_own_address() {
+    needs!(root, "nft", "ping");
+    let scene = Scene::new();
+    let client = scene.lab.host("client");
+    let via = scene.host.addresses();
+    for (number, mode) in [(7, "nat"), (8, "routed")] {
+        let name = format!("net{number}");
+        let subnet = format!("10.{number}.0.0/24");
+        let document = json!({"Name": name, "Type": "NAT", "AdditionalParams": {"GatewayMode": mode},
+            "Ipams": [{"Subnets": [{"IpAddressPrefix": subnet}]}]});
+        let _made =
+            scene.hnsd.api().post("/v2/networks", &document).expect("the daemon answers").expect_success();
+        let web = scene.container(&name, &format!("web{number}"), &[]);
+        client.sh(&format!("ip route add {subnet} via {}", via[0]));
+        let at = IpAddr::from(client.v4());
+        let _server = tcp::Echo::serve(&client.netns(), (at, 80));
+        let seen = || tcp::ask(&web.netns, (at, 80)).map(|seen| seen.ip());
+        let unsaid = if mode == "nat" { via[0] } else { web.v4().into() };
+        eventually!(seen().is_ok_and(|seen| seen == unsaid));
+        let kept = json!([{"Type": "OutBoundNAT", "Settings": {"Exceptions": [format!("{at}/32")]}}]);
+        let _changed = modify_policies(&scene.hnsd, &web, "Update", &kept);
+        eventually!(seen().is_ok_and(|seen| seen == IpAddr::from(web.v4())));
+        let narrow = json!([{"Type": "OutBoundNAT", "Settings": {"Destinations": [format!("{at}/32")]}}]);
+        let _changed = modify_policies(&scene.hnsd, &web, "Update", &narrow);
+        eventually!(seen().is_ok_and(|seen| seen == via[0]));
     }
 }

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use hns_testbed::{FAR_V4, FAR_V6, eventually, needs, tcp};
 use hns_tests::story_support::Container;
+use hns_tests::story_support::daemon::modify_policies;
+use serde_json::json;
 
 use crate::stage::{Stage, container, overlay_with, prefixes};
 
@@ -55,6 +57,49 @@ fn containers_reach_the_outside_and_the_host_and_each_other() {
     stage.here.hnsctl(&["endpoint", "create", "--network", "nat7", "--namespace", "beside"]);
     eventually!(beside.ping(FAR_V4));
     assert!(!beside.ping(web.v4()) && !beside.ping(far.v4()));
+}
+
+/// Exceptions of its policy are met by the container's own address, and by nobody else's word.
+#[test]
+fn a_container_keeps_its_address_to_where_its_policy_says_so() {
+    needs!(root, "nft", "ping");
+    let stage = stage();
+    let (web, app) = (stage.container_here("web", 11), stage.container_here("app", 12));
+    let (client, host) = (stage.client.netns(), stage.here.host());
+    let via = host.addresses();
+    stage.client.sh(&format!(
+        "ip route add 10.244.1.0/24 via {}; ip -6 route add fd00:244:1::/64 via {}",
+        via[0], via[1]
+    ));
+    let _at_client = stage.client.addresses().map(|address| tcp::Echo::serve(&client, (address, 80)));
+    let seen_by =
+        |at: IpAddr, container: &Container| tcp::ask(&container.netns, (at, 80)).map(|seen| seen.ip());
+    for (hosts, at) in via.into_iter().zip(stage.client.addresses()) {
+        eventually!(seen_by(at, &web).is_ok_and(|seen| seen == hosts));
+    }
+    let [v4, v6] = stage.client.addresses();
+    let kept = json!([{"Type": "OutBoundNAT", "Settings": {"Exceptions": [format!("{v4}/32"), format!("{v6}/128")]}}]);
+    let _changed = modify_policies(&stage.here, &web, "Add", &kept);
+    for ((own, hosts), at) in web.addresses().into_iter().zip(via).zip(stage.client.addresses()) {
+        eventually!(seen_by(at, &web).is_ok_and(|seen| seen == own));
+        assert!(web.netns.ping(at));
+        assert!(seen_by(at, &app).is_ok_and(|seen| seen == hosts));
+        // Who is known by its address gets in as little as before.
+        assert!(!stage.client.ping(own));
+    }
+    // What is no exception meets the host's address.
+    let server = tcp::Echo::serve(&stage.lab.router().netns(), (FAR_V4, 80));
+    assert_eq!(eventually!(tcp::ask(&web.netns, server.address())).ip(), via[0]);
+    // The policies add up: one without settings translates all.
+    let _changed =
+        modify_policies(&stage.here, &web, "Add", &json!([{"Type": "OutBoundNAT", "Settings": {}}]));
+    eventually!(seen_by(v4, &web).is_ok_and(|seen| seen == via[0]));
+    let _changed = modify_policies(&stage.here, &web, "Update", &kept);
+    eventually!(seen_by(v4, &web).is_ok_and(|seen| seen == web.v4()));
+    let _changed = modify_policies(&stage.here, &web, "Remove", &kept);
+    eventually!(seen_by(v4, &web).is_ok_and(|seen| seen == via[0]));
+    let elements = host.sh("nft list set inet hns kept4; nft list set inet hns kept6");
+    assert!(!elements.contains("elements"), "{elements}");
 }
 
 #[test]

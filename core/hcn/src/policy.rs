@@ -19,7 +19,7 @@ mod tier_acl;
 
 use std::net::IpAddr;
 
-use hns_net::{IfName, Mac, Mtu, PortRange, VlanId, Vni};
+use hns_net::{Cidr, IfName, Mac, Mtu, PortRange, VlanId, Vni};
 use serde_json::{Map, Value, json};
 
 use crate::code::ErrorCode;
@@ -221,6 +221,15 @@ impl Policy {
     pub fn vlan(vlan: VlanId) -> Self {
         let settings = Map::from_iter([("IsolationId".to_owned(), json!(vlan.number()))]);
         Self { kind: "VLAN", settings, meaning: PolicySettings::Vlan(vlan) }
+    }
+
+    /// Source translation of everything but what goes to these prefixes, which are of one family.
+    #[must_use]
+    pub fn outbound_nat(exceptions: Vec<Cidr>) -> Self {
+        let listed: Vec<String> = exceptions.iter().map(Cidr::to_string).collect();
+        let settings = listed.first().map(|_| ("Exceptions".to_owned(), json!(listed)));
+        let meaning = PolicySettings::OutboundNat(OutboundNat { exceptions, ..OutboundNat::default() });
+        Self { kind: "OutBoundNAT", settings: settings.into_iter().collect(), meaning }
     }
 
     /// A route of a HostComputeRoute, as the policy of its endpoints that it stands for.

@@ -337,9 +337,10 @@ pub(crate) fn check_policies(document: &hcn::Endpoint, network: &Network) -> Res
             "ProviderAddress" if provider_of(&network.document).is_some() => {
                 check_provider(policy, network, place)?;
             }
-            // Outbound translation is what a NAT network does by itself.
-            "OutBoundNAT" if network.has_way_out() && policy.settings.is_empty() => {}
-            "OutBoundNAT" if network.kind() == NetworkType::L2Bridge => outbound::check(policy, place)?,
+            // Without settings it is what a NAT network does by itself.
+            "OutBoundNAT" if network.has_way_out() || network.kind() == NetworkType::L2Bridge => {
+                outbound::check(policy, place)?;
+            }
             kind @ ("NetworkACL" | "SetPolicy") => {
                 let problem = format!("a {kind} is a network's");
                 return Err(ModelError::endpoint(field, problem, ErrorCode::INVALID_POLICY_TYPE));

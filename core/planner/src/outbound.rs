@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use hns_hcn::{NetworkType, OutboundNat};
+use hns_hcn::{GatewayMode, NetworkType, OutboundNat};
 use hns_model::{Endpoint, Network};
 use hns_net::{Cidr, Family, IfAddr};
 
@@ -12,21 +12,42 @@ use crate::rules::Element;
 /// First and last address of a run.
 type Run = (IpAddr, IpAddr);
 
-/// What the table holds of an endpoint's policies `OutBoundNAT` where they are not what its network does by itself. Runs of one source
-/// have gaps between them: the set takes none that meet.
+/// What the table holds of an endpoint's policies `OutBoundNAT` where they are not what its network does by itself: what is translated, or
+/// where everything is, what is not. Runs of one source have gaps between them: the set takes none that meet.
 pub(crate) fn elements(endpoint: &Endpoint, network: &Network) -> BTreeSet<Element> {
-    if network.kind() != NetworkType::L2Bridge {
+    let is_behind_host = network.kind() == NetworkType::L2Bridge;
+    if !is_behind_host && !network.has_way_out() {
         return BTreeSet::new();
     }
-    let policies: Vec<&OutboundNat> = endpoint.outbound_nats().collect();
-    let runs_of = |from: IpAddr| {
-        let family = Family::of(from);
-        let covering = policies.iter().filter(move |policy| policy.covers(family));
-        joined(covering.flat_map(|policy| translated(policy, network, family)).collect())
-            .into_iter()
-            .map(move |(first, last)| Element::Outbound { from, first, last })
+    let says = |policy: &&OutboundNat| {
+        is_behind_host || !policy.exceptions.is_empty() || !policy.destinations.is_empty()
     };
-    endpoint.addresses().map(IfAddr::address).flat_map(runs_of).collect()
+    let elements_of = |from: IpAddr| {
+        let family = Family::of(from);
+        let covering: Vec<&OutboundNat> =
+            endpoint.outbound_nats().filter(|policy| policy.covers(family)).collect();
+        let translated =
+            joined(covering.iter().flat_map(|policy| translated(policy, network, family)).collect());
+        let does_so_itself = !is_behind_host && network.gateway_mode(family) == GatewayMode::Nat;
+        match does_so_itself {
+            _ if !covering.iter().any(says) => Vec::new(),
+            true => rest_of(&translated, family)
+                .into_iter()
+                .map(|(first, last)| Element::Kept { from, first, last })
+                .collect(),
+            false => {
+                translated.into_iter().map(|(first, last)| Element::Outbound { from, first, last }).collect()
+            }
+        }
+    };
+    endpoint.addresses().map(IfAddr::address).flat_map(elements_of).collect()
+}
+
+/// All addresses of a family but these.
+fn rest_of(runs: &[Run], family: Family) -> Vec<Run> {
+    let all = family.default_route();
+    let all = vec![(all.network(), all.last())];
+    runs.iter().fold(all, |rest, run| rest.into_iter().flat_map(|one| without(one, *run)).collect())
 }
 
 /// Of a policy that names destinations those, else everything outside of the network; without its exceptions (hcn-api 5.4).

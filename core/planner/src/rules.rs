@@ -61,6 +61,12 @@ pub enum Element {
         first: IpAddr,
         last: IpAddr,
     },
+    /// Destinations that meet an endpoint's own address, although its network has everything outside meet the host's.
+    Kept {
+        from: IpAddr,
+        first: IpAddr,
+        last: IpAddr,
+    },
     /// An endpoint that talks to no other endpoint of its network: its addresses (for what is routed)
     /// and its port (for what is bridged).
     QuietAddress(IpAddr),

@@ -182,7 +182,7 @@ impl<'a> Trial<'a> {
         let (world, to, port) = (self.world, self.ends.destination, self.transport());
         let Some((endpoint, other)) = host::elsewhere(world, network, to) else {
             let hosts_own = self.hosts.contains(&to);
-            self.beyond.push(host::onwards(world, network, hosts_own, to, port));
+            self.beyond.push(host::onwards(world, network, hosts_own, (self.ends.source, to), port));
             return Ok(Fate::Passed);
         };
         self.beyond.push(Beyond::OtherNetwork(endpoint.id()));

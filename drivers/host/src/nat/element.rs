@@ -27,6 +27,7 @@ pub(crate) enum Set {
     Open(Family),
     OpenRange(Family),
     Outbound(Family),
+    Kept(Family),
     QuietAddress(Family),
     QuietPorts,
     Seats,
@@ -40,7 +41,7 @@ pub(crate) enum Set {
 
 impl Set {
     /// Those that hold elements.
-    pub(crate) const ALL: [Self; 30] = {
+    pub(crate) const ALL: [Self; 32] = {
         use Family::{V4, V6};
         [
             Self::Switches,
@@ -66,6 +67,8 @@ impl Set {
             Self::OpenRange(V6),
             Self::Outbound(V4),
             Self::Outbound(V6),
+            Self::Kept(V4),
+            Self::Kept(V6),
             Self::QuietAddress(V4),
             Self::QuietAddress(V6),
             Self::QuietPorts,
@@ -102,6 +105,8 @@ impl Set {
             Self::OpenRange(V6) => "open6_range",
             Self::Outbound(V4) => "outbound4",
             Self::Outbound(V6) => "outbound6",
+            Self::Kept(V4) => "kept4",
+            Self::Kept(V6) => "kept6",
             Self::QuietAddress(V4) => "quiet4",
             Self::QuietAddress(V6) => "quiet6",
             Self::QuietPorts => "quiet_ports",
@@ -188,6 +193,12 @@ fn key() -> Key {
     Key::default()
 }
 
+/// A run of destinations of one source.
+fn destinations(set: Set, from: IpAddr, first: IpAddr, last: IpAddr) -> Member {
+    let to = |address: IpAddr| key().address(from).address(address);
+    Member::new(set, to(first)).to(to(last))
+}
+
 /// What the element is in the kernel: usually one member of one set.
 pub(crate) fn members(element: &Element) -> Vec<Member> {
     let one = |set, key| vec![Member::new(set, key)];
@@ -242,8 +253,10 @@ pub(crate) fn members(element: &Element) -> Vec<Member> {
             }
         }
         Element::Outbound { from, first, last } => {
-            let to = |address: &IpAddr| key().address(*from).address(*address);
-            vec![Member::new(Set::Outbound(Family::of(*from)), to(first)).to(to(last))]
+            vec![destinations(Set::Outbound(Family::of(*from)), *from, *first, *last)]
+        }
+        Element::Kept { from, first, last } => {
+            vec![destinations(Set::Kept(Family::of(*from)), *from, *first, *last)]
         }
         Element::QuietAddress(address) => {
             one(Set::QuietAddress(Family::of(*address)), key().address(*address))
@@ -354,9 +367,13 @@ fn element(member: &Member) -> Option<Element> {
             let ports = PortRange::new(start.port()?, end.port()?).ok()?;
             Element::Open { address, transport, ports }
         }
-        Set::Outbound(family) => {
+        Set::Outbound(family) | Set::Kept(family) => {
             let (from, _) = (start.address(family)?, end.address(family)?);
-            Element::Outbound { from, first: start.address(family)?, last: end.address(family)? }
+            let (first, last) = (start.address(family)?, end.address(family)?);
+            match member.set {
+                Set::Kept(_) => Element::Kept { from, first, last },
+                _ => Element::Outbound { from, first, last },
+            }
         }
         Set::QuietAddress(family) => Element::QuietAddress(start.address(family)?),
         Set::QuietPorts => Element::QuietPort(start.link()?),

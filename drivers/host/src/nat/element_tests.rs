@@ -99,6 +99,7 @@ fn samples() -> Vec<Element> {
         let (first, last) = (Family::of(to).unspecified(), Family::of(to).default_route().last());
         all.push(Element::Outbound { from: to, first, last });
         all.push(Element::Outbound { from: first, first: to, last: to });
+        all.push(Element::Kept { from: to, first, last });
         all.push(Element::Resident { switch: switch.clone(), address: to });
         for transport in Transport::ALL {
             for at in [None, Some(at.parse().unwrap())] {

@@ -329,7 +329,7 @@ mod tests {
         let rules = Table::Main.rules(true);
         assert_eq!(rules["loopback"], 4);
         assert_eq!(rules["forward"], 9);
-        assert_eq!(rules["postrouting"], 9);
+        assert_eq!(rules["postrouting"], 11);
         assert_eq!(Table::Bridge.rules(true)["guard"], 2);
         assert_eq!(Table::Bridge.rules(true)["forward"], 2);
         assert_eq!(Table::Main.rules(false), BTreeMap::new());

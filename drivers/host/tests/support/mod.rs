@@ -381,6 +381,7 @@ pub fn elements() -> Vec<Element> {
     for (to, here) in [("172.16.0.2", "127.0.0.1"), ("fd00:16::2", "::1")] {
         all.push(Element::QuietAddress(at(to)));
         all.push(Element::Outbound { from: at(to), first: at(to), last: at(to) });
+        all.push(Element::Kept { from: at(to), first: at(to), last: at(to) });
         all.push(Element::Resident { switch: name(SWITCH), address: at(to) });
         for transport in Transport::ALL {
             for (place, ports) in [(None, "8000-8010"), (Some(at(here)), "9000-9001")] {

@@ -179,14 +179,30 @@ pub(super) fn onwards(
     world: &World,
     network: &Network,
     hosts_own: bool,
-    to: IpAddr,
+    (from, to): (IpAddr, IpAddr),
     port: Option<(Transport, u16)>,
 ) -> Beyond {
     if !hosts_own {
-        let translated = network.gateway_mode(Family::of(to)) == GatewayMode::Nat;
-        return Beyond::Routed { translated };
+        return Beyond::Routed { translated: is_translated(world, network, from, to) };
     }
     port.and_then(|(transport, port)| published(world, to, transport, port)).unwrap_or(Beyond::HostItself)
+}
+
+/// Whether what an address of a network sends there leaves with the host's.
+fn is_translated(world: &World, network: &Network, from: IpAddr, to: IpAddr) -> bool {
+    let senders = holder(world, from).into_iter().filter(|endpoint| endpoint.network() == network.id());
+    let elements = senders.flat_map(|endpoint| endpoint_elements(endpoint, network));
+    let said = |element: Element| match element {
+        Element::Kept { from: own, first, last } if own == from && (first..=last).contains(&to) => {
+            Some(false)
+        }
+        Element::Outbound { from: own, first, last } if own == from && (first..=last).contains(&to) => {
+            Some(true)
+        }
+        _ => None,
+    };
+    let by_itself = network.gateway_mode(Family::of(to)) == GatewayMode::Nat;
+    elements.into_iter().find_map(said).unwrap_or(by_itself)
 }
 
 /// Where a port of the host leads to. The most exact mapping wins.
