@@ -127,10 +127,13 @@ const NETWORK: &[Row] = &[
         Shows::Endpoint(|endpoint| endpoint["Policies"][0]["Type"] == "OutBoundNAT"),
         ("on", BOOLEAN),
     ),
-    never(
+    row(
         &["com.docker.network.windowsshim.outboundnat_exceptions", "outboundnat_exceptions"],
-        "10.0.0.0/8",
-        POLICIES,
+        "10.99.0.0/16",
+        Shows::Endpoint(|endpoint| {
+            endpoint["Policies"][0]["Settings"] == serde_json::json!({"Exceptions": ["10.99.0.0/16"]})
+        }),
+        ("10.0.0.0", "is not a list of prefixes"),
     ),
     row(
         &["com.docker.network.windowsshim.disable_gatewaydns", "disable_gatewaydns"],

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use hns_hcn::Policy;
 use hns_model::{Endpoint, Network, NetworkAmendment, World};
+use hns_net::{Cidr, Family};
 use serde_json::{Map, Value, json};
 
 use crate::ids;
@@ -32,9 +34,21 @@ pub(crate) struct EndpointDefaults {
     pub isolated: bool,
     /// Each endpoint carries an OutBoundNAT policy, as on Windows.
     pub outbound_nat: bool,
+    /// Whom it meets by its own address all the same.
+    pub outbound_exceptions: Vec<Cidr>,
 }
 
 impl EndpointDefaults {
+    /// Each for the family that it speaks of.
+    pub fn outbound_nats(&self) -> impl Iterator<Item = Policy> {
+        let of = |family| self.outbound_exceptions.iter().copied().filter(move |one| one.family() == family);
+        let excepting =
+            [Family::V4, Family::V6].into_iter().map(move |family| of(family).collect::<Vec<_>>());
+        let bare = self.outbound_nat && self.outbound_exceptions.is_empty();
+        let excepting = excepting.filter(|prefixes| !prefixes.is_empty());
+        excepting.chain(bare.then(Vec::new)).map(Policy::outbound_nat)
+    }
+
     fn to_value(&self) -> Value {
         let mut out = Map::new();
         if let Some(prefix) = &self.interface_prefix {
@@ -49,6 +63,10 @@ impl EndpointDefaults {
         if self.outbound_nat {
             out.insert("OutboundNat".into(), json!(true));
         }
+        if !self.outbound_exceptions.is_empty() {
+            let listed: Vec<String> = self.outbound_exceptions.iter().map(Cidr::to_string).collect();
+            out.insert("OutboundExceptions".into(), json!(listed));
+        }
         Value::Object(out)
     }
 
@@ -58,6 +76,9 @@ impl EndpointDefaults {
             host_address: value["HostAddress"].as_str().and_then(|text| text.parse().ok()),
             isolated: value["DisableIcc"] == json!(true),
             outbound_nat: value["OutboundNat"] == json!(true),
+            outbound_exceptions: (value["OutboundExceptions"].as_array().into_iter().flatten())
+                .filter_map(|one| one.as_str()?.parse().ok())
+                .collect(),
         }
     }
 

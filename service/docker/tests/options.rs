@@ -76,6 +76,12 @@ const EFFECTS: &[(&str, &str, Effect)] = &[
         let endpoint = rig.endpoint(&id('a'), &id('e'), "10.50.0.9/24");
         endpoint.document().policies.iter().any(|policy| policy.kind == "OutBoundNAT")
     }),
+    ("outboundnat_exceptions", "10.0.0.0/8, fd00:9::/32,192.168.0.0/16", |rig, _| {
+        let endpoint = rig.endpoint(&id('a'), &id('e'), "10.50.0.9/24");
+        let policies = endpoint.document().policies;
+        let exceptions = policies.iter().map(|policy| policy.settings["Exceptions"].clone());
+        exceptions.eq([json!(["10.0.0.0/8", "192.168.0.0/16"]), json!(["fd00:9::/32"])])
+    }),
     ("disable_gatewaydns", "true", |_, network| kept(network, "DisableGatewayDns") == json!(true)),
     ("routingdomain", GUID, |_, network| kept(network, "RoutingDomain") == json!(GUID)),
     ("com.docker.network.driver.mtu", "1400", |_, network| network.mtu().bytes() == 1400),
@@ -128,7 +134,7 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("dnssuffix", "", "is not a name"),
     ("macpool", "00-15-5D-52-C0-00", "is not pairs of MAC addresses"),
     ("enable_outboundnat", "on", "is not true or false"),
-    ("outboundnat_exceptions", "10.0.0.0/8", "is not supported: it needs the policy engine"),
+    ("outboundnat_exceptions", "10.0.0.0", "is not a list of prefixes"),
     ("disable_gatewaydns", "2", "is not true or false"),
     ("routingdomain", "red", "\"red\" is not a GUID"),
     ("sourcemac", "00-15-5D-52-C0-00", "has no meaning on nat networks: its packets leave with the MAC"),

@@ -4,7 +4,7 @@ use hns_hcn as hcn;
 use hns_model::{Endpoint, ModelError, Network};
 use hns_net::{Guid, IfAddr, Mac};
 use hns_reconciler::EngineError;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::marks::{self, EndpointDefaults};
@@ -48,13 +48,7 @@ fn document(
     }
     let isolated = options.isolated || defaults.isolated;
     let mut policies = options.policies();
-    if defaults.outbound_nat {
-        policies.push(hcn::Policy {
-            kind: "OutBoundNAT",
-            settings: Map::new(),
-            meaning: hcn::PolicySettings::OutboundNat(hcn::OutboundNat::default()),
-        });
-    }
+    policies.extend(defaults.outbound_nats());
     Ok(hcn::Endpoint {
         id: Some(ids::guid(&request.endpoint)?),
         name: request.endpoint.clone(),

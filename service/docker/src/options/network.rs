@@ -80,6 +80,11 @@ const fn hosted(why: &'static str) -> [Use; DRIVERS.len()] {
     [Takes, Meaningless(why), Meaningless(why), Meaningless(why), Takes]
 }
 
+/// For those whose containers can meet others by the host's address.
+const fn translated(why: &'static str) -> [Use; DRIVERS.len()] {
+    [Takes, Meaningless(why), Takes, Meaningless(why), Takes]
+}
+
 /// For nat alone.
 const fn nat(why: &'static str) -> [Use; DRIVERS.len()] {
     [Takes, Meaningless(why), Meaningless(why), Meaningless(why), Meaningless(why)]
@@ -207,8 +212,8 @@ static TABLE: Table<NetworkOptions> = Table {
         Row {
             key: "com.docker.network.windowsshim.outboundnat_exceptions",
             short: "outboundnat_exceptions",
-            uses: not_yet(POLICIES),
-            read: |_, _| Ok(()),
+            uses: translated(NAT_ONLY),
+            read: |options, value| put(&mut options.endpoints.outbound_exceptions, values::prefixes(value)),
         },
         Row {
             key: "com.docker.network.windowsshim.disable_gatewaydns",
@@ -426,6 +431,7 @@ const SHAPING: &[&str] = &[
 /// Options that mean something on an overlay where the host is on it.
 const HOSTED: &[&str] = &[
     "com.docker.network.windowsshim.enable_outboundnat",
+    "com.docker.network.windowsshim.outboundnat_exceptions",
     "com.docker.network.bridge.enable_ip_masquerade",
     "com.docker.network.bridge.host_binding_ipv4",
     "com.docker.network.bridge.gateway_mode_ipv4",
@@ -494,6 +500,9 @@ impl NetworkOptions {
         }
         if self.internal && self.endpoints.outbound_nat {
             return clash("enable_outboundnat", "--internal", "an internal network has no way out");
+        }
+        if self.internal && !self.endpoints.outbound_exceptions.is_empty() {
+            return clash("outboundnat_exceptions", "--internal", "an internal network has no way out");
         }
         self.settle_modes()
     }

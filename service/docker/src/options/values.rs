@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hns_hcn::{Bandwidth, Policy, Qos, RemoteSubnetRoute, RuleText};
-use hns_net::{Guid, IfName, Mac, MacRange, Mtu, VlanId, Vni};
+use hns_net::{Cidr, Guid, IfName, Mac, MacRange, Mtu, VlanId, Vni};
 use serde_json::Value;
 
 /// As Go's `strconv.ParseBool` reads it, which is how Docker on Windows does.
@@ -53,6 +53,11 @@ pub(super) fn address(value: &str) -> Result<IpAddr, String> {
 pub(super) fn addresses(value: &str) -> Result<Vec<IpAddr>, String> {
     let all: Result<Vec<IpAddr>, _> = value.split(',').map(|one| one.trim().parse()).collect();
     all.map_err(|_| "a list of IP addresses, separated by commas".to_owned())
+}
+
+pub(super) fn prefixes(value: &str) -> Result<Vec<Cidr>, String> {
+    let all: Result<Vec<Cidr>, _> = value.split(',').map(|one| one.trim().parse()).collect();
+    all.map_err(|_| "a list of prefixes such as 10.0.0.0/8, separated by commas".to_owned())
 }
 
 /// `start,end` of a range, and so on in pairs.
